@@ -1,0 +1,162 @@
+"""`TrainConfig`: one run, from start to end, as one frozen tree. Defaults live here and in the parts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from hpcm.losses import LossConfig, Regularizers
+from hpcm.model import ModelConfig
+from hpcm.optimizers import Adam, BalancerConfig, OptimizerConfig, Sum
+from hpcm.schedules import LrSchedule
+from hpcm.schema import ConfigError, config_class, hot, load, overlay, set_path, to_plain
+
+
+@config_class
+class DataConfig:
+    """What is trained and validated on: image sets by name under ``$HPCM_DATA``, never paths."""
+
+    train: str = "flickr2w"  # "sample" and "sample_val" are the photographs that dependencies ship
+    val: str = "kodak"
+    patch: int = 256  # side of the random crop, pixels, a multiple of the model's stride
+    batch_size: int = 32  # crops per optimiser step
+    crops_per_epoch: int | None = None  # None: one crop per image; else this many, images cycling
+    workers: int = 4  # loader processes; 0 loads in the training process
+    cache: bool = False  # keep decoded images in memory, for small sets
+
+    def __post_init__(self) -> None:
+        for name in ("patch", "batch_size", "crops_per_epoch"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}; must be 1 or more")
+        if self.workers < 0:
+            raise ValueError(f"workers is {self.workers}; must be 0 or more")
+        if self.crops_per_epoch is not None and self.crops_per_epoch < self.batch_size:
+            raise ValueError(
+                f"crops_per_epoch is {self.crops_per_epoch}, less than one batch ({self.batch_size})"
+            )
+
+
+@config_class
+class Precision:
+    """What may be low precision. Likelihoods, rounding and the loss never are."""
+
+    autocast: Literal["none", "bfloat16"] = "none"
+    channels_last: bool = False
+    threads: int | None = None  # CPU threads of torch; None leaves torch's choice
+
+
+@config_class
+class TrainConfig:
+    """One training from start to end. See the part classes for what their fields mean."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = field(default_factory=Adam)
+    balancer: BalancerConfig = field(default_factory=Sum)
+    regularizers: Regularizers = field(default_factory=Regularizers)
+    lr_schedule: LrSchedule = field(default_factory=LrSchedule)
+    precision: Precision = field(default_factory=Precision)
+    clip_max_norm: float = hot(1.0)  # total gradient norm, > 0
+    epochs: int = 3000  # epochs run; truncates, never bends a schedule
+    schedule_horizon: int = 3000  # epochs at which every schedule reaches t = 1
+    validate_every: int = 1  # epochs between validations; the last epoch always has one
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "schedule_horizon", "validate_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; must be 1 or more")
+        if not self.clip_max_norm > 0:
+            raise ValueError(f"clip_max_norm is {self.clip_max_norm}; must be above 0")
+
+    @classmethod
+    def from_plain(cls, data: dict[str, Any], where: str) -> TrainConfig:
+        """Read a run config from nested dicts. Raises :class:`ConfigError` naming ``where`` and the key."""
+        return load(cls, data, where)
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, overrides: list[str] | None = None) -> TrainConfig:
+        """Read a run config file, then ``key.path=value`` overrides. Raises :class:`ConfigError`."""
+        data = read_yaml(path)
+        for text in overrides or []:
+            data = overlay(data, override(text))
+        return cls.from_plain(data, str(path))
+
+    def to_plain(self) -> dict[str, Any]:
+        """Nested dicts with every field; :meth:`from_plain` reads them back to an equal config."""
+        plain: dict[str, Any] = to_plain(self)
+        return plain
+
+    def to_yaml(self, path: str | Path, header: str = "") -> None:
+        """Write the whole tree, after ``header`` as comment lines."""
+        comment = "".join(f"# {line}".rstrip() + "\n" for line in header.splitlines())
+        Path(path).write_text(comment + yaml.safe_dump(self.to_plain(), sort_keys=False))
+
+    def with_epochs(self, epochs: int) -> TrainConfig:
+        """The same run, cut or prolonged to ``epochs``; schedules keep their horizon."""
+        return replace(self, epochs=epochs)
+
+    @property
+    def digest(self) -> str:
+        """12 hex digits over everything that decides the numbers; ``epochs`` and loader knobs do not."""
+        plain = self.to_plain()
+        for path in ("epochs", "data.workers", "data.cache", "precision.threads"):
+            set_path(plain, path, None)
+        return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """A YAML mapping. Raises :class:`ConfigError` with the line of a syntax error or a repeated key."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise ConfigError(f"{path}: cannot be read: {reason}") from None
+    try:
+        data = yaml.load(text, Loader=_UniqueKeys)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        line = f"line {mark.line + 1}: " if mark else ""
+        raise ConfigError(f"{path}: {line}not valid YAML: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: holds {type(data).__name__}, not a mapping of keys to values")
+    return data
+
+
+def override(text: str) -> dict[str, Any]:
+    """``a.b=value`` as nested dicts; the value is read as YAML. Raises :class:`ConfigError`."""
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {text}: write it as key.path=value")
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {text}: the value is not valid YAML") from None
+    nested: dict[str, Any] = {}
+    set_path(nested, key, parsed)
+    return nested
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML's safe loader, refusing a key written twice instead of keeping the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, str) and key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key '{key}' is written twice", key_node.start_mark
+                )
+            if isinstance(key, str):
+                seen.add(key)
+        return super().construct_mapping(node, deep)

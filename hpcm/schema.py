@@ -1,0 +1,196 @@
+"""Plain data to frozen dataclasses, strictly, with errors a person can act on.
+
+Every config class of the project is made with :func:`config_class` and read with :func:`load`.
+Validation itself is pydantic's; what is ours is the wording: each problem is one line of
+``where: path: what was given; what is allowed``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar, dataclass_transform, get_args, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as pydantic_dataclass
+
+T = TypeVar("T")
+
+
+class ConfigError(ValueError):
+    """What a user can get wrong in a file, a flag or an override; the message is meant for them."""
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+def config_class(cls: type[T]) -> type[T]:
+    """Make ``cls`` a frozen, keyword-only dataclass that refuses unknown keys and wrong types."""
+    strict = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    return pydantic_dataclass(frozen=True, kw_only=True, config=strict)(cls)  # type: ignore[no-any-return,call-overload]
+
+
+def hot(default: Any) -> Any:
+    """A field that may change while a run is under way (PBT may mutate it; a restore obeys it)."""
+    return dataclasses.field(default=default, metadata={"hot": True})
+
+
+def by_name(default: str) -> Callable[[Any], str]:
+    """Discriminator for a tagged part: its ``name`` key, or ``default`` where it has none."""
+
+    def tag(value: Any) -> str:
+        if isinstance(value, Mapping):
+            return str(value.get("name", default))
+        return str(getattr(value, "name", default))
+
+    return tag
+
+
+def load(cls: type[T], data: Any, where: str) -> T:
+    """Build ``cls`` from plain data (what YAML gives).
+
+    ``where`` names the file or flag in messages. Raises :class:`ConfigError` with one line per problem.
+    """
+    try:
+        text = json.dumps(data, allow_nan=True)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{where}: not plain data: {error}") from None
+    try:
+        return TypeAdapter(cls).validate_json(text)
+    except ValidationError as error:
+        lines = dict.fromkeys(_message(cls, data, problem) for problem in error.errors())
+        raise ConfigError("\n".join(f"{where}: {line}" for line in lines)) from None
+
+
+def to_plain(value: Any) -> Any:
+    """The inverse of :func:`load`: nested dicts and lists of scalars, every field present."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, tuple | list):
+        return [to_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: to_plain(item) for key, item in value.items()}
+    return value
+
+
+def set_path(data: dict[str, Any], path: str, value: Any) -> None:
+    """Set ``a.b.c`` in nested dicts, making the dicts on the way."""
+    *parents, last = path.split(".")
+    for parent in parents:
+        nested = data.setdefault(parent, {})
+        if not isinstance(nested, dict):
+            raise ConfigError(f"{path}: '{parent}' is {nested!r}, not a section")
+        data = nested
+    data[last] = value
+
+
+def overlay(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """``top`` laid over ``base``, section by section; a section with another ``name`` replaces the old one."""
+    merged = dict(base)
+    for key, value in top.items():
+        old = merged.get(key)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            renamed = "name" in value and value["name"] != old.get("name")
+            merged[key] = dict(value) if renamed else overlay(old, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+@dataclasses.dataclass(frozen=True)
+class FieldInfo:
+    """One leaf of a config tree: where it is, which choice of its parent has it, and what it may be."""
+
+    path: str
+    owner: type
+    annotation: Any
+    hot: bool
+
+
+def fields_of(cls: type, prefix: str = "") -> Iterator[FieldInfo]:
+    """Every leaf field below ``cls``, over all choices of its tagged parts."""
+    hints = get_type_hints(cls, include_extras=True)
+    for field in dataclasses.fields(cls):
+        path = f"{prefix}{field.name}"
+        parts = _config_classes(hints[field.name])
+        for part in parts:
+            yield from fields_of(part, f"{path}.")
+        if not parts:
+            yield FieldInfo(path, cls, hints[field.name], bool(field.metadata.get("hot")))
+
+
+def field_of(cls: type, path: str) -> tuple[FieldInfo, ...]:
+    """The leaf at ``path`` below ``cls``: one entry per choice of a part that has it.
+
+    Raises :class:`ConfigError` with the nearest name where there is none.
+    """
+    known = tuple(fields_of(cls))
+    found = tuple(info for info in known if info.path == path)
+    if not found:
+        raise ConfigError(f"{path}: no such field{did_you_mean(path, {i.path for i in known})}")
+    return found
+
+
+def did_you_mean(given: object, allowed: Any) -> str:
+    """``. Did you mean 'x'?`` when something close is allowed, else the list of what is."""
+    names = sorted(str(name) for name in allowed)
+    close = difflib.get_close_matches(str(given), names, n=1, cutoff=0.6)
+    if close:
+        return f". Did you mean '{close[0]}'?"
+    return f"; allowed: {', '.join(names)}" if 0 < len(names) <= 24 else ""
+
+
+def _config_classes(annotation: Any) -> list[type]:
+    """The config classes inside an annotation: the class itself, or the members of a union."""
+    if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
+        return [annotation]
+    return [cls for argument in get_args(annotation) for cls in _config_classes(argument)]
+
+
+def _message(cls: type, data: Any, problem: Any) -> str:
+    """One pydantic error in our words."""
+    path = _path(data, problem["loc"])
+    given, kind, context = problem.get("input"), problem["type"], problem.get("ctx", {})
+    if kind in ("unexpected_keyword_argument", "extra_forbidden"):
+        parent, _, key = path.rpartition(".")
+        prefix = f"{parent}." if parent else ""
+        siblings = {
+            info.path[len(prefix) :].split(".")[0]
+            for info in fields_of(cls)
+            if info.path.startswith(prefix)
+        }
+        return f"{path}: unknown key{did_you_mean(key, siblings)}"
+    if kind == "union_tag_invalid":
+        allowed = [tag.strip().strip("'") for tag in context["expected_tags"].split(",")]
+        return f"{path}.name: {context['tag']!r} is unknown{did_you_mean(context['tag'], allowed)}"
+    if kind == "missing":
+        return f"{path}: missing"
+    advice = ""
+    if isinstance(given, str) and kind in ("float_type", "int_type", "float_parsing"):
+        try:
+            advice = f". YAML reads {given} as text; write {float(given):.1e}"
+        except ValueError:
+            advice = ""
+    if kind == "literal_error":
+        allowed = [
+            part.strip().strip("'") for part in context["expected"].replace(" or ", ", ").split(",")
+        ]
+        return f"{path}: {given!r} is unknown{did_you_mean(given, allowed)}"
+    said = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+    shown = "" if isinstance(given, dict) else f"{given!r}: "
+    return f"{path or 'top level'}: {shown}{said}{advice}"
+
+
+def _path(data: Any, location: tuple[Any, ...]) -> str:
+    """The location as the user wrote it: pydantic adds the tag of a union's member, we drop it."""
+    path: list[str] = []
+    for index, part in enumerate(location):
+        last = index == len(location) - 1
+        if isinstance(data, dict) and part in data:
+            data = data[part]
+        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
+            data = data[part]
+        elif not last and isinstance(data, dict):
+            continue  # the tag of a union's member
+        path.append(str(part))
+    return ".".join(path)
