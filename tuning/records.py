@@ -1,0 +1,102 @@
+"""What is known of an experiment and its trials, as plain data: console, summary, export and analysis read this.
+
+Records are made from the ledger alone (:mod:`tuning.ledger`), so they say the same while a search
+runs, after it, and after a resume.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from tuning.space import SearchSpace
+
+TrialState = Literal["pending", "running", "stopped", "finished", "failed"]
+
+
+@dataclass
+class TrialRecord:
+    """One trial as it stands.
+
+    ``stopped``: cut at a rung by the scheduler. ``finished``: reached the maximum fidelity.
+    ``failed``: diverged, or crashed more often than it may be retried; ``reason`` says which.
+    """
+
+    id: str  # Ray's trial id
+    number: int  # order of proposal; 0 is the prior
+    params: dict[str, Any]  # flat, active parameters only: {"optimizer.lr": 2.4e-4, ..}
+    state: TrialState = "pending"
+    reports: list[dict[str, float]] = field(
+        default_factory=list
+    )  # one per epoch, ascending
+    rung_stopped_at: int | None = None  # epoch of the rung that stopped it
+    reason: str | None = None  # of a stop or a failure, one line
+    retries: int = 0  # times it was started again after a failure
+    seconds: float = 0.0  # training time, epochs repeated after a crash included
+    cost_hours: float = 0.0  # GPU-hours, or CPU-hours where trials use no GPU
+
+    @property
+    def is_prior(self) -> bool:
+        """Whether this is the hand-tuned baseline."""
+        return self.number == 0
+
+    @property
+    def epochs(self) -> int:
+        """Epochs reported so far."""
+        return int(self.reports[-1]["epoch"]) if self.reports else 0
+
+    @property
+    def last(self) -> dict[str, float]:
+        """The newest report, empty before the first."""
+        return self.reports[-1] if self.reports else {}
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will be reported."""
+        return self.state in ("stopped", "finished", "failed")
+
+
+@dataclass(frozen=True)
+class ExperimentInfo:
+    """Where an experiment lives and how it was started."""
+
+    name: str  # <space>-<date>-<time>
+    directory: (
+        Path  # <storage>/<name>: Ray's results, ledger.jsonl, study.journal, space.json
+    )
+    space: SearchSpace
+    resumed: bool
+    dashboard_url: str | None  # of Ray; None where it has none
+    token_hint: (
+        str | None
+    )  # the command that prints the dashboard's token, where it wants one
+    address: str  # "local", or the address of the cluster
+    resources: dict[str, float]  # what the cluster has now: {"CPU": 2.0, ..}
+
+    @property
+    def storage(self) -> Path:
+        """The folder of all experiments."""
+        return self.directory.parent
+
+
+@dataclass(frozen=True)
+class ExperimentResult:
+    """How an experiment ended. ``complete`` decides the exit code of the command line."""
+
+    info: ExperimentInfo
+    trials: list[TrialRecord]  # by number
+    best: TrialRecord | None  # by the objective, among the trials that went furthest
+    prior: TrialRecord | None
+    hours_spent: float  # GPU- or CPU-hours of training
+    hours_full: float  # what the same trials would have cost without early stopping
+    unit: Literal["GPU", "CPU"]
+    complete: bool  # every trial of the budget has ended
+    interrupted: bool  # by SIGINT or SIGTERM
+    error: str | None = None  # why the search itself broke off, where it did
+
+    @property
+    def hours_saved(self) -> float:
+        """Hours that early stopping did not spend."""
+        return max(0.0, self.hours_full - self.hours_spent)
