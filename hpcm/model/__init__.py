@@ -1,0 +1,39 @@
+"""HPCM: `MODELS` names the variants, `build_model` makes one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from hpcm.model.spec import BASE, LARGE, ONE_B, PHI, TINY, HPCMSpec
+from hpcm.schema import ConfigError, config_class, did_you_mean
+
+if TYPE_CHECKING:
+    from hpcm.model.hpcm import HPCM
+
+MODELS: dict[str, HPCMSpec] = {
+    "hpcm_base": BASE,
+    "hpcm_tiny": TINY,
+    "hpcm_large": LARGE,
+    "hpcm_phi": PHI,
+    "hpcm_1b": ONE_B,
+}
+
+
+@config_class
+class ModelConfig:
+    """Which variant, and how its likelihoods are computed."""
+
+    name: Literal["hpcm_base", "hpcm_tiny", "hpcm_large", "hpcm_phi", "hpcm_1b"] = "hpcm_base"
+    # published: float32 difference of two cdf values, as the authors'; accurate: tails without cancellation
+    likelihood: Literal["published", "accurate"] = "published"
+
+
+def build_model(model: str | ModelConfig) -> HPCM:
+    """A freshly initialised model, from a name in `MODELS` or a config. Raises ConfigError."""
+    from hpcm.model.hpcm import HPCM
+
+    if isinstance(model, str):
+        if model not in MODELS:
+            raise ConfigError(f"model.name: {model!r} is unknown{did_you_mean(model, MODELS)}")
+        return HPCM(MODELS[model])
+    return HPCM(MODELS[model.name], likelihood=model.likelihood)
