@@ -1,0 +1,69 @@
+# Everything runs in .venv, made on first use from constraints.txt; `make help` lists the targets.
+
+VENV   := .venv
+PYTHON := $(VENV)/bin/python
+STAMP  := $(VENV)/.installed
+ARGS   ?=
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# The first interpreter in PATH that runs (a pyenv shim may not), is 3.11 or 3.12 and can make a venv.
+# `make BASE_PYTHON=/path/to/python ...` overrides the search.
+define FIND_PYTHON
+suits='import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))'; \
+found=''; IFS=:; \
+if [ -n "$(BASE_PYTHON)" ]; then candidates="$(BASE_PYTHON)"; else \
+  candidates=''; for name in python3.11 python3.12 python3 python; do \
+    for dir in $$PATH; do candidates="$$candidates:$$dir/$$name"; done; done; fi; \
+for candidate in $$candidates; do \
+  if [ -x "$$candidate" ] && "$$candidate" -c "$$suits" >/dev/null 2>&1; then \
+    found="$$candidate"; break; fi; done; unset IFS; \
+if [ -z "$$found" ]; then \
+  echo "hpcm-tune needs Python 3.11 or 3.12 with venv; no such interpreter works" \
+    "(tried: $(or $(BASE_PYTHON),python3.11 python3.12 python3 python in PATH))." >&2; exit 1; fi
+endef
+
+.PHONY: help install tune test test-slow lint format types check clean distclean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+install: $(STAMP)  ## make .venv with the pinned packages
+
+# A .venv whose interpreter still suits is kept; pip then changes only what the pins changed.
+$(STAMP): constraints.txt pyproject.toml
+	@$(FIND_PYTHON); \
+	if ! $(PYTHON) -c "$$suits" >/dev/null 2>&1; then \
+	  echo "Making $(VENV) with $$found"; rm -rf $(VENV); "$$found" -m venv $(VENV); fi
+	@echo "Installing the pinned packages (first time: minutes, 6.5 GB, most of it torch with CUDA)"
+	@$(PYTHON) -m pip install --quiet --progress-bar off -c constraints.txt -e '.[dev]'
+	@touch $@
+
+tune: $(STAMP)  ## search: python tune.py --space phase3, or ARGS="--space phase1 --dry-run"
+	$(PYTHON) tune.py $(or $(ARGS),--space phase3)
+
+test: $(STAMP)  ## the test suite, or ARGS="tests/hpcm -k resume"
+	$(PYTHON) -m pytest $(ARGS)
+
+test-slow: $(STAMP)  ## every test but those that need a GPU
+	$(PYTHON) -m pytest -m "not gpu" $(ARGS)
+
+lint: $(STAMP)  ## ruff: rules, import directions, format
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+
+format: $(STAMP)  ## ruff: repair what it can, format
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+types: $(STAMP)  ## mypy, strict on the files that pyproject.toml names
+	$(PYTHON) -m mypy
+
+check: lint types test  ## what a change has to pass
+
+clean:  ## remove caches and build products, keep .venv
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+distclean: clean  ## clean, and remove .venv
+	rm -rf $(VENV)
