@@ -1,0 +1,197 @@
+"""Random crops for training: the same batches for a (seed, epoch), whoever loads them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from hpcm.config import DataConfig
+from hpcm.evaluation.decoding import DAMAGED, read_rgb
+from hpcm.evaluation.image_sets import (
+    ImageSet,
+    SkippedItem,
+    image_set,
+    reason_of,
+    warn_skipped,
+)
+from hpcm.schema import ConfigError
+from hpcm.training.seeding import derive
+
+
+@dataclass(frozen=True)
+class CropKey:
+    """One crop: its number counted over all epochs, and where it stands in its epoch."""
+
+    position: int
+    epoch: int
+    index: int
+
+
+@dataclass(frozen=True)
+class Crop:
+    """The pixels, uint8 (3, p, p), and the images that had to be passed over to get them.
+
+    ``pixels`` is None where no image of the set can be decoded: an error of a worker process would
+    arrive wrapped in its traceback.
+    """
+
+    pixels: Tensor | None
+    damaged: tuple[SkippedItem, ...] = ()
+
+
+class CropLoader:
+    """Batches of random crops with random flips, as a pure function of seed and epoch.
+
+    Images are taken in a fresh random order each time all have been taken; an epoch goes on in that
+    order where the last one stopped, so every image is seen equally often whatever the size of a
+    batch or an epoch. What does not fill a batch is left to the next epoch. Worker processes (at
+    most one per CPU core) change nothing but speed. An image that turns out damaged while training
+    is replaced by the next in order, with one warning, and counted in ``damaged``.
+
+    Raises :class:`ConfigError` for a set, a crop or a batch that cannot be.
+    """
+
+    def __init__(
+        self, config: DataConfig, stride: int, seed: int, device: torch.device | None = None
+    ) -> None:
+        if config.patch % stride:
+            raise ConfigError(
+                f"data.patch: {config.patch}: must be a multiple of the model's stride, {stride}"
+            )
+        self.images = image_set(config.train).at_least(config.patch)
+        crops = config.crops_per_epoch or self.images.count
+        if crops < config.batch_size:
+            raise ConfigError(
+                f"data.batch_size: {config.batch_size}: image set '{config.train}' has "
+                f"{self.images.count} images, fewer than one batch; set data.crops_per_epoch"
+            )
+        self.steps_per_epoch = crops // config.batch_size
+        self.damaged: dict[str, str] = {}  # image name: reason, as found while training
+        self.workers = min(config.workers, _cores())
+        self._device = device or torch.device("cpu")
+        self._keys = _EpochKeys(config.batch_size, self.steps_per_epoch)
+        self._loader = DataLoader(
+            _Crops(self.images, config.patch, seed, config.cache),
+            batch_sampler=self._keys,
+            num_workers=self.workers,
+            collate_fn=_collate,
+            persistent_workers=self.workers > 0,
+            pin_memory=self._device.type == "cuda",
+            generator=torch.Generator(),  # else it would draw from the global one
+        )
+
+    def batches(self, epoch: int) -> Iterator[Tensor]:
+        """The batches of one epoch (any number from 0): float32 (B, 3, p, p) in [0, 1]."""
+        self._keys.epoch = epoch
+        for pixels, damaged in self._loader:
+            new = {item.name: item.reason for item in damaged if item.name not in self.damaged}
+            self.damaged |= new
+            if pixels is None:
+                raise ConfigError(
+                    f"image set '{self.images.name}': not one of {self.images.count} images can be "
+                    f"decoded; {damaged[0].name}: {damaged[0].reason}"
+                )
+            warn_skipped(self.images.name, tuple(SkippedItem(*entry) for entry in new.items()))
+            yield pixels.to(self._device, non_blocking=True).float() / 255  # (B, 3, p, p)
+
+
+class _EpochKeys(Sampler[list[CropKey]]):
+    """The keys of an epoch, batch by batch."""
+
+    def __init__(self, batch: int, steps: int) -> None:
+        self.epoch = 0
+        self._batch, self._steps = batch, steps
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def __iter__(self) -> Iterator[list[CropKey]]:
+        first = self.epoch * self._steps * self._batch
+        for start in range(0, self._steps * self._batch, self._batch):
+            indices = range(start, start + self._batch)
+            yield [CropKey(first + index, self.epoch, index) for index in indices]
+
+
+class _Crops(Dataset[Crop]):
+    """From a key to its crop; has no state that matters, so it may live in any process."""
+
+    def __init__(self, images: ImageSet, patch: int, seed: int, cache: bool) -> None:
+        self._images, self._patch, self._seed = images, patch, seed
+        # Filled before workers start, so that they share it.
+        self._decoded = {i: _decode(images, i) for i in range(images.count)} if cache else {}
+        self._order = lru_cache(maxsize=2)(self._draw_order)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {key: value for key, value in self.__dict__.items() if key != "_order"}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        self._order = lru_cache(maxsize=2)(self._draw_order)
+
+    def __getitem__(self, key: CropKey) -> Crop:
+        damaged = []
+        for offset in range(self._images.count):
+            found = self._crop(self._image_at(key.position, offset), key)
+            if isinstance(found, Tensor):
+                return Crop(found, tuple(damaged))
+            damaged.append(found)
+        return Crop(None, tuple(damaged))
+
+    def _draw_order(self, cycle: int) -> np.ndarray:
+        return np.random.default_rng(derive(self._seed, "order", cycle)).permutation(
+            self._images.count
+        )
+
+    def _image_at(self, position: int, offset: int) -> int:
+        """The image for the crop at ``position``; with an offset, a later one in that order."""
+        cycle, place = divmod(position, self._images.count)
+        return int(self._order(cycle)[(place + offset) % self._images.count])
+
+    def _crop(self, image: int, key: CropKey) -> Tensor | SkippedItem:
+        item, side = self._images.items[image], self._patch
+        draw = np.random.default_rng(derive(self._seed, "crop", key.epoch, key.index))
+        left = int(draw.integers(item.width - side + 1))
+        top = int(draw.integers(item.height - side + 1))
+        mirror, upend = draw.random(2) < 0.5
+        whole = self._decoded.get(image)
+        if whole is None:
+            box = (left, top, left + side, top + side)
+            pixels = _decode(self._images, image, box)
+        elif isinstance(whole, SkippedItem):
+            pixels = whole
+        else:
+            pixels = whole[top : top + side, left : left + side]
+        if isinstance(pixels, SkippedItem):
+            return pixels
+        pixels = pixels[:, ::-1] if mirror else pixels
+        pixels = pixels[::-1] if upend else pixels
+        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))  # (3, p, p)
+
+
+def _decode(
+    images: ImageSet, index: int, box: tuple[int, int, int, int] | None = None
+) -> np.ndarray | SkippedItem:
+    item = images.items[index]
+    try:
+        return read_rgb(item.path, box)
+    except DAMAGED as error:
+        return SkippedItem(item.name, reason_of(error))
+
+
+def _collate(crops: list[Crop]) -> tuple[Tensor | None, list[SkippedItem]]:
+    found = [crop.pixels for crop in crops if crop.pixels is not None]
+    pixels = torch.stack(found) if len(found) == len(crops) else None  # (B, 3, p, p)
+    return pixels, [item for crop in crops for item in crop.damaged]
+
+
+def _cores() -> int:
+    """CPU cores this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)  # not on macOS
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
