@@ -7,20 +7,21 @@ ARGS   ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-# The first interpreter in PATH that runs (a pyenv shim may not), is 3.11 or 3.12 and can make a venv.
-# `make BASE_PYTHON=/path/to/python ...` overrides the search.
+# True for an interpreter that runs, is 3.11 or 3.12 and can make a venv.
+SUITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+
+# The first such interpreter in PATH: a pyenv shim may exist and not run, Debian's may lack venv.
+# `make BASE_PYTHON=/path/to/python ...` names it instead.
 define FIND_PYTHON
-suits='import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))'; \
-found=''; IFS=:; \
-if [ -n "$(BASE_PYTHON)" ]; then candidates="$(BASE_PYTHON)"; else \
-  candidates=''; for name in python3.11 python3.12 python3 python; do \
-    for dir in $$PATH; do candidates="$$candidates:$$dir/$$name"; done; done; fi; \
-for candidate in $$candidates; do \
-  if [ -x "$$candidate" ] && "$$candidate" -c "$$suits" >/dev/null 2>&1; then \
+candidates="$(BASE_PYTHON)"; IFS=:; \
+if [ -z "$$candidates" ]; then for name in python3.11 python3.12 python3 python; do \
+  for dir in $$PATH; do candidates="$$candidates:$$dir/$$name"; done; done; fi; \
+found=''; for candidate in $$candidates; do \
+  if [ -x "$$candidate" ] && "$$candidate" -c '$(SUITS)' >/dev/null 2>&1; then \
     found="$$candidate"; break; fi; done; unset IFS; \
 if [ -z "$$found" ]; then \
-  echo "hpcm-tune needs Python 3.11 or 3.12 with venv; no such interpreter works" \
-    "(tried: $(or $(BASE_PYTHON),python3.11 python3.12 python3 python in PATH))." >&2; exit 1; fi
+  echo "hpcm-tune needs Python 3.11 or 3.12 with venv; none that works was found" \
+    "($(or $(BASE_PYTHON),python3.11 python3.12 python3 python in PATH))" >&2; exit 1; fi
 endef
 
 .PHONY: help install tune test test-slow lint format types check clean distclean
@@ -32,11 +33,10 @@ install: $(STAMP)  ## make .venv with the pinned packages
 
 # A .venv whose interpreter still suits is kept; pip then changes only what the pins changed.
 $(STAMP): constraints.txt pyproject.toml
-	@$(FIND_PYTHON); \
-	if ! $(PYTHON) -c "$$suits" >/dev/null 2>&1; then \
-	  echo "Making $(VENV) with $$found"; rm -rf $(VENV); "$$found" -m venv $(VENV); fi
+	@if ! $(PYTHON) -c '$(SUITS)' >/dev/null 2>&1; then $(FIND_PYTHON); \
+	  echo "Making $(VENV) with $$found"; rm -rf $(VENV) && "$$found" -m venv $(VENV); fi
 	@echo "Installing the pinned packages (first time: minutes, 6.5 GB, most of it torch with CUDA)"
-	@$(PYTHON) -m pip install --quiet --progress-bar off -c constraints.txt -e '.[dev]'
+	@$(PYTHON) -m pip install -qq --progress-bar off -c constraints.txt -e '.[dev]'
 	@touch $@
 
 tune: $(STAMP)  ## search: python tune.py --space phase3, or ARGS="--space phase1 --dry-run"
