@@ -6,6 +6,7 @@ runs, after it, and after a resume.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,19 +21,20 @@ TrialState = Literal["pending", "running", "stopped", "finished", "failed"]
 class TrialRecord:
     """One trial as it stands.
 
-    ``stopped``: cut at a rung by the scheduler. ``finished``: reached the maximum fidelity.
-    ``failed``: diverged, or crashed more often than it may be retried; ``reason`` says which.
+    ``pending``: proposed and not running, be it that it waits or that an interrupted experiment holds
+    its checkpoint. ``stopped``: cut by the scheduler, or by the end of the budget. ``finished``:
+    reached the maximum fidelity. ``failed``: diverged, or crashed more often than it may be retried;
+    ``reason`` says which.
     """
 
-    id: str  # Ray's trial id
+    id: str  # <experiment>-<number>, unique for good: a resume keeps it
     number: int  # order of proposal; 0 is the prior
-    params: dict[str, Any]  # flat, active parameters only: {"optimizer.lr": 2.4e-4, ..}
+    params: dict[str, Any]  # flat config, what SearchSpace.walk gave: {"optimizer.lr": 2.4e-4, ..}
     state: TrialState = "pending"
-    reports: list[dict[str, float]] = field(
-        default_factory=list
-    )  # one per epoch, ascending
+    reports: list[dict[str, float]] = field(default_factory=list)  # one per epoch, ascending
     rung_stopped_at: int | None = None  # epoch of the rung that stopped it
-    reason: str | None = None  # of a stop or a failure, one line
+    reason: str | None = None  # of a stop, a failure or the last retry, one line
+    diverged: bool = False  # failed because its numbers did, not its code
     retries: int = 0  # times it was started again after a failure
     seconds: float = 0.0  # training time, epochs repeated after a crash included
     cost_hours: float = 0.0  # GPU-hours, or CPU-hours where trials use no GPU
@@ -57,23 +59,24 @@ class TrialRecord:
         """Whether nothing more will be reported."""
         return self.state in ("stopped", "finished", "failed")
 
+    def curve(self, metric: str) -> dict[int, float]:
+        """``metric`` by epoch, where it was reported."""
+        return {int(r["epoch"]): r[metric] for r in self.reports if metric in r}
+
 
 @dataclass(frozen=True)
 class ExperimentInfo:
     """Where an experiment lives and how it was started."""
 
     name: str  # <space>-<date>-<time>
-    directory: (
-        Path  # <storage>/<name>: Ray's results, ledger.jsonl, study.journal, space.json
-    )
+    directory: Path  # <storage>/<name>: Ray's results, ledger.jsonl, study.journal, checkpoints/
     space: SearchSpace
     resumed: bool
     dashboard_url: str | None  # of Ray; None where it has none
-    token_hint: (
-        str | None
-    )  # the command that prints the dashboard's token, where it wants one
+    token_hint: str | None  # the command that prints the dashboard's token, where it wants one
     address: str  # "local", or the address of the cluster
     resources: dict[str, float]  # what the cluster has now: {"CPU": 2.0, ..}
+    trials: Mapping[int, TrialRecord] = field(default_factory=dict)  # live, by number
 
     @property
     def storage(self) -> Path:
@@ -92,7 +95,7 @@ class ExperimentResult:
     hours_spent: float  # GPU- or CPU-hours of training
     hours_full: float  # what the same trials would have cost without early stopping
     unit: Literal["GPU", "CPU"]
-    complete: bool  # every trial of the budget has ended
+    complete: bool  # every trial of the budget has ended, or its hours are spent
     interrupted: bool  # by SIGINT or SIGTERM
     error: str | None = None  # why the search itself broke off, where it did
 

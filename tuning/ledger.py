@@ -1,0 +1,148 @@
+"""The append-only record of an experiment, and the one source of truth about its trials.
+
+``ledger.jsonl`` holds one JSON object a line: what was proposed, reported, decided, and how each trial
+ended. Ray's own files are a cache beside it. Every line reaches the operating system before the next
+step is taken, so a killed driver loses nothing; all but reports are also synced to the disk, and a
+sync carries the reports before it. A last line cut short by a crash is dropped at the next start.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from hpcm.schema import ConfigError
+from tuning.records import TrialRecord
+
+LEDGER_FILE = "ledger.jsonl"
+ENDINGS = ("finished", "stopped", "failed")
+
+
+class Ledger:
+    """The ledger of one experiment, open for writing by its one driver, and its trials as they stand.
+
+    ``devices``: GPUs (or CPUs where there are none) that one trial holds, for its cost.
+    """
+
+    def __init__(self, directory: Path, devices: float = 1.0) -> None:
+        self.path = directory / LEDGER_FILE
+        self.experiment = directory.name
+        self.trials: dict[int, TrialRecord] = {}
+        self.seconds = 0.0  # wall-clock time of earlier sessions
+        self._devices = devices
+        self._opened: float | None = None  # time at which the session being read was opened
+        self._file: BinaryIO | None = None
+        for event in read_events(directory):
+            self._apply(event)
+
+    def open(self, **fields: Any) -> None:
+        """Start a session: cut a torn last line, and note that no trial runs any more."""
+        cut_torn_line(self.path)
+        self._file = self.path.open("ab")
+        self.append("opened", **fields)
+
+    def append(self, event: str, trial: int | None = None, **fields: Any) -> None:
+        """Write one event and apply it to the trials. Fields must be plain data."""
+        assert self._file is not None, "the ledger is not open for writing"
+        line: dict[str, Any] = {"event": event, "time": round(time.time(), 3)}
+        if trial is not None:
+            line["trial"] = trial
+        line |= fields
+        self._file.write(json.dumps(line).encode() + b"\n")
+        self._file.flush()
+        if event != "report":
+            os.fsync(self._file.fileno())
+        self._apply(line)
+
+    def close(self, **fields: Any) -> None:
+        """End the session."""
+        if self._file is not None:
+            self.append("closed", **fields)
+            self._file.close()
+            self._file = None
+
+    def records(self) -> list[TrialRecord]:
+        """The trials by number."""
+        return [self.trials[number] for number in sorted(self.trials)]
+
+    def _apply(self, line: dict[str, Any]) -> None:
+        if self._opened is not None:  # a killed session ends with its last line
+            self.seconds += max(0.0, line["time"] - self._opened)
+            self._opened = line["time"]
+        match line["event"]:
+            case "opened":
+                self._opened = line["time"]
+                for trial in self.trials.values():
+                    if trial.state == "running":
+                        trial.state = "pending"
+            case "closed":
+                self._opened = None
+            case "proposed":
+                number = line["trial"]
+                self.trials[number] = TrialRecord(
+                    id=f"{self.experiment}-{number:04d}", number=number, params=line["params"]
+                )
+            case event if "trial" in line:
+                self._apply_to(self.trials[line["trial"]], event, line)
+
+    def _apply_to(self, trial: TrialRecord, event: str, line: dict[str, Any]) -> None:
+        if event == "report":
+            metrics = line["metrics"]
+            kept = [r for r in trial.reports if r["epoch"] < metrics["epoch"]]
+            trial.reports[:] = [*kept, metrics]
+            seconds = metrics.get("train/seconds", 0.0)
+            trial.seconds += seconds
+            trial.cost_hours += seconds * self._devices / 3600
+        elif event == "started":
+            trial.state = "running"
+        elif event in ("suspended", "reopened"):
+            trial.state, trial.rung_stopped_at, trial.reason = "pending", None, None
+        elif event == "retried":
+            trial.state = "pending"
+            trial.retries += 1
+            trial.reason = line["reason"]
+        elif event in ENDINGS:
+            trial.state = event  # type: ignore[assignment]
+            trial.reason = line.get("reason")
+            trial.rung_stopped_at = line.get("rung")
+            trial.diverged = bool(line.get("diverged"))
+
+
+def read_events(directory: Path) -> Iterator[dict[str, Any]]:
+    """Every whole line of an experiment's ledger; nothing where there is none.
+
+    Raises :class:`ConfigError` for a damaged line that is not the last.
+    """
+    path = directory / LEDGER_FILE
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return
+    *lines, _torn = content.split(b"\n")
+    for number, line in enumerate(lines, start=1):
+        try:
+            event = json.loads(line)
+        except ValueError:
+            raise ConfigError(f"{path}: line {number} is damaged: {line[:60]!r}") from None
+        yield event
+
+
+def read_trials(directory: Path, devices: float = 1.0) -> list[TrialRecord]:
+    """The trials of an experiment as its ledger has them, without touching it."""
+    return Ledger(directory, devices).records()
+
+
+def cut_torn_line(path: Path) -> None:
+    """Drop what follows the last newline: an event whose writing a crash cut short did not happen."""
+    if not path.exists():
+        return
+    with path.open("r+b") as file:
+        content = file.read()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            file.truncate(whole)
+            os.fsync(file.fileno())
