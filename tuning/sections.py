@@ -1,0 +1,161 @@
+"""The sections of a search-space file that say how to search, in Ray's and the papers' words."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Annotated, Literal
+
+from pydantic import Discriminator, Tag
+
+from hpcm.schema import by_name, config_class
+
+LARGER_IS_BETTER = ("val_psnr", "val_ms_ssim_db")
+
+
+@config_class
+class Fidelity:
+    """How long trials train: between ``min`` (the first rung) and ``max`` epochs."""
+
+    name: Literal["epochs"] = "epochs"
+    min: int = 111  # epochs, >= 1
+    max: int = (
+        999  # epochs, >= min; min times a power of reduction_factor, or the last rung is short
+    )
+    schedule_horizon: int | Literal["max"] = 3000  # epochs at which every schedule ends; max: here
+
+    def __post_init__(self) -> None:
+        if self.min < 1:
+            raise ValueError(f"min is {self.min}; must be 1 or more epochs")
+        if self.min > self.max:
+            raise ValueError(f"min is {self.min}, above max ({self.max})")
+        if self.horizon < self.max:
+            raise ValueError(
+                f"schedule_horizon is {self.horizon}, below max ({self.max}): the schedules would"
+                " end before the trials do"
+            )
+
+    @property
+    def horizon(self) -> int:
+        """Epochs at which every schedule reaches t = 1."""
+        return self.max if self.schedule_horizon == "max" else self.schedule_horizon
+
+
+@config_class
+class Objective:
+    """What is compared: one metric of the validation images, at one lmbda."""
+
+    metric: Literal["val_rd_cost", "val_bpp", "val_psnr", "val_ms_ssim_db"] = "val_rd_cost"
+    mode: Literal["min", "max"] = "min"
+    on_diverged: Literal["worst", "fail"] = "worst"  # what the searcher hears of a diverged trial
+
+    def __post_init__(self) -> None:
+        mode = "max" if self.metric in LARGER_IS_BETTER else "min"
+        if self.mode != mode:
+            better = "larger" if mode == "max" else "smaller"
+            raise ValueError(
+                f"mode is {self.mode}; {self.metric} is better when {better}, write {mode}"
+            )
+
+
+@config_class
+class Asha:
+    """Asynchronous successive halving: at each rung the best 1 / reduction_factor go on."""
+
+    name: Literal["asha"] = "asha"
+    reduction_factor: int = 3  # >= 2; rungs are at min, min * this, min * this^2, .., max
+
+    def __post_init__(self) -> None:
+        if self.reduction_factor < 2:
+            raise ValueError(f"reduction_factor is {self.reduction_factor}; must be 2 or more")
+
+
+@config_class
+class Fifo:
+    """Every trial trains to the maximum fidelity."""
+
+    name: Literal["fifo"] = "fifo"
+
+
+SchedulerSection = Annotated[
+    Annotated[Asha, Tag("asha")] | Annotated[Fifo, Tag("fifo")], Discriminator(by_name("asha"))
+]
+
+
+@config_class
+class Tpe:
+    """Tree-structured Parzen estimator, multivariate and conditional (Bergstra et al. 2011)."""
+
+    name: Literal["tpe"] = "tpe"
+    seed: int = 0
+    startup_trials: int = 12  # trials drawn at random before the model is used, >= 1
+
+    def __post_init__(self) -> None:
+        if self.startup_trials < 1:
+            raise ValueError(f"startup_trials is {self.startup_trials}; must be 1 or more")
+
+
+@config_class
+class Random:
+    """Independent draws from the distributions."""
+
+    name: Literal["random"] = "random"
+    seed: int = 0
+
+
+@config_class
+class Grid:
+    """Every combination of the choices, once, the prior first; no float is searched."""
+
+    name: Literal["grid"] = "grid"
+
+
+SearcherSection = Annotated[
+    Annotated[Tpe, Tag("tpe")] | Annotated[Random, Tag("random")] | Annotated[Grid, Tag("grid")],
+    Discriminator(by_name("tpe")),
+]
+
+
+@config_class
+class Budget:
+    """When the experiment ends: after ``trials`` trials, or earlier after ``hours``."""
+
+    trials: int = 32  # configs tried, the prior included, >= 1
+    concurrent: int | None = None  # trials at a time, >= 1; null: as many as the resources allow
+    hours: float | None = None  # wall-clock hours, > 0; null: no limit
+
+    def __post_init__(self) -> None:
+        if self.trials < 1:
+            raise ValueError(f"trials is {self.trials}; must be 1 or more")
+        if self.concurrent is not None and self.concurrent < 1:
+            raise ValueError(f"concurrent is {self.concurrent}; must be 1 or more")
+        if self.hours is not None and not self.hours > 0:
+            raise ValueError(f"hours is {self.hours}; must be above 0")
+
+
+@config_class
+class Resources:
+    """What one trial gets. A fraction lets trials share a device; nothing isolates their memory."""
+
+    gpu: float = 1.0  # GPUs, >= 0; above 1 a whole number
+    cpu: float = 8.0  # CPU cores, > 0; above 1 a whole number
+
+    def __post_init__(self) -> None:
+        if self.gpu < 0:
+            raise ValueError(f"gpu is {self.gpu:g}; must be 0 or more")
+        if not self.cpu > 0:
+            raise ValueError(f"cpu is {self.cpu:g}; must be above 0")
+        for name, value in (("gpu", self.gpu), ("cpu", self.cpu)):
+            if value > 1 and value != int(value):
+                raise ValueError(f"{name} is {value:g}; above 1 it must be a whole number")
+
+
+@config_class
+class Sections:
+    """All of them, as they stand in a file; each may be left out."""
+
+    fidelity: Fidelity = field(default_factory=Fidelity)
+    objective: Objective = field(default_factory=Objective)
+    scheduler: SchedulerSection = field(default_factory=Asha)
+    searcher: SearcherSection = field(default_factory=Tpe)
+    budget: Budget = field(default_factory=Budget)
+    resources: Resources = field(default_factory=Resources)

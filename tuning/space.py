@@ -1,0 +1,220 @@
+"""A search space: which fields of a run config are searched, how they are drawn, and how long.
+
+:meth:`SearchSpace.walk` is the one definition of what is active under which condition: sampling,
+the hand-tuned baseline, searchers, schedulers and validation all call it.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from hpcm.config import TrainConfig
+from hpcm.schema import ConfigError, load, set_path, to_plain
+from tuning.conditions import holds
+from tuning.documents import Document, read_document
+from tuning.parameters import DISTRIBUTIONS, Coordinate, Parameter, Suggest, sampled
+from tuning.sections import (
+    Asha,
+    Budget,
+    Fidelity,
+    Fifo,
+    Grid,
+    Objective,
+    Random,
+    Resources,
+    Sections,
+    Tpe,
+)
+
+SECTIONS = tuple(field.name for field in fields(Sections))
+# Differences here do not change what a trial's numbers mean; all others do.
+HARMLESS = (
+    "base.data.cache",
+    "base.data.workers",
+    "base.precision.threads",
+    "budget",
+    "name",
+    "question",
+    "resources",
+    "searcher",
+)
+
+
+@dataclass(frozen=True)
+class Change:
+    """One key in which two spaces differ. ``breaks``: their trials are not comparable."""
+
+    path: str
+    old: Any
+    new: Any
+    breaks: bool
+
+    def __str__(self) -> str:
+        return f"{self.path}: {_shown(self.old)} -> {_shown(self.new)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSpace:
+    """A search-space file under one profile, checked. Plain data: it can be pickled and sent."""
+
+    name: str
+    question: str  # the file's leading comment
+    profile: str
+    profiles: tuple[str, ...]  # all that the file knows
+    base: dict[str, Any]  # part of a run config, as written; shared by all trials
+    parameters: dict[str, Parameter]  # by the path of a run-config field, parents first
+    fidelity: Fidelity
+    objective: Objective
+    scheduler: Asha | Fifo
+    searcher: Tpe | Random | Grid
+    budget: Budget
+    resources: Resources
+    path: str | None = None  # the file it was read from
+    warnings: tuple[str, ...] = ()  # what a user should hear, one line each
+
+    def walk(self, suggest: Suggest) -> dict[str, Any]:
+        """Draw one config: ``suggest`` is asked once for each active coordinate, parents first.
+
+        Gives ``{coordinate path: what suggest said}``, the flat config of a trial. Raises
+        :class:`ConfigError` where ``suggest`` gives what the coordinate does not allow.
+        """
+        flat: dict[str, Any] = {}
+
+        def asked(coordinate: Coordinate) -> Any:
+            value = suggest(coordinate)
+            if not coordinate.contains(value):
+                raise ConfigError(f"{coordinate.path}: {value!r}; must be {coordinate.allowed}")
+            flat[coordinate.path] = value
+            return value
+
+        values: dict[str, Any] = {}
+        for path, parameter in self.parameters.items():
+            if holds(parameter.when, values):
+                values[path] = parameter.read(path, asked)
+        return flat
+
+    def active(self, flat: Mapping[str, Any]) -> dict[str, Any]:
+        """The part of ``flat`` that is active; raises :class:`ConfigError` where some is missing."""
+        return self.walk(sampled(flat))
+
+    def values(self, flat: Mapping[str, Any]) -> dict[str, Any]:
+        """``{path of a run-config field: its value}`` of the active parameters."""
+        values: dict[str, Any] = {}
+        for path, parameter in self.parameters.items():
+            if holds(parameter.when, values):
+                values[path] = parameter.read(path, sampled(flat))
+        return values
+
+    def prior(self) -> dict[str, Any]:
+        """The hand-tuned config, flat: trial 0 and the baseline of every comparison."""
+        return self.walk(lambda coordinate: coordinate.prior)
+
+    def coordinates(self) -> Iterator[Coordinate]:
+        """Every coordinate, active or not, in order."""
+        for path, parameter in self.parameters.items():
+            yield from parameter.coordinates(path)
+
+    def config(self, flat: Mapping[str, Any], epochs: int | None = None) -> TrainConfig:
+        """The run config of a trial; ``epochs`` defaults to the maximum fidelity.
+
+        Raises :class:`ConfigError` where ``flat`` leaves an active coordinate out or no config can be
+        built.
+        """
+        plain = copy.deepcopy(self.base)
+        for path, value in self.values(flat).items():
+            set_path(plain, path, value)
+        plain["epochs"] = self.fidelity.max if epochs is None else epochs
+        plain["schedule_horizon"] = self.fidelity.horizon
+        return TrainConfig.from_plain(plain, self.name)
+
+    def rungs(self) -> tuple[int, ...]:
+        """Epochs at which trials are compared, ascending; the last is the maximum fidelity."""
+        found, at = [], self.fidelity.min
+        if isinstance(self.scheduler, Asha):
+            while at < self.fidelity.max:
+                found.append(at)
+                at *= self.scheduler.reduction_factor
+        return (*found, self.fidelity.max)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Nested dicts and lists; :meth:`from_plain` makes an equal space, without the file."""
+        plain: dict[str, Any] = {
+            "name": self.name,
+            "question": self.question,
+            "profile": self.profile,
+            "profiles": list(self.profiles),
+            "path": self.path,
+            "warnings": list(self.warnings),
+            "base": copy.deepcopy(self.base),
+            "parameters": {
+                path: {"type": _type_of(parameter), **to_plain(parameter)}
+                for path, parameter in self.parameters.items()
+            },
+        }
+        return plain | {name: to_plain(getattr(self, name)) for name in SECTIONS}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> SearchSpace:
+        """The inverse of :meth:`to_plain`. Raises :class:`ConfigError`."""
+        where = str(plain["name"])
+        sections = load(Sections, {name: plain[name] for name in SECTIONS}, where)
+        parameters = {
+            path: _parameter(path, spec, where) for path, spec in plain["parameters"].items()
+        }
+        return cls(
+            name=plain["name"],
+            question=plain["question"],
+            profile=plain["profile"],
+            profiles=tuple(plain["profiles"]),
+            path=plain["path"],
+            warnings=tuple(plain["warnings"]),
+            base=copy.deepcopy(plain["base"]),
+            parameters=parameters,
+            **{name: getattr(sections, name) for name in SECTIONS},
+        )
+
+    @property
+    def digest(self) -> str:
+        """12 hex digits over what decides whether trials of two spaces may be compared."""
+        flat = sorted(item for item in _leaves(self.to_plain()) if not _harmless(item[0]))
+        return hashlib.sha256(json.dumps(flat).encode()).hexdigest()[:12]
+
+    def diff(self, new: SearchSpace) -> list[Change]:
+        """What ``new`` changes; empty where both search the same thing in the same way."""
+        before, after = dict(_leaves(self.to_plain())), dict(_leaves(new.to_plain()))
+        return [
+            Change(path, before.get(path), after.get(path), not _harmless(path))
+            for path in dict.fromkeys([*before, *after])
+            if before.get(path) != after.get(path) or (path in before) != (path in after)
+        ]
+
+
+def load_space(
+    name_or_path: str | Path, profile: str = "cluster", overrides: Sequence[str] = ()
+) -> SearchSpace:
+    """Read and check a search space: a name in ``search_spaces/`` or a file.
+
+    ``overrides`` are ``key.path=value`` on the file's own keys, after the profile. Raises
+    :class:`ConfigError` with one line per problem.
+    """
+    from tuning.checks import check_document, check_space
+
+    document = read_document(name_or_path, profile, overrides)
+    problems = check_document(document)
+    ...
+
+
+def _parameter(path: str, spec: Mapping[str, Any], where: str) -> Parameter:
+    """One entry of ``parameters``. Raises :class:`ConfigError`."""
+    rest = {key: value for key, value in spec.items() if key != "type"}
+    return load(DISTRIBUTIONS[spec["type"]], rest, f"{where}: parameters.{path}")
+
+
+def _type_of(parameter: Parameter) -> str:
+    return next(name for name, cls in DISTRIBUTIONS.items() if type(parameter) is cls)
