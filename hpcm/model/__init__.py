@@ -24,7 +24,7 @@ class ModelConfig:
     """Which variant, and how its likelihoods are computed."""
 
     name: Literal["hpcm_base", "hpcm_tiny", "hpcm_large", "hpcm_phi", "hpcm_1b"] = "hpcm_base"
-    # published: float32 difference of two cdf values, as the authors'; accurate: tails without cancellation
+    # published: float32 difference of two cdf values, as the authors'; accurate: tails done right
     likelihood: Literal["published", "accurate"] = "published"
 
 

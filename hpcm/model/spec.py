@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Down:
-    """A convolution of stride 2 to ``width`` channels; ``name`` where its state-dict key is not a number."""
+    """A convolution of stride 2 to ``width`` channels; ``name`` where its key is not a number."""
 
     kernel: int
     width: int

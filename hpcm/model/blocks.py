@@ -1,0 +1,72 @@
+"""Building blocks: strided convolutions and the two residual blocks. B batch, C channels, H W grid."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+
+SLOPE = 0.01  # of every LeakyReLU
+
+
+def down(kernel: int, inputs: int, outputs: int) -> nn.Conv2d:
+    """Halve the grid: (B, inputs, H, W) -> (B, outputs, H/2, W/2)."""
+    return nn.Conv2d(inputs, outputs, kernel, stride=2, padding=(kernel - 2) // 2)
+
+
+def up(kernel: int, inputs: int, outputs: int) -> nn.ConvTranspose2d:
+    """Double the grid: (B, inputs, H, W) -> (B, outputs, 2H, 2W)."""
+    return nn.ConvTranspose2d(inputs, outputs, kernel, stride=2, padding=(kernel - 2) // 2)
+
+
+def pointwise(inputs: int, outputs: int) -> nn.Conv2d:
+    """A 1x1 convolution."""
+    return nn.Conv2d(inputs, outputs, 1)
+
+
+class PartialConv(nn.Module):
+    """3x3 convolution of the first C/partial channels; the others pass (FasterNet, CVPR 2023)."""
+
+    def __init__(self, channels: int, partial: int) -> None:
+        super().__init__()
+        if channels % partial:
+            raise ValueError(f"{channels} channels cannot be cut into {partial} equal parts")
+        self.sizes = (channels // partial, channels - channels // partial)
+        self.pconv = nn.Conv2d(self.sizes[0], self.sizes[0], 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen, passed = x.split(self.sizes, dim=1)
+        return torch.cat((self.pconv(seen), passed), dim=1)
+
+
+class Residual(nn.Module):
+    """``x + branch(x)``: a spatial layer, 1x1 up, LeakyReLU, 1x1 down. (B, C, H, W) to the same."""
+
+    def __init__(self, spatial: nn.Module, channels: int, expansion: int) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(
+            spatial,
+            pointwise(channels, expansion * channels),
+            nn.LeakyReLU(SLOPE, inplace=True),
+            pointwise(expansion * channels, channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.branch(x)
+
+
+def partial_block(channels: int, partial: int, expansion: int) -> Residual:
+    """The residual block of the transforms."""
+    return Residual(PartialConv(channels, partial), channels, expansion)
+
+
+def depthwise_block(channels: int) -> Residual:
+    """The residual block of the context networks: depth-wise 3x3, expansion 2."""
+    spatial = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+    return Residual(spatial, channels, expansion=2)
+
+
+def named_chain(layers: list[tuple[str, nn.Module]]) -> nn.Sequential:
+    """Layers in order under the given state-dict names."""
+    return nn.Sequential(OrderedDict(layers))

@@ -1,0 +1,232 @@
+"""HPCM: hierarchical progressive context modelling (Li et al., ICCV 2025, arXiv 2507.19125).
+
+Shapes: B batch; M latent channels; N hyper-latent channels; H W the latent's grid (image / 16);
+m = M/8 the channels of an eighth. Tensors cut into eighths are (B, n, 8, m, h, w), where n = 1 for
+the latent and n = 2 for parameters: scales, then means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from hpcm.model import partition
+from hpcm.model.blocks import pointwise
+from hpcm.model.coding_order import CODING_ORDER, SCALES, CodingStep, steps_of
+from hpcm.model.context import CrossAttention, SpatialPrior, build_adaptor
+from hpcm.model.entropy import GeneralizedGaussian, Likelihood, quantize, uniform_noise, widen
+from hpcm.model.partition import join_eighths, split_eighths
+from hpcm.model.spec import HPCMSpec
+from hpcm.model.transforms import build_transform
+
+TABLE_BUFFERS = (
+    *("scale_table", "quantized_cdf_z", "cdf_length_z", "offset_z"),
+    *("quantized_cdf_y", "cdf_length_y", "offset_y"),
+)
+
+LAST_STEP = len(CODING_ORDER)  # the context it would hand on is never used
+
+# (step, its mask (8, 1, h, w), its parameters (B, 2, 8, m, h, w)) -> y_hat (B, 1, 8, m, h, w), read
+# where the mask is true.
+Decide = Callable[[CodingStep, Tensor, Tensor], Tensor]
+
+
+class Walked(NamedTuple):
+    """What a walk over the coding steps leaves behind."""
+
+    latents: dict[str, Tensor]  # y_hat at the end of s1, s2, s3, each on its own grid
+    params: Tensor  # (B, 2M, H, W): the scales and means each element was coded with
+
+
+class HPCM(nn.Module):
+    """A learned image codec whose latent is coded in eleven steps on three nested grids.
+
+    ``model(x)`` takes images (B, 3, H, W) in [0, 1] with sides that are multiples of `stride`.
+    Training mode adds noise to the rate's residuals; evaluation mode is deterministic.
+    """
+
+    means_hyper: nn.Parameter
+    scales_hyper: nn.Parameter
+
+    def __init__(self, spec: HPCMSpec, likelihood: Likelihood = "published") -> None:
+        super().__init__()
+        self.spec = spec
+        latent, hyper = spec.latent, spec.hyper
+        self.means_hyper = nn.Parameter(torch.zeros(1, hyper, 1, 1))
+        self.scales_hyper = nn.Parameter(torch.ones(1, hyper, 1, 1))
+        for name in TABLE_BUFFERS:
+            self.register_buffer(name, torch.empty(0))
+        self.entropy_estimation = GeneralizedGaussian(likelihood)
+        self.g_a = build_transform(spec.g_a, 3, spec)
+        self.g_s = build_transform(spec.g_s, latent, spec)
+        self.h_a = build_transform(spec.h_a, latent, spec)
+        self.h_s = build_transform(spec.h_s, hyper, spec)
+        self._build_context(spec)
+        self._build_masks()
+
+    def _build_context(self, spec: HPCMSpec) -> None:
+        wide, narrow = 3 * spec.latent, 2 * spec.latent
+        for scale in SCALES:
+            count = sum(step.adaptor is not None for step in steps_of(scale))
+            blocks = spec.adaptor_blocks[scale - 1]
+            adaptors = nn.ModuleList(build_adaptor(wide, blocks) for _ in range(count))
+            setattr(self, f"y_spatial_prior_adaptor_list_s{scale}", adaptors)
+        self.y_spatial_prior_s1_s2 = SpatialPrior(spec.latent, spec.prior_s1_s2)
+        self.y_spatial_prior_s3 = SpatialPrior(spec.latent, spec.prior_s3)
+        gains = sum(step.gain is not None for scale in SCALES for step in steps_of(scale))
+        self.adaptive_params_list = nn.ParameterList(
+            torch.ones(1, wide, 1, 1) for _ in range(gains)
+        )
+        if spec.windows:
+            for scale, window in zip(SCALES, spec.windows, strict=True):
+                setattr(self, f"attn_s{scale}", CrossAttention(narrow, window, spec.heads))
+        self.context_net = nn.ModuleList(pointwise(narrow, narrow) for _ in range(2))
+
+    def _build_masks(self) -> None:
+        """Masks of one periodic cell each: constants, so neither saved nor kept per image size."""
+        constants = {f"step_masks_s{scale}": partition.step_masks(scale) for scale in SCALES}
+        constants |= {f"inner_mask_s{scale}": partition.inner_mask(scale) for scale in (2, 3)}
+        constants["step_membership"] = partition.step_membership()
+        for name, value in constants.items():
+            self.register_buffer(name, value, persistent=False)
+
+    @property
+    def stride(self) -> int:
+        """Image sides must be multiples of this, in pixels."""
+        return self.spec.stride
+
+    @property
+    def latent_channels(self) -> int:
+        """M."""
+        return self.spec.latent
+
+    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> dict[str, Any]:
+        """Reconstruction, likelihoods, bits and latents of images (B, 3, H, W) in [0, 1].
+
+        ``generator`` is the source of the training noise (z's first, then y's). Raises ValueError
+        where a side is not a multiple of `stride`.
+        """
+        self._check(x)
+        y = widen(self.g_a(x)).contiguous()  # (B, M, H, W)
+        z = widen(self.h_a(y))  # (B, N, H/4, W/4)
+        z_hat = quantize(z, self.means_hyper)
+        params = widen(self.h_s(z_hat))  # (B, 2M, H, W)
+        walked = self.walk(params, self._quantizer(y))
+        y_hat = walked.latents["s3"]
+        scales, means = walked.params.chunk(2, dim=1)
+
+        residuals = {"y": y - means, "z": z - self.means_hyper}
+        symbols = {name: value.detach().round() for name, value in residuals.items()}
+        rated = self._noisy(residuals, generator) if self.training else symbols
+        likelihoods = {
+            "y": self.entropy_estimation(rated["y"], scales),  # (B, M, H, W)
+            "z": self.entropy_estimation(rated["z"], self.scales_hyper),  # (B, N, H/4, W/4)
+        }
+        return {
+            "x_hat": self.g_s(y_hat),
+            "likelihoods": likelihoods,
+            "bits": self._bits(likelihoods),
+            "latents": walked.latents,
+            "symbols": symbols,
+            "y": y,
+            "y_hat": y_hat,
+            "z_hat": z_hat,
+            "scales": scales,
+            "params": params,
+        }
+
+    def walk(self, hyper: Tensor, decide: Decide) -> Walked:
+        """Run the coding steps in order from the hyper tensor (B, 2M, H, W).
+
+        ``decide`` gives the decoded values of a step from its scales and means: by quantising the
+        latent in `forward` and compress, from the bitstream in decompress.
+        """
+        latent = self.spec.latent
+        hypers = self._hyper_tensors(split_eighths(hyper, latent))
+        context = join_eighths(hypers[1])
+        params = hypers[1]
+        y_hat = torch.zeros_like(params[:, :1])
+        latents: dict[str, Tensor] = {}
+        for scale in SCALES:
+            if scale > 1:
+                inner = self._inner(scale, hypers[scale])
+                y_hat = torch.where(inner, partition.spread(y_hat), 0)
+                params = partition.spread(params)  # the other places are all coded below
+                spread = torch.where(inner, partition.spread(split_eighths(context, latent)), 0)
+                context = self.context_net[scale - 2](join_eighths(spread + hypers[scale]))
+            for step, mask in self._steps(scale, y_hat):
+                psi, context = self._predict(step, context, join_eighths(y_hat))
+                psi = split_eighths(widen(psi), latent)
+                y_hat = torch.where(mask, decide(step, mask, psi), y_hat)
+                params = torch.where(mask, psi, params)
+            latents[f"s{scale}"] = join_eighths(y_hat)
+        return Walked(latents, join_eighths(params))
+
+    def _predict(self, step: CodingStep, context: Tensor, y_hat: Tensor) -> tuple[Tensor, Tensor]:
+        """The step's scales and means (B, 2M, h, w), and the context of the next step."""
+        if step.adaptor is None or step.gain is None:
+            return context, context
+        adaptor = getattr(self, f"y_spatial_prior_adaptor_list_s{step.scale}")[step.adaptor]
+        prior = getattr(self, step.prior)
+        psi = prior(adaptor(torch.cat((context, y_hat), 1)), self.adaptive_params_list[step.gain])
+        if not self.spec.windows or step.number == LAST_STEP:
+            return psi, psi
+        return psi, getattr(self, f"attn_s{step.scale}")(psi, context)
+
+    def _hyper_tensors(self, hyper: Tensor) -> dict[int, Tensor]:
+        """What each scale sees of the hyper tensor (B, 2, 8, m, H, W), on its own grid."""
+        s2 = partition.to_s2(hyper)
+        return {
+            1: partition.to_s1(s2),
+            2: partition.hyper_s2(s2),
+            3: torch.where(self._inner(3, hyper), 0, hyper),
+        }
+
+    def _inner(self, scale: int, like: Tensor) -> Tensor:
+        """Where the elements of the scale below sit, on the grid of ``like``: (8, 1, h, w)."""
+        cell = getattr(self, f"inner_mask_s{scale}")
+        return partition.tile(cell, like.shape[-2], like.shape[-1])
+
+    def _steps(self, scale: int, like: Tensor) -> list[tuple[CodingStep, Tensor]]:
+        """The steps of a scale, each with its mask (8, 1, h, w) on the grid of ``like``."""
+        cells = getattr(self, f"step_masks_s{scale}")
+        masks = partition.tile(cells, like.shape[-2], like.shape[-1])
+        return list(zip(steps_of(scale), masks, strict=True))
+
+    def _quantizer(self, y: Tensor) -> Decide:
+        """Decide the steps by rounding the latent (B, M, H, W)."""
+        s3 = split_eighths(y, self.spec.latent)
+        s2 = partition.to_s2(s3)
+        grids = {1: partition.to_s1(s2), 2: s2, 3: s3}
+
+        def decide(step: CodingStep, mask: Tensor, psi: Tensor) -> Tensor:
+            return quantize(grids[step.scale], psi[:, 1:])
+
+        return decide
+
+    def _noisy(
+        self, residuals: dict[str, Tensor], generator: torch.Generator | None
+    ) -> dict[str, Tensor]:
+        """Residuals with the training noise, drawn for z first."""
+        drawn = {name: uniform_noise(residuals[name], generator) for name in ("z", "y")}
+        return {name: residuals[name] + noise for name, noise in drawn.items()}
+
+    def _bits(self, likelihoods: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Bits of each image: of z (B,), and of y in each coding step (B, 11)."""
+        bits = {name: -torch.log2(value) for name, value in likelihoods.items()}
+        return {
+            "z": bits["z"].sum(dim=(1, 2, 3)),
+            "steps": partition.sum_per_step(bits["y"], self.step_membership),
+        }
+
+    def _check(self, x: Tensor) -> None:
+        if x.dim() != 4 or x.shape[1] != 3:
+            raise ValueError(f"image batch has shape {tuple(x.shape)}; must be (B, 3, H, W)")
+        height, width = x.shape[2:]
+        if not height or not width or height % self.stride or width % self.stride:
+            raise ValueError(
+                f"image is {height} x {width}; sides must be multiples of {self.stride}, so pad it"
+            )
