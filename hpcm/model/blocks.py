@@ -1,4 +1,7 @@
-"""Building blocks: strided convolutions and the two residual blocks. B batch, C channels, H W grid."""
+"""Building blocks: strided convolutions and the two residual blocks.
+
+B batch, C channels, H W grid.
+"""
 
 from __future__ import annotations
 
@@ -36,12 +39,13 @@ class PartialConv(nn.Module):
         self.pconv = nn.Conv2d(self.sizes[0], self.sizes[0], 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to the same."""
         seen, passed = x.split(self.sizes, dim=1)
         return torch.cat((self.pconv(seen), passed), dim=1)
 
 
 class Residual(nn.Module):
-    """``x + branch(x)``: a spatial layer, 1x1 up, LeakyReLU, 1x1 down. (B, C, H, W) to the same."""
+    """``x + branch(x)``: a spatial layer, 1x1 up, LeakyReLU, 1x1 down."""
 
     def __init__(self, spatial: nn.Module, channels: int, expansion: int) -> None:
         super().__init__()
@@ -53,6 +57,7 @@ class Residual(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to the same."""
         return x + self.branch(x)
 
 

@@ -20,7 +20,7 @@ def build_adaptor(channels: int, blocks: int) -> nn.Module:
 
 
 class SpatialPrior(nn.Module):
-    """Scales and means of a step from context and decoded elements: (B, 3M, h, w) -> (B, 2M, h, w)."""
+    """Scales and means of a step from context and decoded elements."""
 
     def __init__(self, latent: int, depth: PriorDepth) -> None:
         super().__init__()
@@ -33,7 +33,10 @@ class SpatialPrior(nn.Module):
         )
 
     def forward(self, x: Tensor, gain: Tensor) -> Tensor:
-        """``gain`` (1, 3M, 1, 1) scales the channels between the two halves, one gain per step."""
+        """``gain`` (1, 3M, 1, 1) scales the channels between the two halves, one gain per step.
+
+        (B, 3M, h, w) -> (B, 2M, h, w).
+        """
         return self.branch_2(self.branch_1(x) * gain)
 
 

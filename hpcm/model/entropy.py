@@ -1,11 +1,10 @@
 """The entropy model: generalised Gaussian of shape beta = 1.5, bounds, quantiser, noise.
 
-Everything here works in float32 or wider; `widen` is what callers under autocast pass values through.
+Everything here works in float32 or wider: callers under autocast pass values through `widen`.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal
 
 import torch
@@ -25,7 +24,7 @@ def widen(x: Tensor) -> Tensor:
 
 
 class LowerBound(nn.Module):
-    """``max(x, bound)``, with a gradient also below the bound where a descent step would raise x."""
+    """``max(x, bound)``; below the bound the gradient passes where a descent step would raise x."""
 
     bound: Tensor
 
@@ -34,6 +33,7 @@ class LowerBound(nn.Module):
         self.register_buffer("bound", torch.tensor([bound]))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Any shape."""
         return _LowerBound.apply(x, self.bound)
 
 

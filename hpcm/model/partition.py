@@ -29,7 +29,7 @@ def join_eighths(x: Tensor) -> Tensor:
 
 
 def gather(x: Tensor, places: Places) -> Tensor:
-    """Take one element of each 2x2 cell per eighth: (B, n, 8, m, H, W) -> (B, n, 8, m, H/2, W/2)."""
+    """One element of each 2x2 cell, per eighth: (B, n, 8, m, H, W) -> (B, n, 8, m, H/2, W/2)."""
     chunks = [x[:, :, k, :, row::2, column::2] for k, (row, column) in enumerate(places)]
     return torch.stack(chunks, dim=2)
 
@@ -86,7 +86,7 @@ def hyper_s2(g: Tensor) -> Tensor:
 
 
 def _in_columns(values: Tensor, parity: int) -> Tensor:
-    """``values`` in every second column from ``parity`` on, zeros between: (..., w) -> (..., 2w)."""
+    """``values`` in every second column from ``parity`` on, else 0: (..., w) -> (..., 2w)."""
     zeros = torch.zeros_like(values)
     columns = (values, zeros) if parity == 0 else (zeros, values)
     return torch.stack(columns, dim=-1).flatten(-2)
