@@ -19,7 +19,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from hpcm.evaluation.decoding import DAMAGED, SUFFIXES, inspect
+import numpy as np
+
+from hpcm.evaluation.decoding import DAMAGED, SUFFIXES, inspect, read_rgb
 from hpcm.evaluation.sample_photographs import SAMPLES, sample_files
 from hpcm.schema import ConfigError, did_you_mean
 
@@ -37,6 +39,14 @@ class SkippedImages(UserWarning):
 
 
 @dataclass(frozen=True)
+class SkippedItem:
+    """One image that is not used, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class ImageItem:
     """One usable image: name within its set, path, size in pixels as decoded, bytes on disk."""
 
@@ -46,13 +56,12 @@ class ImageItem:
     height: int
     bytes: int
 
-
-@dataclass(frozen=True)
-class SkippedItem:
-    """One image that is not used, and why."""
-
-    name: str
-    reason: str
+    def read(self, box: tuple[int, int, int, int] | None = None) -> np.ndarray | SkippedItem:
+        """RGB, uint8 (H, W, 3), of the image or its box (left, top, right, bottom); or why not."""
+        try:
+            return read_rgb(self.path, box)
+        except DAMAGED as error:
+            return SkippedItem(self.name, _reason(error))
 
 
 @dataclass(frozen=True)
@@ -139,6 +148,33 @@ def image_folder(folder: str | Path) -> ImageSet:
     return _scan(root.resolve().name, _image_files(root), str(root))
 
 
+def decode(images: ImageSet) -> tuple[ImageSet, list[np.ndarray]]:
+    """All pixels of a set, each uint8 (H, W, 3), and the set without what turns out damaged.
+
+    Raises :class:`ConfigError` where nothing can be decoded.
+    """
+    read = _each(lambda item: item.read(), images.items)
+    pixels = [found for found in read if isinstance(found, np.ndarray)]
+    damaged = tuple(found for found in read if isinstance(found, SkippedItem))
+    if not pixels:
+        raise ConfigError(none_left(images, damaged[0]))
+    warn_skipped(images.name, damaged)
+    good = tuple(
+        item
+        for item, found in zip(images.items, read, strict=True)
+        if isinstance(found, np.ndarray)
+    )
+    return ImageSet(images.name, good, images.skipped + damaged), pixels
+
+
+def none_left(images: ImageSet, first: SkippedItem) -> str:
+    """The message for a set of which no image can be decoded."""
+    return (
+        f"image set '{images.name}': not one of its {images.count} images can be decoded; "
+        f"{first.name}: {first.reason}"
+    )
+
+
 def warn_skipped(name: str, skipped: tuple[SkippedItem, ...]) -> None:
     """One warning for all of ``skipped``: how many, and the first few with their reasons."""
     if not skipped:
@@ -153,8 +189,7 @@ def warn_skipped(name: str, skipped: tuple[SkippedItem, ...]) -> None:
     )
 
 
-def reason_of(error: BaseException) -> str:
-    """One line on why an image could not be read."""
+def _reason(error: BaseException) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     return "not an image" if "cannot identify image file" in text else text
 
@@ -229,7 +264,7 @@ def _item(name: str, path: Path) -> ImageItem | SkippedItem:
         width, height = inspect(path)
         return ImageItem(name, path, width, height, path.stat().st_size)
     except DAMAGED as error:
-        return SkippedItem(name, reason_of(error))
+        return SkippedItem(name, _reason(error))
 
 
 def _digest(path: Path, whole: bool) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -13,14 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from hpcm.config import DataConfig
-from hpcm.evaluation.decoding import DAMAGED, read_rgb
-from hpcm.evaluation.image_sets import (
-    ImageSet,
-    SkippedItem,
-    image_set,
-    reason_of,
-    warn_skipped,
-)
+from hpcm.evaluation.image_sets import ImageSet, SkippedItem, image_set, none_left, warn_skipped
 from hpcm.schema import ConfigError
 from hpcm.training.seeding import derive
 
@@ -94,10 +86,7 @@ class CropLoader:
             new = {item.name: item.reason for item in damaged if item.name not in self.damaged}
             self.damaged |= new
             if pixels is None:
-                raise ConfigError(
-                    f"image set '{self.images.name}': not one of {self.images.count} images can be "
-                    f"decoded; {damaged[0].name}: {damaged[0].reason}"
-                )
+                raise ConfigError(none_left(self.images, damaged[0]))
             warn_skipped(self.images.name, tuple(SkippedItem(*entry) for entry in new.items()))
             yield pixels.to(self._device, non_blocking=True).float() / 255  # (B, 3, p, p)
 
@@ -125,15 +114,8 @@ class _Crops(Dataset[Crop]):
     def __init__(self, images: ImageSet, patch: int, seed: int, cache: bool) -> None:
         self._images, self._patch, self._seed = images, patch, seed
         # Filled before workers start, so that they share it.
-        self._decoded = {i: _decode(images, i) for i in range(images.count)} if cache else {}
-        self._order = lru_cache(maxsize=2)(self._draw_order)
-
-    def __getstate__(self) -> dict[str, object]:
-        return {key: value for key, value in self.__dict__.items() if key != "_order"}
-
-    def __setstate__(self, state: dict[str, object]) -> None:
-        self.__dict__.update(state)
-        self._order = lru_cache(maxsize=2)(self._draw_order)
+        self._decoded = [item.read() for item in images.items] if cache else []
+        self._cycle, self._order = -1, np.empty(0, int)  # the order last drawn
 
     def __getitem__(self, key: CropKey) -> Crop:
         damaged = []
@@ -144,15 +126,14 @@ class _Crops(Dataset[Crop]):
             damaged.append(found)
         return Crop(None, tuple(damaged))
 
-    def _draw_order(self, cycle: int) -> np.ndarray:
-        return np.random.default_rng(derive(self._seed, "order", cycle)).permutation(
-            self._images.count
-        )
-
     def _image_at(self, position: int, offset: int) -> int:
         """The image for the crop at ``position``; with an offset, a later one in that order."""
-        cycle, place = divmod(position, self._images.count)
-        return int(self._order(cycle)[(place + offset) % self._images.count])
+        count = self._images.count
+        cycle, place = divmod(position, count)
+        if cycle != self._cycle:
+            draw = np.random.default_rng(derive(self._seed, "order", cycle))
+            self._cycle, self._order = cycle, draw.permutation(count)
+        return int(self._order[(place + offset) % count])
 
     def _crop(self, image: int, key: CropKey) -> Tensor | SkippedItem:
         item, side = self._images.items[image], self._patch
@@ -160,29 +141,19 @@ class _Crops(Dataset[Crop]):
         left = int(draw.integers(item.width - side + 1))
         top = int(draw.integers(item.height - side + 1))
         mirror, upend = draw.random(2) < 0.5
-        whole = self._decoded.get(image)
-        if whole is None:
-            box = (left, top, left + side, top + side)
-            pixels = _decode(self._images, image, box)
-        elif isinstance(whole, SkippedItem):
-            pixels = whole
-        else:
-            pixels = whole[top : top + side, left : left + side]
+        pixels = self._pixels(image, left, top)  # (p, p, 3)
         if isinstance(pixels, SkippedItem):
             return pixels
         pixels = pixels[:, ::-1] if mirror else pixels
         pixels = pixels[::-1] if upend else pixels
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))  # (3, p, p)
 
-
-def _decode(
-    images: ImageSet, index: int, box: tuple[int, int, int, int] | None = None
-) -> np.ndarray | SkippedItem:
-    item = images.items[index]
-    try:
-        return read_rgb(item.path, box)
-    except DAMAGED as error:
-        return SkippedItem(item.name, reason_of(error))
+    def _pixels(self, image: int, left: int, top: int) -> np.ndarray | SkippedItem:
+        right, bottom = left + self._patch, top + self._patch
+        if not self._decoded:
+            return self._images.items[image].read((left, top, right, bottom))
+        whole = self._decoded[image]
+        return whole if isinstance(whole, SkippedItem) else whole[top:bottom, left:right]
 
 
 def _collate(crops: list[Crop]) -> tuple[Tensor | None, list[SkippedItem]]:

@@ -1,0 +1,122 @@
+"""The results file: CompressAI's schema, so published curves and ours plot together, plus the rest.
+
+``results`` holds one list per metric with one value per point of the curve (``bpp``, ``psnr-rgb``,
+``ms-ssim-rgb``, ``ms-ssim-rgb-db`` ..). What CompressAI's reader does not know stands beside it:
+``dataset``, ``conditions`` (how it was measured), ``points`` (which model gave each point),
+``origin`` (where published numbers are from) and ``images``, one row per point and image.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from hpcm.schema import ConfigError
+
+Row = dict[str, float | int | str]
+
+
+@dataclass(frozen=True)
+class Results:
+    """Points of a rate-distortion curve on one image set; a single model gives a single point."""
+
+    name: str
+    dataset: str
+    results: dict[str, list[float]]
+    description: str = ""
+    conditions: dict[str, Any] = field(default_factory=dict)
+    points: list[dict[str, Any]] = field(default_factory=list)
+    origin: dict[str, Any] = field(default_factory=dict)
+    images: list[Row] = field(default_factory=list)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Results:
+        """Read a results file, CompressAI's own included. Raises :class:`ConfigError`."""
+        try:
+            data = json.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+        except ValueError as error:
+            raise ConfigError(f"{path}: not a results file: {error}") from None
+        points = data.get("results") if isinstance(data, dict) else None
+        if not isinstance(points, dict) or "bpp" not in points:
+            raise ConfigError(f"{path}: not a results file: no list 'bpp' under 'results'")
+        ragged = [key for key, values in points.items() if not _numbers(values, points["bpp"])]
+        if ragged:
+            raise ConfigError(
+                f"{path}: results.{ragged[0]}: must be a list of numbers as long as results.bpp"
+            )
+        known = {key: data[key] for key in cls.__dataclass_fields__ if key in data}
+        return cls(**{"name": Path(path).stem, "dataset": "", **known})
+
+    def save(self, path: str | Path) -> Path:
+        """Write the file, making its folder."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        plain = {key: getattr(self, key) for key in self.__dataclass_fields__}
+        kept = {key: value for key, value in plain.items() if value or key == "results"}
+        path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+        return path
+
+    def table(self) -> Any:
+        """The rows per image as a pandas DataFrame. Raises :class:`ConfigError` without pandas."""
+        try:
+            import pandas
+        except ImportError:
+            raise ConfigError("a table of images needs pandas: pip install pandas") from None
+        return pandas.DataFrame(self.images)
+
+    def save_table(self, path: str | Path) -> Path:
+        """Write :meth:`table` as .csv or .parquet, by the suffix. Raises :class:`ConfigError`."""
+        path = Path(path)
+        if path.suffix not in (".csv", ".parquet"):
+            raise ConfigError(f"{path}: a table is written as .csv or .parquet")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table = self.table()
+        if path.suffix == ".csv":
+            table.to_csv(path, index=False)
+        else:
+            table.to_parquet(path, index=False)
+        return path
+
+
+def join(points: list[Results], name: str) -> Results:
+    """One curve from results on the same images, lowest rate first.
+
+    Raises :class:`ConfigError` where sets, conditions or metrics differ: such points do not mix.
+    """
+    first = points[0]
+    for other in points[1:]:
+        for what in ("dataset", "conditions"):
+            if getattr(other, what) != getattr(first, what):
+                raise ConfigError(
+                    f"{other.name}: {what} {getattr(other, what)!r} differs from "
+                    f"{getattr(first, what)!r} of {first.name}; such points make no curve"
+                )
+        if other.results.keys() != first.results.keys():
+            raise ConfigError(f"{other.name}: metrics differ from those of {first.name}")
+    counted, rows = 0, []
+    for point in points:
+        rows += [{**row, "point": int(row["point"]) + counted} for row in point.images]
+        counted += len(point.results["bpp"])
+    merged = {key: [v for point in points for v in point.results[key]] for key in first.results}
+    order = sorted(range(counted), key=lambda index: merged["bpp"][index])
+    sources = [source for point in points for source in point.points]
+    return replace(
+        first,
+        name=name,
+        results={key: [values[index] for index in order] for key, values in merged.items()},
+        points=[sources[index] for index in order] if len(sources) == counted else sources,
+        images=[{**row, "point": order.index(int(row["point"]))} for row in rows],
+    )
+
+
+def _numbers(values: Any, like: Any) -> bool:
+    return (
+        isinstance(values, list)
+        and isinstance(like, list)
+        and len(values) == len(like) > 0
+        and all(isinstance(value, int | float) for value in values)
+    )

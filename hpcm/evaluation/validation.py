@@ -1,0 +1,87 @@
+"""Validation in training: the objective and its parts on whole images, once per epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hpcm.evaluation.image_sets import ImageSet, decode, image_set
+from hpcm.evaluation.modes import device_of, evaluation_mode
+from hpcm.evaluation.padding import Padding
+from hpcm.losses.metrics import MS_SSIM_MIN_SIDE, ms_ssim, ms_ssim_to_db, psnr
+from hpcm.losses.rate_distortion import LossConfig, rate_distortion
+from hpcm.schema import ConfigError
+
+NAMES = ("rd_cost", "bpp", "bpp_z", "bpp_s1", "bpp_s2", "bpp_s3", "psnr", "mse")
+
+
+class Validator:
+    """Scores a model on the images of a set; decodes them once and keeps them, 3 bytes a pixel.
+
+    Each image is padded with zeros to a multiple of ``stride``, goes through the model in
+    evaluation mode and full precision, is cropped back and clamped to [0, 1]. Bits count those of
+    the padding, pixels are the image's own. Every value is the mean of the images' own values.
+
+    Raises :class:`ConfigError` where the set cannot be used, or not with the loss's metric.
+    """
+
+    def __init__(self, images: str | ImageSet, loss: LossConfig, stride: int) -> None:
+        known = image_set(images) if isinstance(images, str) else images
+        self.images, arrays = decode(known)
+        self._pixels = [to_tensor(array) for array in arrays]  # (3, H, W) each
+        self._loss, self._stride = loss, stride
+        self._with_ms_ssim = scores_ms_ssim(self.images)
+        if loss.metric == "ms_ssim" and not self._with_ms_ssim:
+            raise ConfigError(
+                f"loss.metric: ms_ssim cannot be validated on image set '{self.images.name}': it "
+                f"needs the package pytorch-msssim, and {MS_SSIM_MIN_SIDE} pixels per side"
+            )
+
+    def __call__(self, model: nn.Module) -> dict[str, float]:
+        """``val_rd_cost`` (the objective), ``val_bpp`` and its parts, ``val_psnr``, ``val_mse``.
+
+        ``val_ms_ssim_db`` too where pytorch-msssim is installed and no side is below 161 pixels.
+        """
+        with evaluation_mode(model):
+            rows = torch.stack([self._score(model, x) for x in self._on(device_of(model))])
+        names = [*NAMES, "ms_ssim_db"] if self._with_ms_ssim else NAMES
+        means = rows.double().mean(dim=0).tolist()
+        return {f"val_{name}": value for name, value in zip(names, means, strict=True)}
+
+    def _on(self, device: torch.device) -> Iterator[Tensor]:
+        for pixels in self._pixels:
+            yield pixels[None].to(device).float() / 255  # (1, 3, H, W)
+
+    def _score(self, model: nn.Module, x: Tensor) -> Tensor:
+        """One image's values in the order of NAMES."""
+        padding = Padding.to_multiple(*x.shape[-2:], self._stride)
+        out = model(padding.pad(x))
+        x_hat = padding.crop(out["x_hat"]).clamp(0, 1)  # (1, 3, H, W)
+        terms = rate_distortion({**out, "x_hat": x_hat}, x, self._loss.metric)
+        values = [terms.rd_cost(self._loss.lmbda), terms.bpp, terms.bpp_z, *terms.bpp_scale]
+        values += [psnr(x_hat, x)[0], terms.mse]
+        if self._with_ms_ssim:
+            values.append(ms_ssim_to_db(ms_ssim(x_hat, x))[0])
+        return torch.stack(values)
+
+
+def validate(
+    model: nn.Module, images: str | ImageSet, loss: LossConfig, stride: int | None = None
+) -> dict[str, float]:
+    """Score a model once; see :class:`Validator`. ``stride`` defaults to the model's."""
+    return Validator(images, loss, stride or model.stride)(model)
+
+
+def scores_ms_ssim(images: ImageSet) -> bool:
+    """Whether MS-SSIM can be computed: its package is there and so are 161 pixels on every side."""
+    sides = (min(item.width, item.height) for item in images.items)
+    return find_spec("pytorch_msssim") is not None and min(sides) >= MS_SSIM_MIN_SIDE
+
+
+def to_tensor(pixels: np.ndarray) -> Tensor:
+    """(H, W, 3) to (3, H, W), in that order in memory too."""
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
