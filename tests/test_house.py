@@ -1,0 +1,245 @@
+"""The house rules that a machine can check; CONTRIBUTING.md and docs/architecture.md say why."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+SKIPPED_FOLDERS = {".venv", ".git", "build", "dist", "wandb", "__pycache__"}
+
+
+def shipped() -> list[Path]:
+    """What git has or would take, else (an unpacked archive) every file here; relative to ROOT."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    listing = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if listing.returncode == 0:
+        paths = [Path(line) for line in listing.stdout.splitlines()]
+    else:
+        paths = [path.relative_to(ROOT) for path in ROOT.rglob("*")]
+    return sorted(
+        path for path in paths if (ROOT / path).is_file() and not SKIPPED_FOLDERS & set(path.parts)
+    )
+
+
+SHIPPED = shipped()
+PYTHON = [path for path in SHIPPED if path.suffix == ".py"]
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Dotted names that a file imports, at whatever depth of its code."""
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+
+
+# --- who may import whom -------------------------------------------------------------------------
+
+FOREIGN = {"ray", "optuna", "wandb", "compressai", "torchvision", "tuning"}
+# A part may import the parts to the left of it; the middle three see only schema and schedules.
+LAYERS = ["schema", "schedules", "model losses optimizers", "config", "evaluation", "training"]
+LAYER = {part: level for level, parts in enumerate(LAYERS) for part in parts.split()}
+
+
+def test_import_hpcm_brings_no_search_and_no_slow_package() -> None:
+    extras = FOREIGN | {"pandas", "skimage", "sklearn", "rich", "pytorch_msssim"}
+    code = f"import hpcm, sys; print(sorted({extras!r} & set(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert run.stdout.strip() == "[]", run.stdout + run.stderr
+
+
+@pytest.mark.parametrize("name", sorted(FOREIGN))
+def test_a_stray_import_in_hpcm_fails_the_lint_with_our_message(name: str) -> None:
+    rules = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ruff"]["lint"]
+    message = rules["flake8-tidy-imports"]["banned-api"][name]["msg"]
+    command = [sys.executable, "-m", "ruff", "check", "--no-cache", "--stdin-filename"]
+    for place, stray in (("hpcm/training/loop.py", True), ("tuning/experiment.py", False)):
+        source = f'"""Stray."""\n\nimport {name}\n\nprint({name})\n'
+        run = subprocess.run(
+            [*command, place, "-"], cwd=ROOT, input=source, capture_output=True, text=True
+        )
+        assert ("TID251" in run.stdout and message in run.stdout) is stray, run.stdout + run.stderr
+
+
+@pytest.mark.parametrize("path", [p for p in PYTHON if p.parts[0] == "hpcm"], ids=str)
+def test_imports_inside_hpcm_go_from_right_to_left(path: Path) -> None:
+    own = path.stem if len(path.parts) == 2 else path.parts[1]
+    for name in imports(path):
+        top, _, rest = name.partition(".")
+        coder = path == Path("hpcm/model/bitstream.py") and top == "compressai"
+        assert top not in FOREIGN or coder, f"{path} imports {name}"
+        part = rest.split(".")[0]
+        if top != "hpcm" or own not in LAYER:  # __init__ and __main__ see everything
+            continue
+        assert part in LAYER, f"{path} imports {name}: import the part that defines it"
+        allowed = part == own or LAYER[part] < LAYER[own]
+        assert allowed, f"{path} imports {name}, which stands to its right in {LAYERS}"
+
+
+@pytest.mark.parametrize("path", [p for p in PYTHON if p.parts[0] == "tuning"], ids=str)
+def test_tuning_reaches_hpcm_through_its_front_door(path: Path) -> None:
+    inside = {"model", "training", "optimizers", "losses", "schedules"}
+    for name in imports(path):
+        top, *rest = name.split(".")
+        assert top != "hpcm" or rest[0] not in inside, f"{path} imports {name}"
+
+
+def test_one_loop_and_one_report() -> None:
+    """One training loop, and one place that reports to Tune."""
+    code = {path: (ROOT / path).read_text() for path in PYTHON}
+    loops = [str(p) for p, text in code.items() if p.parts[0] == "hpcm" and "for epoch in" in text]
+    assert loops == ["hpcm/training/loop.py"]
+    reports = [str(p) for p, text in code.items() if p.parts[0] == "tuning" and ".report(" in text]
+    assert reports == ["tuning/trainable.py"]
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def test_no_dumping_ground() -> None:
+    """A file is named after the noun it serves (docs/architecture.md)."""
+    dumps = {"utils", "util", "helpers", "helper", "common", "misc"}
+    assert [str(path) for path in SHIPPED if dumps & {part.lower() for part in path.parts}] == []
+    assert [str(path) for path in SHIPPED if path.stem.lower() in dumps] == []
+
+
+def test_no_long_file() -> None:
+    """About 300 lines; the data of a table may run a little over."""
+    lines = {str(path): len((ROOT / path).read_text().splitlines()) for path in PYTHON}
+    assert {path: count for path, count in lines.items() if count > 320} == {}
+
+
+def test_no_registry_host_and_no_machine_path() -> None:
+    """What works for one of us only: registries are the reader's own, paths are relative."""
+    host = re.compile(r"(pypi|pythonhosted|npmjs|download\.pytorch|debian)\.(org|com)")
+    machine = re.compile(r"(?<![\w.~})-])/(work|farm|root|Users)/|/home/(?!ubuntu|ray)\w")
+    found = []
+    for path in SHIPPED:
+        try:
+            text = (ROOT / path).read_text()
+        except UnicodeDecodeError:
+            continue
+        for number, line in enumerate(text.splitlines(), 1):
+            if path != Path("tests/test_house.py") and (host.search(line) or machine.search(line)):
+                found.append(f"{path}:{number}: {line.strip()[:80]}")
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in SHIPPED if path.suffix in (".yaml", ".yml")], ids=str
+)
+def test_every_shipped_yaml_is_loaded(path: Path) -> None:
+    """By what reads it in use; a YAML in a new place needs a line here."""
+    if path.parts[0] == "search_spaces":
+        from hpcm import TrainConfig
+        from tuning import load_space
+    if path.match("search_spaces/best/*.yaml"):
+        config = TrainConfig.from_yaml(ROOT / path)
+        assert TrainConfig.from_plain(config.to_plain(), "again") == config
+    elif path.match("search_spaces/*.yaml"):
+        for profile in load_space(str(ROOT / path)).profiles:
+            space = load_space(str(ROOT / path), profile=profile)
+            assert isinstance(space.config(space.prior()), TrainConfig)
+    elif path == Path("cluster.yaml") or path.parent == Path("deploy"):
+        documents = list(yaml.safe_load_all((ROOT / path).read_text()))
+        checks = (ROOT / "tests/tuning/test_cluster_yaml.py").read_text()
+        assert documents
+        assert path.name in checks, f"no test in test_cluster_yaml.py names {path.name}"
+    else:
+        assert path.parts[0] in (".github", ".pre-commit-config.yaml"), f"{path}: who loads it?"
+        assert yaml.safe_load((ROOT / path).read_text())
+
+
+def test_readme_opens_with_the_two_commands() -> None:
+    first_screen = (ROOT / "README.md").read_text().splitlines()[:40]
+    assert any("make tune" in line for line in first_screen)
+    assert any("make test" in line for line in first_screen)
+
+
+# --- the environment -----------------------------------------------------------------------------
+
+
+def pins() -> dict[str, str]:
+    """Name to version in constraints.txt."""
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    rows = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    return {canonicalize_name(row.name): str(row.specifier).removeprefix("==") for row in rows}
+
+
+def required(group: str = "dev") -> set[str]:
+    """Every distribution that `pip install .[group]` brings on this interpreter."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    optional = project["optional-dependencies"]
+    todo = [Requirement(text) for text in (*project["dependencies"], *optional[group])]
+    seen: set[tuple[str, frozenset[str]]] = set()
+    while todo:
+        row = todo.pop()
+        name, extras = canonicalize_name(row.name), frozenset(row.extras)
+        if name == "hpcm-tune":
+            todo += [Requirement(text) for extra in extras for text in optional[extra]]
+            continue
+        if (name, extras) in seen:
+            continue
+        seen.add((name, extras))
+        for text in importlib.metadata.distribution(name).requires or []:
+            child = Requirement(text)
+            names = [{"extra": extra} for extra in (*extras, "")]
+            if child.marker is None or any(child.marker.evaluate(extra) for extra in names):
+                todo.append(child)
+    return {name for name, _ in seen}
+
+
+def test_constraints_pin_everything_that_is_installed_and_nothing_else() -> None:
+    pinned = pins()
+    assert sorted(required()) == sorted(pinned)
+    installed = {name: importlib.metadata.version(name) for name in pinned}
+    assert {name: v for name, v in installed.items() if v.split("+")[0] != pinned[name]} == {}
+
+
+def test_every_pin_is_inside_the_range_of_pyproject() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    groups = project["optional-dependencies"].values()
+    for text in (*project["dependencies"], *(row for group in groups for row in group)):
+        row = Requirement(text)
+        version = pins().get(canonicalize_name(row.name))
+        if row.name != "hpcm-tune":
+            assert version, f"{row.name} is not in constraints.txt"
+            assert row.specifier.contains(version), f"{text}, but constraints.txt has {version}"
+
+
+@pytest.mark.parametrize("target", ["tune", "test", "lint", "types", "clean", "install"])
+def test_make_help_lists(target: str) -> None:
+    run = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert re.search(rf"^  make {target}\s+\S", run.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("version", ["(3, 10)", "(3, 13)"])
+def test_make_refuses_another_python_in_one_line(tmp_path: Path, version: str) -> None:
+    """A stand-in interpreter that reports another version: one line, nothing created."""
+    for name in ("Makefile", "constraints.txt", "pyproject.toml"):
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    other = tmp_path / "python3"
+    other.write_text(
+        f'#!/bin/sh\nexec {sys.executable} -c "import sys; sys.version_info = {version}; $2"\n'
+    )
+    other.chmod(0o755)
+    command = ["make", "-s", "install", f"BASE_PYTHON={other}"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode != 0
+    said = [line for line in run.stderr.splitlines() if not line.startswith("make")]
+    assert len(said) == 1
+    assert "needs Python 3.11 or 3.12" in said[0]
+    assert not (tmp_path / ".venv").exists()
