@@ -1,0 +1,51 @@
+"""`import hpcm` and a training need torch, numpy, pydantic, PyYAML and Pillow, and nothing else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+# An import hook that stands in for a machine where these were never installed.
+SCRIPT = """
+import importlib.abc, math, sys
+
+ABSENT = {"ray", "optuna", "compressai", "wandb", "torchvision", "pandas", "skimage", "sklearn",
+          "rich", "scipy", "pyarrow", "matplotlib", "pytorch_msssim", "tuning"}
+
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ABSENT:
+            raise ModuleNotFoundError(f"No module named {name!r} (blocked)", name=name)
+        return None
+
+sys.meta_path.insert(0, Absent())
+from hpcm import TrainConfig, build_model, train
+
+config = TrainConfig.from_plain(
+    {
+        "model": {"name": "hpcm_tiny"},
+        "data": {"train": "few", "val": "few", "batch_size": 1, "crops_per_epoch": 1, "workers": 0},
+        "epochs": 1,
+    },
+    "test",
+)
+model = build_model(config.model)
+before = [parameter.detach().clone() for parameter in model.parameters()]
+(report,) = list(train(config, model=model))
+assert report.epoch == 1
+assert math.isfinite(report.metrics["val_rd_cost"])
+assert any((old != new).any() for old, new in zip(before, model.parameters(), strict=True))
+assert not ABSENT & set(sys.modules)
+print("trained")
+"""
+
+
+def test_one_training_step_with_few_packages(image_folder: Callable[..., Path]) -> None:
+    image_folder("few", count=1)
+    command = [sys.executable, "-W", "error", "-c", SCRIPT]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert run.stdout == "trained\n", run.stdout + run.stderr
