@@ -30,7 +30,7 @@ _KEYS = {
 }
 
 
-class NoBDRate(ConfigError):
+class BDRateError(ConfigError):
     """Two curves between which no BD-rate exists; the message says why."""
 
 
@@ -46,18 +46,18 @@ class Curve:
     def of(cls, name: str, bpp: Sequence[float], quality: Sequence[float]) -> Curve:
         """A curve from points in any order.
 
-        Raises :class:`NoBDRate` for fewer than four points, for values that are no finite numbers,
+        Raises :class:`BDRateError` for fewer than four points, for values that are not finite,
         and where quality does not rise strictly with rate.
         """
         points = sorted(zip(bpp, quality, strict=True))
         if len(points) < MIN_POINTS:
-            raise NoBDRate(f"{name}: {len(points)} points; a BD-rate needs {MIN_POINTS} or more")
+            raise BDRateError(f"{name}: {len(points)} points; a BD-rate needs {MIN_POINTS} or more")
         for rate, value in points:
             if not (math.isfinite(rate) and math.isfinite(value) and rate > 0):
-                raise NoBDRate(f"{name}: the point {rate} bpp, {value} dB is not usable")
+                raise BDRateError(f"{name}: the point {rate} bpp, {value} dB is not usable")
         for (rate, value), (next_rate, next_value) in zip(points, points[1:], strict=False):
             if not (next_rate > rate and next_value > value):
-                raise NoBDRate(
+                raise BDRateError(
                     f"{name}: quality does not rise with rate: {value:.4f} dB at {rate:.4f} bpp, "
                     f"then {next_value:.4f} dB at {next_rate:.4f} bpp"
                 )
@@ -73,7 +73,7 @@ class Comparison:
     metric: str
     method: str
     bd_rate: float  # percent, negative where the test needs less rate
-    bd_quality: float  # dB gained at equal rate
+    bd_quality: float | None  # dB gained at equal rate; None where the curves share no rate
     low: float  # dB, the range of quality compared
     high: float  # dB
 
@@ -83,13 +83,13 @@ def compare(
 ) -> Comparison:
     """The BD-rate of ``test`` against ``anchor``, both measured on one image set.
 
-    ``metric`` is ``psnr`` or ``ms_ssim_db``. Raises :class:`NoBDRate` where the sets differ, a curve
-    lacks the metric, or :func:`bd_rate` refuses.
+    ``metric`` is ``psnr`` or ``ms_ssim_db``. Raises :class:`BDRateError` where the sets differ, a
+    curve lacks the metric, or :func:`bd_rate` refuses.
     """
     if metric not in _KEYS:
         raise ConfigError(f"metric {metric!r} is unknown{did_you_mean(metric, _KEYS)}")
     if anchor.dataset and test.dataset and anchor.dataset != test.dataset:
-        raise NoBDRate(
+        raise BDRateError(
             f"{anchor.name} was measured on '{anchor.dataset}', {test.name} on '{test.dataset}'"
         )
     one, other = _curve(anchor, metric), _curve(test, metric)
@@ -100,7 +100,7 @@ def compare(
         metric=metric,
         method=method,
         bd_rate=bd_rate(one, other, method),
-        bd_quality=bd_quality(one, other, method),
+        bd_quality=bd_quality(one, other, method) if _share_rate(one, other) else None,
         low=low,
         high=high,
     )
@@ -109,7 +109,7 @@ def compare(
 def bd_rate(anchor: Curve, test: Curve, method: Method = "pchip") -> float:
     """Mean difference in rate at equal quality, in percent; negative where ``test`` needs less.
 
-    Raises :class:`NoBDRate` where the curves share less than half of the shorter one's range of
+    Raises :class:`BDRateError` where the curves share less than half of the shorter one's range of
     quality, :class:`ConfigError` for an unknown method or without the package.
     """
     _shared(anchor, test)
@@ -117,9 +117,12 @@ def bd_rate(anchor: Curve, test: Curve, method: Method = "pchip") -> float:
 
 
 def bd_quality(anchor: Curve, test: Curve, method: Method = "pchip") -> float:
-    """Mean difference in quality at equal rate, in dB; positive where ``test`` is better."""
-    if anchor.bpp[-1] <= test.bpp[0] or test.bpp[-1] <= anchor.bpp[0]:
-        raise NoBDRate(f"{anchor.name} and {test.name} share no rate")
+    """Mean difference in quality at equal rate, in dB; positive where ``test`` is better.
+
+    Raises :class:`BDRateError` where the curves share no rate.
+    """
+    if not _share_rate(anchor, test):
+        raise BDRateError(f"{anchor.name} and {test.name} share no rate")
     return _integrate("bd_psnr", anchor, test, method)
 
 
@@ -139,6 +142,10 @@ def _integrate(function: str, anchor: Curve, test: Curve, method: Method) -> flo
     return float(value)
 
 
+def _share_rate(anchor: Curve, test: Curve) -> bool:
+    return anchor.bpp[0] < test.bpp[-1] and test.bpp[0] < anchor.bpp[-1]
+
+
 def _shared(anchor: Curve, test: Curve) -> tuple[float, float]:
     """The range of quality, in dB, that both curves reach."""
     low = max(anchor.quality[0], test.quality[0])
@@ -146,7 +153,7 @@ def _shared(anchor: Curve, test: Curve) -> tuple[float, float]:
     shorter = min(curve.quality[-1] - curve.quality[0] for curve in (anchor, test))
     if high - low < MIN_OVERLAP * shorter:
         spans = [f"{c.name} {c.quality[0]:.2f} to {c.quality[-1]:.2f} dB" for c in (anchor, test)]
-        raise NoBDRate(f"too little quality in common: {', '.join(spans)}")
+        raise BDRateError(f"too little quality in common: {', '.join(spans)}")
     return low, high
 
 
@@ -156,7 +163,7 @@ def _curve(results: Results, metric: str) -> Curve:
             values = results.results[key]
             quality = [_decibel(value) for value in values] if linear else values
             return Curve.of(results.name, results.results["bpp"], quality)
-    raise NoBDRate(f"{results.name}: has no {metric}; its metrics: {', '.join(results.results)}")
+    raise BDRateError(f"{results.name}: has no {metric}; its metrics: {', '.join(results.results)}")
 
 
 def _decibel(similarity: float) -> float:
