@@ -1,0 +1,82 @@
+"""Adam (Kingma and Ba 2015) and AdamW (Loshchilov and Hutter 2019): typed fronts of torch's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from hpcm.schema import config_class, hot
+
+Params = Iterable[Tensor] | Iterable[dict[str, Any]]
+
+
+@config_class
+class Adam:
+    """torch's Adam; weight decay is the L2 term inside it."""
+
+    name: Literal["adam"] = "adam"
+    lr: float = hot(1e-4)  # learning rate before its schedule, > 0
+    one_minus_beta1: float = hot(0.1)  # 1 - beta1, in (0, 1]; so that a log scale searches evenly
+    one_minus_beta2: float = hot(1e-3)  # 1 - beta2, in (0, 1]
+    eps: float = hot(1e-8)  # added to the root of the second moment, > 0
+    weight_decay: float = hot(0.0)  # coupled (added to the gradient), >= 0
+
+    def __post_init__(self) -> None:
+        check_adam(self)
+
+    def build(self, params: Params) -> torch.optim.Adam:
+        """The optimizer of ``params``: tensors, or groups that may carry ``lr_mult``."""
+        groups = as_groups(params)
+        return torch.optim.Adam(groups, lr=self.lr, **moments(self), **kernel(groups))
+
+    def apply(self, optimizer: torch.optim.Optimizer, lr_factor: float) -> None:
+        """Set every hot value in every group; ``lr_factor`` multiplies the learning rate."""
+        set_hot(optimizer, self.lr * lr_factor, moments(self))
+
+
+def as_groups(params: Params) -> list[dict[str, Any]]:
+    """Parameter groups, copied, each with a list of tensors. Raises where there is no tensor."""
+    given = list(params)
+    groups = [dict(g) if isinstance(g, dict) else {"params": [g]} for g in given]
+    if given and not isinstance(given[0], dict):
+        groups = [{"params": given}]
+    groups = [group | {"params": list(group["params"])} for group in groups]
+    if not any(group["params"] for group in groups):
+        raise ValueError("no parameters to optimise")
+    return groups
+
+
+def moments(config: Any) -> dict[str, Any]:
+    """What every Adam takes beside its learning rate, in torch's words."""
+    return {
+        "betas": (1.0 - config.one_minus_beta1, 1.0 - config.one_minus_beta2),
+        "eps": config.eps,
+        "weight_decay": config.weight_decay,
+    }
+
+
+def set_hot(optimizer: torch.optim.Optimizer, lr: float, values: dict[str, Any]) -> None:
+    """Write ``values`` and the learning rate, times the group's ``lr_mult``, into every group."""
+    for group in optimizer.param_groups:
+        group.update(values, lr=lr * group.get("lr_mult", 1.0))
+
+
+def kernel(groups: list[dict[str, Any]]) -> dict[str, bool]:
+    """torch's fused kernel where everything is on a GPU, its foreach form elsewhere."""
+    on_gpu = all(p.is_cuda for group in groups for p in group["params"])
+    return {"fused": True} if on_gpu else {"foreach": True}
+
+
+def check_adam(config: Any) -> None:
+    """Refuse what no Adam can work with, naming the field."""
+    for name in ("lr", "eps"):
+        if not getattr(config, name) > 0:
+            raise ValueError(f"{name} is {getattr(config, name)}; must be above 0")
+    for name in ("one_minus_beta1", "one_minus_beta2"):
+        if not 0 < getattr(config, name) <= 1:
+            raise ValueError(f"{name} is {getattr(config, name)}; must be in (0, 1]")
+    if config.weight_decay < 0:
+        raise ValueError(f"weight_decay is {config.weight_decay}; must be 0 or more")

@@ -1,0 +1,127 @@
+"""What every balancer can do; the plain sum does no more than that.
+
+A balancer turns the tasks' losses into one gradient, sum_i q_i grad L_i, and may look at the losses
+again after the step. It is not an optimizer: it never touches a parameter.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, distributed
+
+Noise = Literal["common", "fresh", "none"]
+
+
+class Balancer:
+    """Weights 1 on every task: the gradient of the plain sum."""
+
+    noise: Noise = "none"
+    """How the second look is taken: same batch with the same noise (``common``) or other noise
+    (``fresh``), or not at all (``none``: ``update`` gets the losses of before the step twice)."""
+
+    def __init__(
+        self, names: tuple[str, ...], scales: tuple[int | None, ...], device: torch.device | str
+    ) -> None:
+        assert len(names) == len(scales)
+        self.names = names
+        self.scales = scales
+        self.losses = torch.full((len(names),), torch.nan, dtype=torch.float64, device=device)
+        self.weights = torch.ones(len(names), dtype=torch.float64, device=device)
+        """Effective weight q_i of each task in the last backward pass; (n,)."""
+
+    def backward(
+        self, losses: Tensor, parameters: list[Tensor], penalty: Tensor | None = None
+    ) -> Tensor:
+        """Add the gradient of the weighted losses (n,) and of ``penalty`` to ``.grad``.
+
+        Gives the weighted loss, detached, for the record: not finite where the losses or the
+        weights are not. Waits for no device.
+        """
+        self.losses = across_ranks(losses)
+        self.weights, value = self.weigh(self.losses)
+        roots, seeds = [losses], [self.weights.to(losses.dtype)]
+        if penalty is not None:
+            roots, seeds = [losses, penalty], [*seeds, torch.ones_like(penalty)]
+            value = value + penalty.detach()
+        torch.autograd.backward(roots, seeds)
+        return value
+
+    def weigh(self, losses: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights q (n,) for the losses (n,), float64 and detached, and the weighted loss."""
+        return self.weights, losses.sum()
+
+    def due(self, step: int) -> bool:
+        """Whether the optimiser step ``step`` (0-based) wants the losses again after it."""
+        return False
+
+    def update(self, before: Tensor, after: Tensor) -> None:
+        """Learn from the losses (n,) of one batch before and after a step; a sum does not."""
+
+    def apply(self, config: Any, t: float, epoch: int) -> None:
+        """Take every hot value from ``config`` and the scheduled ones for progress ``t``.
+
+        Called at the start of each epoch (0-based) and after a restore; twice is the same as once.
+        """
+
+    def observe(self, scale_losses: dict[str, float] | Tensor) -> None:
+        """Take note of an epoch's mean loss per scale s1, s2, s3; ``adaptive`` schedules use it."""
+
+    def contributions(self) -> Tensor:
+        """Share of each task before its loss is divided by; (n,), what scale_contrib sums up."""
+        return self.weights / self.weights.sum()
+
+    def explain(self) -> str:
+        """Why the last weighted loss may not be finite, in words; reads the device."""
+        rows = zip(self.names, self.losses.tolist(), self.weights.tolist(), strict=True)
+        return "; ".join(f"{name}: loss {loss:.6g}, weight {q:.3g}" for name, loss, q in rows)
+
+    def log(self) -> dict[str, float]:
+        """Weights, contributions of the scales, gammas, lambda_eff / lambda; reads the device."""
+        weights = self.weights.tolist()
+        values = {f"weights/{n}": q for n, q in zip(self.names, weights, strict=True)}
+        shares = self.contributions().tolist()
+        for scale in sorted({scale for scale in self.scales if scale is not None}):
+            share = sum(c for c, s in zip(shares, self.scales, strict=True) if s == scale)
+            values[f"scale_contrib/s{scale}"] = share
+        ratio = self._lambda_ratio(weights)
+        return values if ratio is None else {**values, "balance/lambda_eff_ratio": ratio}
+
+    def _lambda_ratio(self, weights: list[float]) -> float | None:
+        """lambda_eff / lambda: mean weight on distortion over mean weight on rate, by loss."""
+        losses = self.losses.tolist()
+        mean = []
+        for is_rate in (False, True):
+            rows = [
+                (q, loss)
+                for name, q, loss in zip(self.names, weights, losses, strict=True)
+                if name.startswith("rate") == is_rate
+            ]
+            total = sum(loss for _, loss in rows)
+            mean.append(sum(q * loss for q, loss in rows) / total if total else None)
+        distortion, rate = mean
+        return distortion / rate if distortion is not None and rate else None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a bit-equal continuation needs."""
+        return {"losses": self.losses, "weights": self.weights}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of :meth:`state_dict`; hot values come from :meth:`apply`."""
+        device = self.losses.device
+        self.losses = state["losses"].to(device, copy=True)
+        self.weights = state["weights"].to(device, copy=True)
+
+
+def across_ranks(losses: Tensor) -> Tensor:
+    """The losses (n,) in float64, detached, averaged over all processes.
+
+    With it the weights are the same on every rank.
+    """
+    losses = losses.detach().double()
+    if distributed.is_available() and distributed.is_initialized():
+        losses = losses.clone()
+        distributed.all_reduce(losses)
+        losses /= distributed.get_world_size()
+    return losses

@@ -1,0 +1,126 @@
+"""FAMO over tasks that belong to HPCM's scales: a gamma for each scale, and a weight for each.
+
+The sound form splits a scale's weight over its tasks and uses the same modulated shares z' in the
+numerator and in the normalisation, so the weights on the losses sum to 1. The published form is the
+public code of hierarchical Balanced R-D for HPCM, whose logits never move; see ``docs/methods.md``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from hpcm.optimizers.balancer import Noise
+from hpcm.optimizers.famo import FamoBalancer, check_famo
+from hpcm.optimizers.gamma_schedules import HierarchicalGamma, ScaleGammaSchedule
+from hpcm.optimizers.logits import Decay
+from hpcm.schema import config_class, hot
+
+
+@config_class
+class FamoPerScale:
+    """FAMO with a gamma and a weight per scale; ``published``: the first batch sets the floors."""
+
+    name: Literal["famo_per_scale"] = "famo_per_scale"
+    tasks: Literal["rate4", "exact5", "published5"] = "exact5"
+    gamma_s1: float = hot(8e-3)  # decay of the logits of s1's tasks, >= 0
+    gamma_s2: float = hot(6e-3)  # of s2's
+    gamma_s3: float = hot(4e-3)  # of s3's
+    scale_weights: tuple[float, float, float] = hot((0.3, 0.4, 0.3))  # each above 0, sum 1
+    w_lr: float = hot(2.5e-2)  # learning rate of the logits' Adam, > 0
+    offset: float | None = None  # o = -floor, > 0; None: 1
+    gamma_schedule: ScaleGammaSchedule = field(default_factory=HierarchicalGamma)
+    weight_update_every: int = 1  # optimiser steps per second look
+    decay: Decay = "l2"  # gamma inside the logits' Adam (published), or decoupled from it
+    min_weight: float = hot(0.0)  # no z below this, before the scale weights, in [0, 0.2)
+    published: bool = False
+
+    def __post_init__(self) -> None:
+        check_famo(self)
+        for name in ("gamma_s1", "gamma_s2", "gamma_s3"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; must be 0 or more")
+        weights = self.scale_weights
+        if min(weights) <= 0 or abs(sum(weights) - 1) > 1e-6:
+            raise ValueError(f"scale_weights are {list(weights)}; each must be above 0, the sum 1")
+        if self.published and self.tasks == "rate4":
+            raise ValueError("tasks is 'rate4'; the published form has published5 or exact5")
+
+    def build(
+        self, names: tuple[str, ...], scales: tuple[int | None, ...], device: torch.device | str
+    ) -> FamoPerScaleBalancer:
+        """The balancer of the tasks ``names``, each of the scale 1, 2, 3 or of none."""
+        return FamoPerScaleBalancer(self, names, scales, device)
+
+
+class FamoPerScaleBalancer(FamoBalancer):
+    """A task of no scale has the mean of the three gammas and no scale weight."""
+
+    def __init__(
+        self,
+        config: FamoPerScale,
+        names: tuple[str, ...],
+        scales: tuple[int | None, ...],
+        device: torch.device | str,
+    ) -> None:
+        super().__init__(config, names, scales, device)
+        if config.published:
+            self.floor = None  # until the first batch
+
+    @property
+    def noise(self) -> Noise:
+        """Common random numbers; the published form takes no second look."""
+        return "none" if self.config.published else "common"
+
+    def configured_gammas(self, config: FamoPerScale) -> tuple[float, ...]:
+        """The gammas of s1, s2, s3 before their schedule."""
+        return (config.gamma_s1, config.gamma_s2, config.gamma_s3)
+
+    def gamma_per_task(self, gammas: tuple[float, ...]) -> list[float]:
+        """Each task's gamma: its scale's, or the mean."""
+        return [sum(gammas) / 3 if s is None else gammas[s - 1] for s in self.scales]
+
+    def apply(self, config: FamoPerScale, t: float, epoch: int) -> None:
+        """Take hot values from ``config``: scale weights, and the gammas for this epoch."""
+        super().apply(config, t, epoch)
+        weights = [1 / 3 if s is None else config.scale_weights[s - 1] for s in self.scales]
+        if not config.published:
+            weights = [w / self._tasks_of(s) for w, s in zip(weights, self.scales, strict=True)]
+        self.modulation = self.weights.new_tensor(weights)
+
+    def modulated(self, z: Tensor) -> Tensor:
+        """z' = z m / sum(z m): m the weight of the task's scale, split over that scale's tasks.
+
+        A task without a scale has the mean weight, 1/3: then the scale weights share out the rate
+        and leave its balance with the distortion alone. Published: m is not split.
+        """
+        weighted = z * self.modulation
+        return weighted / weighted.sum()
+
+    def normaliser(self, z: Tensor) -> Tensor:
+        """z'; the published form takes z, so that its weights do not quite sum to 1."""
+        return z if self.config.published else self.modulated(z)
+
+    def weigh(self, losses: Tensor) -> tuple[Tensor, Tensor]:
+        """As FAMO, with z'. The published form takes its floors from the first losses it sees."""
+        if self.floor is None:
+            self.floor = losses.clone()
+        return super().weigh(losses)
+
+    def contributions(self) -> Tensor:
+        """z' (n,); the published form reports z."""
+        z = self.logits.shares(self.config.min_weight)
+        return z if self.config.published else self.modulated(z)
+
+    def log(self) -> dict[str, float]:
+        """As every balancer, and ``gamma/s1``, ``gamma/s2``, ``gamma/s3``."""
+        values = super().log()
+        del values["gamma/gamma"]
+        gammas = dict(zip(("s1", "s2", "s3"), self.gammas_in_use, strict=True))
+        return {**values, **{f"gamma/{scale}": gamma for scale, gamma in gammas.items()}}
+
+    def _tasks_of(self, scale: int | None) -> int:
+        return 1 if scale is None else self.scales.count(scale)
