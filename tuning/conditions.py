@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tuning.parameters import Bool, Categorical, Float, Int, Parameter, same
+from tuning.coordinates import same
+from tuning.parameters import Bool, Categorical, Float, Int, Parameter, Simplex
 
 NONZERO = "nonzero"  # what a condition may ask of a float with `zero`
 
@@ -16,7 +17,7 @@ def wanted(value: Any) -> list[Any]:
 
 
 def holds(when: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
-    """Whether all conditions hold; an inactive parent has no value, and makes its child inactive."""
+    """Whether all conditions hold; an inactive parent has no value, so its child is inactive."""
     return all(
         parent in values and any(_meets(values[parent], allowed) for allowed in wanted(value))
         for parent, value in when.items()
@@ -39,6 +40,15 @@ def possible(parameters: Mapping[str, Parameter], path: str) -> dict[str, list[A
             old = needs.get(ancestor, allowed)
             needs[ancestor] = [a for a in old if any(same(a, b) for b in allowed)]
     return needs
+
+
+def towards(parameter: Parameter, path: str, allowed: list[Any]) -> dict[str, Any]:
+    """What to sample for ``path`` so that it is one of ``allowed``: the prior where it may be."""
+    if isinstance(parameter, Float):
+        return {f"{path}.zero": (1 + parameter.zero) / 2} if parameter.zero else {}
+    if isinstance(parameter, Simplex) or any(same(parameter.prior, value) for value in allowed):
+        return {}
+    return {path: allowed[0]}
 
 
 def _meets(value: Any, allowed: Any) -> bool:

@@ -10,15 +10,25 @@ import copy
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hpcm.config import TrainConfig
 from hpcm.schema import ConfigError, load, set_path, to_plain
+from tuning.checks import (
+    check_base,
+    check_parameters,
+    check_sections,
+    read_parameters,
+    split_line,
+    warnings_of,
+)
 from tuning.conditions import holds
-from tuning.documents import Document, read_document
-from tuning.parameters import DISTRIBUTIONS, Coordinate, Parameter, Suggest, sampled
+from tuning.coordinates import Coordinate, Suggest, sampled
+from tuning.documents import SECTIONS, read_document
+from tuning.parameters import DISTRIBUTIONS, Parameter
+from tuning.probes import check_configs
 from tuning.sections import (
     Asha,
     Budget,
@@ -32,9 +42,11 @@ from tuning.sections import (
     Tpe,
 )
 
-SECTIONS = tuple(field.name for field in fields(Sections))
 # Differences here do not change what a trial's numbers mean; all others do.
 HARMLESS = (
+    "path",
+    "profiles",
+    "warnings",
     "base.data.cache",
     "base.data.workers",
     "base.precision.threads",
@@ -100,7 +112,7 @@ class SearchSpace:
         return flat
 
     def active(self, flat: Mapping[str, Any]) -> dict[str, Any]:
-        """The part of ``flat`` that is active; raises :class:`ConfigError` where some is missing."""
+        """The active part of ``flat``; raises :class:`ConfigError` where some of it is missing."""
         return self.walk(sampled(flat))
 
     def values(self, flat: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,8 +135,7 @@ class SearchSpace:
     def config(self, flat: Mapping[str, Any], epochs: int | None = None) -> TrainConfig:
         """The run config of a trial; ``epochs`` defaults to the maximum fidelity.
 
-        Raises :class:`ConfigError` where ``flat`` leaves an active coordinate out or no config can be
-        built.
+        Raises :class:`ConfigError` if ``flat`` lacks an active coordinate or cannot be built.
         """
         plain = copy.deepcopy(self.base)
         for path, value in self.values(flat).items():
@@ -200,21 +211,58 @@ def load_space(
 ) -> SearchSpace:
     """Read and check a search space: a name in ``search_spaces/`` or a file.
 
-    ``overrides`` are ``key.path=value`` on the file's own keys, after the profile. Raises
+    ``overrides`` are ``key.path=value`` on the file's own keys, laid over its profile. Raises
     :class:`ConfigError` with one line per problem.
     """
-    from tuning.checks import check_document, check_space
-
     document = read_document(name_or_path, profile, overrides)
-    problems = check_document(document)
-    ...
+    data = document.data
+    base = data.get("base", {})
+    parameters, problems = read_parameters(data["parameters"])
+    try:
+        given = {name: data[name] for name in SECTIONS if name in data}
+        sections = load(Sections, given, "")
+    except ConfigError as error:
+        problems += [split_line("", line.removeprefix(": ")) for line in str(error).splitlines()]
+        sections = Sections()
+    unread = set(data["parameters"]) - set(parameters)
+    problems += [*check_base(base), *check_parameters(parameters, unread, base)]
+    document.refuse(problems)
+    space = SearchSpace(
+        name=document.name,
+        question=document.question,
+        profile=profile,
+        profiles=document.profiles,
+        path=str(document.path),
+        base=copy.deepcopy(base),
+        parameters=parameters,
+        **{name: getattr(sections, name) for name in SECTIONS},
+    )
+    document.refuse([*check_sections(space), *check_configs(space)])
+    return replace(space, warnings=tuple(warnings_of(space)))
 
 
 def _parameter(path: str, spec: Mapping[str, Any], where: str) -> Parameter:
-    """One entry of ``parameters``. Raises :class:`ConfigError`."""
+    """One entry of ``parameters``, known to be right."""
     rest = {key: value for key, value in spec.items() if key != "type"}
     return load(DISTRIBUTIONS[spec["type"]], rest, f"{where}: parameters.{path}")
 
 
 def _type_of(parameter: Parameter) -> str:
     return next(name for name, cls in DISTRIBUTIONS.items() if type(parameter) is cls)
+
+
+def _leaves(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every leaf of nested dicts with its dotted path."""
+    for key, value in data.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _harmless(path: str) -> bool:
+    return any(path == known or path.startswith(f"{known}.") for known in HARMLESS)
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value is None else str(value)

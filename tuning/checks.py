@@ -1,0 +1,198 @@
+"""What a search space must hold before anything is started; each problem names its key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from hpcm.config import TrainConfig
+from hpcm.schema import ConfigError, did_you_mean, field_of, load
+from tuning.conditions import NONZERO, can_be, possible, wanted
+from tuning.parameters import DISTRIBUTIONS, Float, Parameter
+from tuning.sections import Grid, Tpe
+
+if TYPE_CHECKING:
+    from tuning.space import SearchSpace
+
+# Fields that no trial may choose for itself, and why.
+NOT_SEARCHED = {
+    "loss": "it would change the unit of the objective; make one experiment per value",
+    "data.val": "the objective is measured on it; all trials need the same",
+    "epochs": "fidelity decides how long a trial trains",
+    "schedule_horizon": "give it as fidelity.schedule_horizon",
+    "validate_every": "trials are compared at the same epochs; fix it in base",
+}
+NOT_IN_BASE = {
+    "epochs": "give fidelity.max instead",
+    "schedule_horizon": "give fidelity.schedule_horizon instead",
+}
+
+Problem = tuple[str, str]  # path in the file, what is wrong
+
+
+def read_parameters(
+    specs: Mapping[str, Any],
+) -> tuple[dict[str, Parameter], list[Problem]]:
+    """The parameters that could be read, and what is wrong with the others."""
+    parameters: dict[str, Parameter] = {}
+    problems: list[Problem] = []
+    for path, spec in specs.items():
+        try:
+            parameters[str(path)] = _read_parameter(spec)
+        except ConfigError as error:
+            problems += [split_line(f"parameters.{path}", line) for line in str(error).splitlines()]
+    return parameters, problems
+
+
+def check_parameters(
+    parameters: Mapping[str, Parameter], unread: set[str], base: Mapping[str, Any]
+) -> Iterator[Problem]:
+    """Paths, conditions and mutability; parameters that are ``unread`` were already refused."""
+    parents = {parent for parameter in parameters.values() for parent in parameter.when}
+    above: list[str] = []
+    for path, parameter in parameters.items():
+        where = f"parameters.{path}"
+        yield from _check_path(path, parameter, base, decides=path in parents)
+        problems = [
+            (f"{where}.when", message)
+            for parent, value in parameter.when.items()
+            if parent not in unread
+            for message in _check_condition(parent, wanted(value), parameters, above, unread)
+        ]
+        yield from problems
+        above.append(path)
+        if not problems and not unread:
+            for ancestor, allowed in possible(parameters, path).items():
+                if not allowed:
+                    yield (
+                        f"{where}.when",
+                        f"can never hold: its parents want {ancestor} to differ",
+                    )
+
+
+def check_base(base: Mapping[str, Any]) -> Iterator[Problem]:
+    """What base may not fix."""
+    for path, reason in NOT_IN_BASE.items():
+        if path in base:
+            yield f"base.{path}", f"not allowed here; {reason}"
+    data = base.get("data")
+    for key in ("train", "val"):
+        name = data.get(key) if isinstance(data, dict) else None
+        if isinstance(name, str) and (set(name) & set("/\\~")):
+            yield (
+                f"base.data.{key}",
+                f"{name!r} is a path; give the name of an image set under $HPCM_DATA",
+            )
+
+
+def check_sections(space: SearchSpace) -> Iterator[Problem]:
+    """What sections must agree on."""
+    every = space.base.get("validate_every", 1)
+    unseen = [rung for rung in space.rungs()[:-1] if isinstance(every, int) and rung % every]
+    if unseen:
+        yield (
+            "base.validate_every",
+            f"{every}, but trials are compared at epoch {unseen[0]}; every rung needs a validation",
+        )
+    if isinstance(space.searcher, Grid):
+        for path, parameter in space.parameters.items():
+            if any(coordinate.type == "float" for coordinate in parameter.coordinates(path)):
+                yield f"parameters.{path}.type", "a grid has no continuous values; list choices"
+
+
+def warnings_of(space: SearchSpace) -> Iterator[str]:
+    """What is allowed, but probably not meant."""
+    rungs, fidelity = space.rungs(), space.fidelity
+    if len(rungs) > 1 and rungs[-2] * space.scheduler.reduction_factor != rungs[-1]:  # type: ignore[union-attr]
+        factor = space.scheduler.reduction_factor  # type: ignore[union-attr]
+        yield (
+            f"fidelity.max is {fidelity.max}, which is not {fidelity.min} * {factor}^k:"
+            f" the last rung is short ({rungs[-2]} to {rungs[-1]})"
+        )
+    trials = space.budget.trials
+    if isinstance(space.searcher, Tpe) and space.searcher.startup_trials >= trials:
+        yield (
+            f"searcher.startup_trials is {space.searcher.startup_trials}, budget.trials {trials}:"
+            " every trial is drawn at random"
+        )
+
+
+def split_line(where: str, line: str) -> Problem:
+    """``key: message`` below ``where``, or a message about ``where`` itself."""
+    key, colon, message = line.partition(": ")
+    if not colon or " " in key:
+        return where, line
+    if key in ("", "top level"):
+        return where, message
+    return (f"{where}.{key}" if where else key), message
+
+
+def _read_parameter(spec: Any) -> Parameter:
+    """One entry of `parameters`. Raises :class:`ConfigError` with lines of ``key: message``."""
+    if not isinstance(spec, dict):
+        raise ConfigError(f": {spec!r}; must be a mapping with a type")
+    if "type" not in spec:
+        raise ConfigError(f"type: missing{did_you_mean('', DISTRIBUTIONS)}")
+    if spec["type"] not in DISTRIBUTIONS:
+        raise ConfigError(
+            f"type: {spec['type']!r} is unknown{did_you_mean(spec['type'], DISTRIBUTIONS)}"
+        )
+    rest = {key: value for key, value in spec.items() if key != "type"}
+    try:
+        return load(DISTRIBUTIONS[spec["type"]], rest, "")
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("\n: ", "\n").removeprefix(": ")) from None
+
+
+def _check_path(
+    path: str, parameter: Parameter, base: Mapping[str, Any], *, decides: bool
+) -> Iterator[Problem]:
+    """Whether ``path`` is a field that may be searched, and changed when it is mutable."""
+    where = f"parameters.{path}"
+    try:
+        fields = field_of(TrainConfig, path)
+    except ConfigError as error:
+        yield where, str(error).removeprefix(f"{path}: ")
+        return
+    for forbidden, reason in NOT_SEARCHED.items():
+        if path == forbidden or path.startswith(f"{forbidden}."):
+            yield where, f"cannot be searched: {reason}"
+    fixed: Any = base
+    for part in path.split("."):
+        fixed = fixed.get(part, _ABSENT) if isinstance(fixed, dict) else _ABSENT
+    if fixed is not _ABSENT:
+        yield where, f"base fixes it to {fixed!r}; give it in one place"
+    if parameter.mutable and not any(field.hot for field in fields):
+        yield f"{where}.mutable", "the field cannot change during a run; only hot fields can"
+    if parameter.mutable and decides:
+        yield f"{where}.mutable", "it decides whether another parameter is active"
+
+
+def _check_condition(
+    parent: str,
+    values: list[Any],
+    parameters: Mapping[str, Parameter],
+    above: list[str],
+    unread: set[str],
+) -> Iterator[str]:
+    """Whether ``parent`` is declared above, and can be what the condition asks for."""
+    if parent not in above:
+        later = parent in parameters
+        hint = "; declare it above" if later else did_you_mean(parent, above)
+        yield f"{parent} is not a parameter declared above{hint}"
+        return
+    if not values:
+        yield f"{parent}: [] allows nothing"
+    for value in values:
+        if not can_be(parameters[parent], value):
+            yield f"{parent} can never be {value!r}{_can_be(parameters[parent])}"
+
+
+def _can_be(parent: Parameter) -> str:
+    if isinstance(parent, Float):
+        return f"; allowed: {NONZERO}" if parent.zero else "; a float without zero has no choices"
+    coordinates = parent.coordinates("parent")
+    return f"; {coordinates[0].allowed}" if len(coordinates) == 1 else "; it has no choices"
+
+
+_ABSENT = object()

@@ -1,0 +1,62 @@
+"""What a searcher sees of a search space: scalars, one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from hpcm.schema import ConfigError
+
+Scalar: TypeAlias = bool | int | float | str | None
+
+
+@dataclass(frozen=True)
+class Coordinate:
+    """One scalar that a searcher samples. ``low <= value <= high``, or one of ``choices``."""
+
+    path: str  # key in a trial's flat config
+    type: Literal["float", "int", "categorical"]
+    prior: Any
+    low: float | int | None = None
+    high: float | int | None = None
+    log: bool = False
+    choices: tuple[Scalar, ...] = ()
+    mutable: bool = False
+
+    def contains(self, value: Any) -> bool:
+        """Whether ``value`` may be sampled here."""
+        if self.type == "categorical":
+            return any(value == choice and type(value) is type(choice) for choice in self.choices)
+        kinds = int if self.type == "int" else (int, float)
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            return False
+        assert self.low is not None
+        assert self.high is not None
+        return self.low <= value <= self.high
+
+    @property
+    def allowed(self) -> str:
+        """What may be sampled, for messages."""
+        if self.type == "categorical":
+            return "one of " + ", ".join(str(choice) for choice in self.choices)
+        return f"{self.type} from {self.low:g} to {self.high:g}"
+
+
+Suggest: TypeAlias = Callable[[Coordinate], Any]
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal and of one type: YAML's ``true`` is not ``1``."""
+    return type(a) is type(b) and bool(a == b)
+
+
+def sampled(flat: Mapping[str, Any]) -> Suggest:
+    """A ``suggest`` that looks each coordinate up; raises :class:`ConfigError` if one is absent."""
+
+    def suggest(coordinate: Coordinate) -> Any:
+        if coordinate.path not in flat:
+            raise ConfigError(f"{coordinate.path}: active, but no value was given for it")
+        return flat[coordinate.path]
+
+    return suggest

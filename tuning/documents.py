@@ -1,0 +1,215 @@
+"""The search-space file as written: found, read, extended, and laid under a profile and overrides.
+
+Nothing here knows what a key below the top level means.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from hpcm.config import TrainConfig, override, read_yaml
+from hpcm.schema import ConfigError, did_you_mean, overlay
+from tuning.sections import Sections
+
+SHIPPED = Path(__file__).resolve().parents[1] / "search_spaces"
+SECTIONS = tuple(field.name for field in fields(Sections))
+LAID_OVER = ("base", *SECTIONS)  # what a profile may change: all but the question
+TOP_LEVEL = ("name", "extends", "base", "parameters", *SECTIONS, "profiles")
+
+
+@dataclass(frozen=True)
+class Document:
+    """One search space as plain data, after `extends`, profile and overrides; not yet checked."""
+
+    path: Path
+    name: str
+    question: str
+    profile: str
+    profiles: tuple[str, ...]
+    data: dict[str, Any]  # base, parameters and the sections that were given
+    overrides: tuple[str, ...]
+
+    def refuse(self, problems: Iterable[tuple[str, str]]) -> None:
+        """Raise :class:`ConfigError` with a line per problem, given as path and message, if any."""
+        lines = dict.fromkeys(self._line(path, message) for path, message in problems)
+        if lines:
+            raise ConfigError("\n".join(lines))
+
+    def _line(self, path: str, message: str) -> str:
+        """The file or the flag that gave ``path``, the path, and what is wrong."""
+        where = str(self.path)
+        for text in self.overrides:
+            key = text.partition("=")[0]
+            if path == key or path.startswith(f"{key}."):
+                where = f"--set {text}"
+        return f"{where}: {path}: {message}"
+
+
+def shipped_spaces() -> tuple[str, ...]:
+    """Names of the search spaces that come with the project."""
+    return tuple(sorted(path.stem for path in SHIPPED.glob("*.yaml")))
+
+
+def read_document(name_or_path: str | Path, profile: str, overrides: Sequence[str]) -> Document:
+    """Find and read a search space. Raises :class:`ConfigError` with one line per problem."""
+    path = _find(str(name_or_path), Path())
+    data, question = _read_extended(path)
+    profiles = data.pop("profiles", {})
+    names = (*(name for name in profiles if name != "cluster"), "cluster")
+    if profile not in names:
+        raise ConfigError(f"{path}: there is no profile '{profile}'{did_you_mean(profile, names)}")
+    data = overlay(data, profiles.get(profile) or {})
+    for text in overrides:
+        _apply(data, text)
+    return Document(
+        path=path,
+        name=path.stem,
+        question=question,
+        profile=profile,
+        profiles=names,
+        data=data,
+        overrides=tuple(overrides),
+    )
+
+
+def _find(name: str, beside: Path) -> Path:
+    """The file of a space: a path where it looks like one, else a shipped name."""
+    if name.endswith((".yaml", ".yml")) or "/" in name:
+        path = beside / Path(name).expanduser()
+        if not path.is_file():
+            raise ConfigError(f"{path}: there is no such file")
+        return path
+    if name not in shipped_spaces():
+        names = shipped_spaces()
+        raise ConfigError(
+            f"{name}: there is no such search space{did_you_mean(name, names)}"
+            f" (shipped: {', '.join(names)}; or give the path of a .yaml file)"
+        )
+    path = SHIPPED / f"{name}.yaml"
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _read_extended(path: Path) -> tuple[dict[str, Any], str]:
+    """The file's data, laid over that of the file it extends, and its leading comment."""
+    data = read_yaml(path)
+    _refuse(path, _problems(path, data))
+    data.pop("name", None)
+    parent = data.pop("extends", None)
+    if parent is None:
+        return data, _question(path)
+    parent_path = _find(parent, path.parent)
+    if parent_path.resolve() == path.resolve():
+        raise ConfigError(f"{path}: extends: a file cannot extend itself")
+    inherited = read_yaml(parent_path)
+    if "extends" in inherited:
+        raise ConfigError(
+            f"{path}: extends: {parent_path.name} itself extends {inherited['extends']};"
+            " only one level is allowed"
+        )
+    _refuse(parent_path, _problems(parent_path, inherited))
+    inherited.pop("name", None)
+    parameters = _extended_parameters(path, inherited, data.pop("parameters", {}))
+    return {**overlay(inherited, data), "parameters": parameters}, _question(path)
+
+
+def _extended_parameters(
+    path: Path, inherited: Mapping[str, Any], own: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The parent's parameters with the file's own: null drops one, one without `type` amends it."""
+    merged = dict(inherited["parameters"])
+    for key, spec in own.items():
+        if spec is None and key not in merged:
+            raise ConfigError(
+                f"{path}: parameters.{key}: null drops a parameter, but there is none"
+            )
+        if spec is None:
+            del merged[key]
+        elif isinstance(spec, dict) and "type" not in spec and key in merged:
+            merged[key] = {**merged[key], **spec}
+        else:
+            merged[key] = spec
+    return merged
+
+
+def _problems(path: Path, data: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with the top level of one file, before anything is laid over it."""
+    for key in data:
+        if key not in TOP_LEVEL:
+            hint = did_you_mean(key, TOP_LEVEL)
+            if key in {field.name for field in fields(TrainConfig)}:
+                hint = f"; a field of the run config stands under base: base.{key}"
+            yield f"{key}: unknown key{hint}"
+    name = data.get("name", path.stem)
+    if name != path.stem:
+        yield f"name: {name!r}, but the file is {path.name}; give both one name"
+    elif not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", name):
+        yield f"name: {name!r}; use letters, digits, - and _"
+    if "extends" in data and not isinstance(data["extends"], str):
+        yield f"extends: {data['extends']!r}; give the name or the path of one space"
+    if not data.get("parameters") and "extends" not in data:
+        yield "parameters: missing; name at least one field to search"
+    for key in ("base", "parameters", *SECTIONS, "profiles"):
+        if key in data and not isinstance(data[key], dict):
+            yield f"{key}: {data[key]!r}; must be a mapping"
+    if isinstance(data.get("profiles"), dict):
+        yield from _profile_problems(data["profiles"])
+
+
+def _profile_problems(profiles: Mapping[str, Any]) -> Iterator[str]:
+    for name, changes in profiles.items():
+        if not isinstance(changes, dict):
+            yield f"profiles.{name}: {changes!r}; must be a mapping"
+            continue
+        for key, value in changes.items():
+            if key not in LAID_OVER:
+                hint = did_you_mean(key, LAID_OVER)
+                if key == "parameters":
+                    hint = "; what is searched is the same under every profile"
+                yield f"profiles.{name}.{key}: unknown key{hint}"
+            elif not isinstance(value, dict):
+                yield f"profiles.{name}.{key}: {value!r}; must be a mapping"
+
+
+def _apply(data: dict[str, Any], text: str) -> None:
+    """Lay one `key.path=value` over ``data``; parameters have dots in their names: looked up."""
+    nested: Any = override(text)
+    key = text.partition("=")[0]
+    for part in key.split("."):
+        nested = nested[part]
+    top, _, rest = key.partition(".")
+    if top not in ("parameters", *LAID_OVER) or not rest:
+        hint = did_you_mean(top, ("parameters", *LAID_OVER))
+        if top in {field.name for field in fields(TrainConfig)}:
+            hint = f"; write base.{key} to fix it for all trials"
+        raise ConfigError(f"--set {text}: '{key}' is no key of a search space{hint}")
+    if top != "parameters":
+        merged = overlay(data, override(text))
+        data.update(merged)
+        return
+    for path, spec in data["parameters"].items():
+        if rest.startswith(f"{path}.") and isinstance(spec, dict):
+            data["parameters"][path] = {**spec, rest.removeprefix(f"{path}."): nested}
+            return
+    declared = did_you_mean(rest.rpartition(".")[0], data["parameters"])
+    raise ConfigError(f"--set {text}: no parameter is named so{declared}")
+
+
+def _question(path: Path) -> str:
+    """The first paragraph of the file's leading comment."""
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        text = line.removeprefix("#").strip()
+        if not line.startswith("#") or not text:
+            break
+        lines.append(text)
+    return " ".join(lines)
+
+
+def _refuse(path: Path, problems: Iterator[str]) -> None:
+    found = list(problems)
+    if found:
+        raise ConfigError("\n".join(f"{path}: {problem}" for problem in found))
