@@ -7,15 +7,28 @@ from dataclasses import field
 from hpcm.losses.dct_truncation import DctTruncation
 from hpcm.losses.diverged import Diverged
 from hpcm.losses.inter_scale import InterScale
-from hpcm.losses.rate_distortion import LossConfig
+from hpcm.losses.rate_distortion import DISTORTIONS, LossConfig, RDTerms, rate_distortion
+from hpcm.losses.tasks import TASK_SETS, TaskSet, check
 from hpcm.schema import config_class
 
-__all__ = ["DctTruncation", "Diverged", "InterScale", "LossConfig", "Regularizers"]
+__all__ = [
+    "DISTORTIONS",
+    "TASK_SETS",
+    "DctTruncation",
+    "Diverged",
+    "InterScale",
+    "LossConfig",
+    "RDTerms",
+    "Regularizers",
+    "TaskSet",
+    "check",
+    "rate_distortion",
+]
 
 
 @config_class
 class Regularizers:
-    """What changes a training batch or adds to its loss, and never to an evaluation; all off by default."""
+    """What changes a training batch or adds to its loss, never an evaluation; off by default."""
 
     inter_scale: InterScale = field(default_factory=InterScale)
     dct_truncation: DctTruncation = field(default_factory=DctTruncation)

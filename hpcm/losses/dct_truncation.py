@@ -1,9 +1,21 @@
-"""Regularizer on the input: early in training, images keep only their low frequencies."""
+"""Regularizer on the input: early in training, images keep only their low frequencies.
+
+After Eq. 3-5 of Cong et al., Taming Hierarchical Image Coding Optimization (ICLR 2026). The image
+is both the model's input and its target, so rate and distortion of such a step are of the blurred
+image; validation never is. The published mask still attenuates every frequency where it ends
+(26 % of the coefficients' amplitude is left on average), then jumps to the identity; ``rolloff``
+below 1 gives it a plateau that reaches the identity by itself.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
+import torch
+from torch import Tensor
+
+from hpcm.losses.full_precision import full_precision, wide
 from hpcm.schema import config_class
 
 
@@ -29,7 +41,85 @@ class DctTruncation:
 
     @property
     def last_tau(self) -> float:
-        """``tau_final``, or its default: the published 1, or the radius whose mask is the identity."""
+        """``tau_final``, or its default: the published 1, or where the mask is the identity."""
         if self.tau_final is not None:
             return self.tau_final
-        return 1.0 if self.rolloff == 1 else 2**0.5 / (1 - self.rolloff)
+        return 1.0 if self.rolloff == 1 else math.sqrt(2) / (1 - self.rolloff)
+
+    def build(self) -> DctTruncator:
+        """The transform; it has no state."""
+        return DctTruncator(self)
+
+
+class DctTruncator:
+    """Truncates batches of images; a pure function of the batch and of progress t."""
+
+    def __init__(self, config: DctTruncation) -> None:
+        self.config = config
+        self._matrices: dict[tuple[int, torch.device, torch.dtype], Tensor] = {}
+        self._radii: dict[tuple[int, int, torch.device, torch.dtype], Tensor] = {}
+
+    def active(self, t: float) -> bool:
+        """Whether :meth:`transform` changes images at progress ``t`` of the horizon."""
+        return t < self.config.end
+
+    def tau(self, t: float) -> float:
+        """Radius of the mask at progress ``t``, in units of one axis' Nyquist frequency."""
+        first, last = self.config.tau_init, self.config.last_tau
+        if not self.active(t):
+            return last
+        share = max(t, 0.0) / self.config.end
+        if self.config.kind == "exponential":
+            return first * (last / first) ** share
+        return first + (last - first) * share
+
+    def transform(self, x: Tensor, t: float) -> Tensor:
+        """``x`` (B, C, H, W) without its high frequencies, not clamped; ``x`` after the end."""
+        if not self.active(t):
+            return x
+        height, width = x.shape[-2:]
+        with full_precision(x), torch.no_grad():
+            signal = wide(x)
+            rows, columns = self._matrix(height, signal), self._matrix(width, signal)
+            mask = band_mask(self._radius(height, width, signal), self.tau(t), self.config.rolloff)
+            spectrum = rows @ signal @ columns.T * mask  # (B, C, H, W)
+            return (rows.T @ spectrum @ columns).to(x.dtype)  # (B, C, H, W)
+
+    def log(self, t: float) -> dict[str, float]:
+        """The radius in use, while there is one."""
+        return {"spectral/tau": self.tau(t)} if self.active(t) else {}
+
+    def _matrix(self, n: int, like: Tensor) -> Tensor:
+        key = (n, like.device, like.dtype)
+        if key not in self._matrices:
+            self._matrices[key] = dct_matrix(n).to(like.device, like.dtype)
+        return self._matrices[key]
+
+    def _radius(self, height: int, width: int, like: Tensor) -> Tensor:
+        key = (height, width, like.device, like.dtype)
+        if key not in self._radii:
+            self._radii[key] = radius(height, width).to(like.device, like.dtype)
+        return self._radii[key]
+
+
+def dct_matrix(n: int) -> Tensor:
+    """The orthonormal DCT-II of length ``n`` as a matrix: row k is frequency k; (n, n), float64.
+
+    In float32 its rows would be orthogonal to 2e-5 only; made in float64 and cast, to 1e-7.
+    """
+    k = torch.arange(n, dtype=torch.float64)
+    rows = torch.cos(math.pi * k[:, None] * (2 * k + 1) / (2 * n)) * math.sqrt(2 / n)
+    rows[0] = math.sqrt(1 / n)
+    return rows
+
+
+def radius(height: int, width: int) -> Tensor:
+    """Distance of each coefficient from DC, 1 at one axis' Nyquist frequency; (H, W), float64."""
+    v = torch.arange(height, dtype=torch.float64)[:, None] / height
+    u = torch.arange(width, dtype=torch.float64) / width
+    return (v.square() + u.square()).sqrt()
+
+
+def band_mask(r: Tensor, tau: float, rolloff: float) -> Tensor:
+    """1 up to (1 - rolloff) tau, falling to 0 at tau > 0; with rolloff 1 the paper's Eq. 4."""
+    return ((tau - r) / (rolloff * tau)).clamp(0, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Diverged(RuntimeError):
+class Diverged(RuntimeError):  # noqa: N818 - the contract's name, an outcome and not a mistake
     """The run cannot recover; ``reason`` says which quantity left which bound."""
 
     def __init__(self, reason: str) -> None:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
 
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hpcm.losses.full_precision import wide
+from hpcm.losses.metrics import ms_ssim
 from hpcm.schema import config_class
+
+PEAK = 255.0  # published values of lmbda are for images in [0, 255]
+STEPS_OF_SCALE = (2, 3, 6)  # coding steps of s1, s2, s3, in coding order (HPCM, section 3.2)
 
 
 @config_class
 class LossConfig:
-    """``rd_cost = lmbda * D + bpp`` with ``D = 255^2 * mse``, or ``D = 1 - ms_ssim``; images in [0, 1]."""
+    """``rd_cost = lmbda * D + bpp``; D is ``255^2 * mse`` or ``1 - ms_ssim``, images in [0, 1]."""
 
     metric: Literal["mse", "ms_ssim"] = "mse"
     lmbda: float = 0.013  # bits per pixel per unit of D, > 0; sets the operating point
@@ -17,3 +28,51 @@ class LossConfig:
     def __post_init__(self) -> None:
         if not self.lmbda > 0:
             raise ValueError(f"lmbda is {self.lmbda}; must be above 0")
+
+
+@dataclass(frozen=True)
+class RDTerms:
+    """Rate and distortion of a batch, differentiable, float32 or wider."""
+
+    distortion: Tensor  # (), 255^2 * mse or 1 - ms_ssim
+    bpp: Tensor  # (), bits per pixel of y and z
+    bpp_z: Tensor  # ()
+    bpp_scale: Tensor  # (3,), y's part in s1, s2, s3
+    mse: Tensor  # (), on [0, 1], whatever the distortion is
+
+    def rd_cost(self, lmbda: float) -> Tensor:
+        """``lmbda * D + bpp``, in bits per pixel; ()."""
+        return lmbda * self.distortion + self.bpp
+
+
+def rate_distortion(out: Mapping[str, Any], x: Tensor, metric: str = "mse") -> RDTerms:
+    """The terms of a model's output for the images ``x`` (B, 3, H, W), pixels counted on ``x``.
+
+    The reconstruction counts as the model gives it, not clamped, as in training. Raises
+    ``ValueError`` if it has another shape than ``x``.
+    """
+    x_hat, target = wide(out["x_hat"]), wide(x)  # (B, 3, H, W)
+    if x_hat.shape != target.shape:
+        raise ValueError(f"x_hat is {tuple(x_hat.shape)} but x is {tuple(target.shape)}")
+    pixels = x.shape[0] * x.shape[-2] * x.shape[-1]
+    bpp_z = wide(out["bits"]["z"]).sum() / pixels
+    steps = wide(out["bits"]["steps"]).sum(dim=0) / pixels  # (11,)
+    bpp_scale = torch.stack([part.sum() for part in steps.split(STEPS_OF_SCALE)])  # (3,)
+    return RDTerms(
+        distortion=DISTORTIONS[metric](x_hat, target),
+        bpp=bpp_z + bpp_scale.sum(),
+        bpp_z=bpp_z,
+        bpp_scale=bpp_scale,
+        mse=F.mse_loss(x_hat, target),
+    )
+
+
+def _mse(x_hat: Tensor, x: Tensor) -> Tensor:
+    return PEAK**2 * F.mse_loss(x_hat, x)
+
+
+def _ms_ssim(x_hat: Tensor, x: Tensor) -> Tensor:
+    return 1 - ms_ssim(x_hat, x).mean()
+
+
+DISTORTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": _mse, "ms_ssim": _ms_ssim}

@@ -1,0 +1,16 @@
+"""What a loss never does in low precision, whatever the precision of the model around it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def wide(x: Tensor) -> Tensor:
+    """``x`` in float32, or in float64 where it already is."""
+    return x if x.dtype in (torch.float32, torch.float64) else x.float()
+
+
+def full_precision(like: Tensor) -> torch.autocast:
+    """A context in which autocast is off on the device of ``like``."""
+    return torch.autocast(like.device.type, enabled=False)
