@@ -1,4 +1,4 @@
-"""`TrainConfig`: one run, from start to end, as one frozen tree. Defaults live here and in the parts."""
+"""`TrainConfig`: one run as one frozen tree. Defaults live here and in the parts."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, Literal
 import yaml
 
 from hpcm.losses import LossConfig, Regularizers
+from hpcm.losses.tasks import check as check_tasks
 from hpcm.model import ModelConfig
 from hpcm.optimizers import Adam, BalancerConfig, OptimizerConfig, Sum
 from hpcm.schedules import LrSchedule
@@ -38,7 +39,7 @@ class DataConfig:
             raise ValueError(f"workers is {self.workers}; must be 0 or more")
         if self.crops_per_epoch is not None and self.crops_per_epoch < self.batch_size:
             raise ValueError(
-                f"crops_per_epoch is {self.crops_per_epoch}, less than one batch ({self.batch_size})"
+                f"crops_per_epoch is {self.crops_per_epoch}, fewer than a batch ({self.batch_size})"
             )
 
 
@@ -75,15 +76,16 @@ class TrainConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}; must be 1 or more")
         if not self.clip_max_norm > 0:
             raise ValueError(f"clip_max_norm is {self.clip_max_norm}; must be above 0")
+        check_tasks(self.loss, getattr(self.balancer, "tasks", "two_task"), self.data.patch)
 
     @classmethod
     def from_plain(cls, data: dict[str, Any], where: str) -> TrainConfig:
-        """Read a run config from nested dicts. Raises :class:`ConfigError` naming ``where`` and the key."""
+        """Read nested dicts. Raises :class:`ConfigError` naming ``where`` and the key."""
         return load(cls, data, where)
 
     @classmethod
     def from_yaml(cls, path: str | Path, overrides: list[str] | None = None) -> TrainConfig:
-        """Read a run config file, then ``key.path=value`` overrides. Raises :class:`ConfigError`."""
+        """Read a file, then ``key.path=value`` overrides. Raises :class:`ConfigError`."""
         data = read_yaml(path)
         for text in overrides or []:
             data = overlay(data, override(text))
@@ -105,7 +107,7 @@ class TrainConfig:
 
     @property
     def digest(self) -> str:
-        """12 hex digits over everything that decides the numbers; ``epochs`` and loader knobs do not."""
+        """12 hex digits over all that decides the numbers; ``epochs`` and loader knobs do not."""
         plain = self.to_plain()
         for path in ("epochs", "data.workers", "data.cache", "precision.threads"):
             set_path(plain, path, None)
@@ -113,7 +115,7 @@ class TrainConfig:
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """A YAML mapping. Raises :class:`ConfigError` with the line of a syntax error or a repeated key."""
+    """A YAML mapping. Raises :class:`ConfigError` with the line of what is wrong."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -49,7 +49,7 @@ def by_name(default: str) -> Callable[[Any], str]:
 def load(cls: type[T], data: Any, where: str) -> T:
     """Build ``cls`` from plain data (what YAML gives).
 
-    ``where`` names the file or flag in messages. Raises :class:`ConfigError` with one line per problem.
+    ``where`` names the file or flag in messages. Raises :class:`ConfigError`, a line per problem.
     """
     try:
         text = json.dumps(data, allow_nan=True)
@@ -85,7 +85,7 @@ def set_path(data: dict[str, Any], path: str, value: Any) -> None:
 
 
 def overlay(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    """``top`` laid over ``base``, section by section; a section with another ``name`` replaces the old one."""
+    """``top`` laid over ``base``, section by section; one with another ``name`` replaces it."""
     merged = dict(base)
     for key, value in top.items():
         old = merged.get(key)
@@ -99,7 +99,7 @@ def overlay(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class FieldInfo:
-    """One leaf of a config tree: where it is, which choice of its parent has it, and what it may be."""
+    """One leaf of a config tree: where it is, which choice of its parent has it, its type."""
 
     path: str
     owner: type
@@ -149,8 +149,8 @@ def _config_classes(annotation: Any) -> list[type]:
 
 def _message(cls: type, data: Any, problem: Any) -> str:
     """One pydantic error in our words."""
-    path = _path(data, problem["loc"])
     given, kind, context = problem.get("input"), problem["type"], problem.get("ctx", {})
+    path = _path(data, problem["loc"], missing=kind == "missing")
     if kind in ("unexpected_keyword_argument", "extra_forbidden"):
         parent, _, key = path.rpartition(".")
         prefix = f"{parent}." if parent else ""
@@ -181,16 +181,14 @@ def _message(cls: type, data: Any, problem: Any) -> str:
     return f"{path or 'top level'}: {shown}{said}{advice}"
 
 
-def _path(data: Any, location: tuple[Any, ...]) -> str:
+def _path(data: Any, location: tuple[Any, ...], *, missing: bool) -> str:
     """The location as the user wrote it: pydantic adds the tag of a union's member, we drop it."""
     path: list[str] = []
     for index, part in enumerate(location):
-        last = index == len(location) - 1
-        if isinstance(data, dict) and part in data:
+        is_item = isinstance(data, list) and isinstance(part, int) and part < len(data)
+        if is_item or (isinstance(data, dict) and part in data):
             data = data[part]
-        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
-            data = data[part]
-        elif not last and isinstance(data, dict):
+        elif not (missing and index == len(location) - 1):
             continue  # the tag of a union's member
         path.append(str(part))
     return ".".join(path)

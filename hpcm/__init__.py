@@ -1,0 +1,11 @@
+"""HPCM, a learned image codec, and its training. Runs without Ray."""
+
+from __future__ import annotations
+
+from hpcm.config import TrainConfig
+from hpcm.losses.diverged import Diverged
+from hpcm.model import build_model
+from hpcm.schema import ConfigError
+from hpcm.training.loop import EpochReport, train
+
+__all__ = ["ConfigError", "Diverged", "EpochReport", "TrainConfig", "build_model", "train"]

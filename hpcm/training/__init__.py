@@ -1,0 +1,1 @@
+"""Training: data, one optimiser step, one loop, checkpoints."""

@@ -1,0 +1,89 @@
+"""`train`: the generator of epoch reports. The one training loop; it knows nothing of tuning."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from torch import nn
+
+from hpcm.config import TrainConfig
+from hpcm.evaluation.images import Validator
+from hpcm.training.data import CropLoader
+from hpcm.training.run import Run
+from hpcm.training.state import restore, save
+from hpcm.training.step import Stepper
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What one finished epoch gave: its number from 1, flat metrics, and a way to save the run.
+
+    ``save(directory)`` writes a checkpoint of the run as it stands; call it before the generator is
+    advanced. The keys of ``metrics`` are listed in ``docs/architecture.md``.
+    """
+
+    epoch: int
+    metrics: dict[str, float]
+    save: Callable[[str | Path], None]
+
+
+def train(
+    cfg: TrainConfig,
+    *,
+    resume: str | Path | None = None,
+    model: nn.Module | None = None,
+    device: str | None = None,
+) -> Iterator[EpochReport]:
+    """Train one run, yielding a report per epoch; ``resume`` continues from a checkpoint directory.
+
+    ``model`` is trained in place where one is given, else built from ``cfg.model``; ``device``
+    defaults to the GPU where there is one. Raises :class:`hpcm.schema.ConfigError` at the call for
+    what a user can mend, and :class:`hpcm.losses.diverged.Diverged` when the numbers break.
+    """
+    run = Run.build(cfg, model, device)
+    batches = CropLoader(cfg.data, run.model.stride, cfg.seed, run.device)
+    validator = Validator(cfg.data.val, cfg.loss, run.model.stride)
+    if resume is not None:
+        restore(run, resume)
+    return _epochs(run, batches, validator)
+
+
+def _epochs(run: Run, batches: CropLoader, validator: Validator) -> Iterator[EpochReport]:
+    stepper = Stepper(run)
+    for epoch in range(run.epoch, run.cfg.epochs):
+        started = time.monotonic()
+        run.apply_config()
+        metrics = {"train/lr": run.lr} | _train_epoch(run, stepper, batches, epoch)
+        run.epoch = epoch + 1
+        if run.epoch % run.cfg.validate_every == 0 or run.epoch == run.cfg.epochs:
+            metrics |= _validate(run, validator)
+        metrics |= {"epoch": float(run.epoch), "train/seconds": time.monotonic() - started}
+        yield EpochReport(run.epoch, metrics, partial(save, run))
+
+
+def _train_epoch(run: Run, stepper: Stepper, batches: CropLoader, epoch: int) -> dict[str, float]:
+    run.model.train()
+    for index, x in enumerate(batches.batches(epoch)):
+        stepper.step(x, run.progress(index / batches.steps_per_epoch))
+    metrics, scale_losses = stepper.read()
+    run.balancer.observe(scale_losses)
+    spectral = run.truncation.log(run.progress())
+    if run.inter_scale.active(run.progress()):
+        run.inter_scale.check(metrics["train/loss"])
+        spectral |= run.inter_scale.log()
+    return metrics | run.balancer.log() | spectral
+
+
+def _validate(run: Run, validator: Validator) -> dict[str, float]:
+    """The objective's numbers, and the same under the names that loggers show."""
+    found = validator(run.model)
+    return found | {
+        "test/loss": found["val_rd_cost"],
+        "test/distortion": (found["val_rd_cost"] - found["val_bpp"]) / run.cfg.loss.lmbda,
+        "test/bpp_loss": found["val_bpp"],
+        "test/psnr": found["val_psnr"],
+    }

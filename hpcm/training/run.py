@@ -1,0 +1,67 @@
+"""`Run`: everything one training consists of, built from its config."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from hpcm.config import TrainConfig
+from hpcm.losses import TASK_SETS
+from hpcm.losses.dct_truncation import DctTruncator
+from hpcm.losses.inter_scale import InterScaleTerm
+from hpcm.model import build_model
+from hpcm.optimizers.balancer import Balancer
+from hpcm.training.seeding import initial_weights
+
+
+@dataclass
+class Run:
+    """The moving parts of one training. ``epoch`` and ``step`` count what is finished."""
+
+    cfg: TrainConfig
+    device: torch.device
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    balancer: Balancer
+    inter_scale: InterScaleTerm
+    truncation: DctTruncator
+    epoch: int = 0
+    step: int = 0
+    lr: float = 0.0  # learning rate of the current epoch
+
+    @classmethod
+    def build(cls, cfg: TrainConfig, model: nn.Module | None, device: str | None) -> Run:
+        """Fresh parts for ``cfg``; ``model`` is trained in place where one is given."""
+        place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if cfg.precision.threads is not None:
+            torch.set_num_threads(cfg.precision.threads)
+        with initial_weights(cfg.seed):
+            model = build_model(cfg.model) if model is None else model
+            inter_scale = cfg.regularizers.inter_scale.build(model.latent_channels)
+        model, inter_scale = model.to(place), inter_scale.to(place)
+        if cfg.precision.channels_last:
+            model = model.to(memory_format=torch.channels_last)
+        tasks = TASK_SETS[getattr(cfg.balancer, "tasks", "two_task")]
+        return cls(
+            cfg=cfg,
+            device=place,
+            model=model,
+            optimizer=cfg.optimizer.build(model.parameters()),
+            balancer=cfg.balancer.build(tasks.names, tasks.scales, place),
+            inter_scale=inter_scale,
+            truncation=cfg.regularizers.dct_truncation.build(),
+        )
+
+    def progress(self, fraction: float = 0.0) -> float:
+        """Progress t in the horizon, ``fraction`` of the way through the current epoch."""
+        return (self.epoch + fraction) / self.cfg.schedule_horizon
+
+    def apply_config(self) -> None:
+        """Give every hot value its configured, scheduled value; the config wins over a restore."""
+        t = self.progress()
+        factor = self.cfg.lr_schedule.factor(t)
+        self.lr = self.cfg.optimizer.lr * factor
+        self.cfg.optimizer.apply(self.optimizer, factor)
+        self.balancer.apply(self.cfg.balancer, t, self.epoch)

@@ -1,0 +1,133 @@
+"""Checkpoints: everything a resume needs, written atomically, checked before it is believed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hpcm.config import TrainConfig
+from hpcm.schema import ConfigError, fields_of
+from hpcm.training.run import Run
+
+MODEL_FILE = "model.pt"  # a bare state dict, as the authors publish theirs
+TRAINING_FILE = "training.pt"  # optimiser, balancer, regulariser
+RUN_FILE = (
+    "run.json"  # epoch, step, config, checksums; written last, so its presence means complete
+)
+
+#: Fields that may differ between a checkpoint and the config that continues it, besides hot ones.
+MAY_DIFFER = frozenset(
+    ("epochs", "validate_every", "data.val", "data.workers", "data.cache", "precision.threads")
+)
+
+
+def save(run: Run, directory: str | Path) -> None:
+    """Write a checkpoint of ``run`` into ``directory``; a reader sees all of it or none."""
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / RUN_FILE).unlink(missing_ok=True)
+    training = {
+        "optimizer": run.optimizer.state_dict(),
+        "balancer": run.balancer.state_dict(),
+        "inter_scale": run.inter_scale.state_dict(),
+    }
+    record = {
+        "epoch": run.epoch,
+        "step": run.step,
+        "config": run.cfg.to_plain(),
+        "config_digest": run.cfg.digest,
+        "torch": torch.__version__,
+        "sha256": {
+            MODEL_FILE: _write(directory / MODEL_FILE, run.model.state_dict()),
+            TRAINING_FILE: _write(directory / TRAINING_FILE, training),
+        },
+    }
+    _replace(directory / RUN_FILE, json.dumps(record, indent=1).encode())
+
+
+def read_record(directory: str | Path) -> dict[str, Any]:
+    """A checkpoint's run record. Raises :class:`ConfigError` where it is not complete."""
+    path = Path(directory) / RUN_FILE
+    try:
+        record: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{directory}: not a complete checkpoint: {error}") from None
+    for name, expected in record["sha256"].items():
+        try:
+            found = hashlib.sha256((path.parent / name).read_bytes()).hexdigest()
+        except OSError as error:
+            raise ConfigError(f"{directory}: {name} cannot be read: {error.strerror}") from None
+        if found != expected:
+            raise ConfigError(f"{directory}: {name} is damaged: its checksum differs")
+    return record
+
+
+def restore(run: Run, directory: str | Path) -> None:
+    """Continue ``run`` from a checkpoint; afterwards every hot field has the config's value.
+
+    Raises :class:`ConfigError` for a damaged checkpoint, or one of a run that this config cannot
+    continue, naming the fields that differ.
+    """
+    record = read_record(directory)
+    differing = differences(record["config"], run.cfg)
+    if differing:
+        lines = "; ".join(differing)
+        raise ConfigError(f"{directory}: cannot be continued by this config: {lines}")
+    directory = Path(directory)
+    run.model.load_state_dict(_read(directory / MODEL_FILE, run.device))
+    training = _read(directory / TRAINING_FILE, run.device)
+    run.optimizer.load_state_dict(training["optimizer"])
+    run.balancer.load_state_dict(training["balancer"])
+    run.inter_scale.load_state_dict(training["inter_scale"])
+    run.epoch, run.step = record["epoch"], record["step"]
+    run.apply_config()
+
+
+def differences(saved: dict[str, Any], cfg: TrainConfig) -> list[str]:
+    """The fields that decide the numbers and differ from a saved config: ``path: old, now new``."""
+    old, new = dict(_leaves(saved)), dict(_leaves(cfg.to_plain()))
+    allowed = MAY_DIFFER | {info.path for info in fields_of(TrainConfig) if info.hot}
+    return [
+        f"{path}: {old.get(path)!r}, now {new.get(path)!r}"
+        for path in sorted(old.keys() | new.keys())
+        if old.get(path) != new.get(path) and path not in allowed
+    ]
+
+
+def _leaves(plain: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for key, value in plain.items():
+        path = f"{prefix}{key}"
+        found += _leaves(value, f"{path}.") if isinstance(value, dict) else [(path, value)]
+    return found
+
+
+def _read(path: Path, device: torch.device) -> Any:
+    return torch.load(path, map_location=device, weights_only=True)
+
+
+def _write(path: Path, content: Any) -> str:
+    """Save ``content`` and return the SHA-256 of the file."""
+    partial = path.with_suffix(".partial")
+    torch.save(content, partial)
+    digest = hashlib.sha256(partial.read_bytes()).hexdigest()
+    _sync(partial)
+    partial.replace(path)
+    return digest
+
+
+def _replace(path: Path, content: bytes) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_bytes(content)
+    _sync(partial)
+    partial.replace(path)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

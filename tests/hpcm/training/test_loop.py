@@ -1,0 +1,104 @@
+"""The loop: what it reports, that it learns, and how it ends when the numbers break."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from hpcm import Diverged, TrainConfig, train
+from hpcm.training.run import Run
+from hpcm.training.step import Stepper
+from tests.hpcm.training.test_resume import config, toy
+from tests.toy_codec import ToyCodec
+
+
+def last_report(cfg: TrainConfig, model: ToyCodec) -> dict[str, float]:
+    *_, report = train(cfg, model=model, device="cpu")
+    return report.metrics
+
+
+def test_training_lowers_the_objective(image_folder: str) -> None:
+    cfg = config(image_folder, optimizer={"lr": 3e-3}, lr_schedule={"name": "constant"})
+    first, *_, last = [r.metrics["val_rd_cost"] for r in train(cfg, model=toy(), device="cpu")]
+    assert last < 0.9 * first
+
+
+def test_reported_groups(image_folder: str) -> None:
+    metrics = last_report(config(image_folder, balancer={"name": "famo_per_scale"}), toy())
+    expected = """epoch val_rd_cost val_bpp val_psnr train/loss train/distortion train/bpp_loss
+        train/psnr train/task_weight_distortion train/task_weight_bpp train/lr train/skipped_steps
+        train/seconds scale_contrib/s1 scale_contrib/s2 scale_contrib/s3 gamma/s1 gamma/s2 gamma/s3
+        test/loss test/distortion test/bpp_loss test/psnr"""
+    assert set(expected.split()) <= metrics.keys()
+    assert all(isinstance(value, float) for value in metrics.values())
+    assert metrics["train/task_weight_distortion"] + metrics["train/task_weight_bpp"] == (
+        pytest.approx(1.0, abs=1e-6)
+    )
+
+
+def test_rd_cost_is_made_of_distortion_and_rate(image_folder: str) -> None:
+    cfg = config(image_folder)
+    metrics = last_report(cfg, toy())
+    rd_cost = cfg.loss.lmbda * metrics["train/distortion"] + metrics["train/bpp_loss"]
+    assert metrics["train/loss"] == pytest.approx(rd_cost, rel=1e-5)
+
+
+def test_epochs_truncate_and_never_bend_a_schedule(image_folder: str) -> None:
+    schedule = {"name": "cosine"}
+    long = config(image_folder, lr_schedule=schedule)
+    rates = [r.metrics["train/lr"] for r in train(long, model=toy(), device="cpu")]
+    short = [r.metrics["train/lr"] for r in train(long.with_epochs(2), model=toy(), device="cpu")]
+    assert short == rates[:2]
+    assert rates[0] > rates[-1]
+
+
+class Broken(ToyCodec):
+    """Gives a loss, or a gradient, that is not finite."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self.what = what
+
+    def forward(self, x: torch.Tensor, generator: torch.Generator | None = None) -> dict:
+        out = super().forward(x, generator)
+        if self.what == "loss":
+            out["x_hat"] = out["x_hat"] * math.nan
+        else:
+            out["x_hat"] = out["x_hat"] + (self.log_scale_z * 0).sqrt()
+        return out
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_is_named(image_folder: str) -> None:
+    with pytest.raises(Diverged, match=r"step 0: the loss is not finite: distortion nan"):
+        last_report(config(image_folder), Broken("loss"))
+
+
+def test_gradients_that_stay_non_finite_end_the_run(image_folder: str) -> None:
+    cfg = config(image_folder, epochs=9)
+    with pytest.raises(Diverged, match="10 steps in a row"):
+        last_report(cfg, Broken("gradient"))
+
+
+def test_steps_with_a_non_finite_gradient_are_skipped_and_counted(image_folder: str) -> None:
+    model = Broken("gradient")
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    report = next(iter(train(config(image_folder), model=model, device="cpu")))
+    assert report.metrics["train/skipped_steps"] == 2
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+@pytest.mark.parametrize(("published", "still"), [(False, True), (True, False)])
+def test_common_random_numbers_see_no_change_when_no_step_is_taken(
+    image_folder: str, published: bool, still: bool
+) -> None:
+    """Without a change of the weights, only fresh noise moves FAMO's logits."""
+    balancer = {"name": "famo", "published": published}
+    cfg = config(image_folder, optimizer={"lr": 1e-30}, balancer=balancer)
+    run = Run.build(cfg, toy(), "cpu")
+    run.apply_config()
+    Stepper(run).step(torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1)), t=0.0)
+    shares = run.balancer.contributions().tolist()
+    assert (shares == [0.5, 0.5]) is still

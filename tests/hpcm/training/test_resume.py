@@ -1,0 +1,118 @@
+"""Resume equals no resume, bit for bit on the CPU, for every optimiser and balancer."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from hpcm import ConfigError, TrainConfig, train
+from hpcm.optimizers import BALANCERS, OPTIMIZERS
+from hpcm.training.state import MODEL_FILE, RUN_FILE
+from tests.toy_codec import ToyCodec
+
+
+def config(image_folder: str, **sections: object) -> TrainConfig:
+    data = {
+        "train": image_folder,
+        "val": image_folder,
+        "patch": 64,
+        "batch_size": 2,
+        "crops_per_epoch": 4,
+        "workers": 0,
+    }
+    plain = {"data": data, "epochs": 4, "schedule_horizon": 5, **sections}
+    return TrainConfig.from_plain(plain, "test")
+
+
+def toy() -> ToyCodec:
+    torch.manual_seed(3)
+    return ToyCodec()
+
+
+def assert_resume_is_exact(cfg: TrainConfig, checkpoint: Path) -> None:
+    whole = toy()
+    reports = []
+    for report in train(cfg, model=whole, device="cpu"):
+        reports.append(report.metrics)
+        if report.epoch == 2:
+            report.save(checkpoint)
+    resumed = toy()
+    again = [r.metrics for r in train(cfg, model=resumed, device="cpu", resume=checkpoint)]
+    for one, other in zip(reports[2:], again, strict=True):
+        assert {k: v for k, v in one.items() if k != "train/seconds"} == {
+            k: v for k, v in other.items() if k != "train/seconds"
+        }
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_resumes_exactly(name: str, image_folder: str, tmp_path: Path) -> None:
+    assert_resume_is_exact(config(image_folder, optimizer={"name": name}), tmp_path)
+
+
+@pytest.mark.parametrize("name", BALANCERS)
+def test_every_balancer_resumes_exactly(name: str, image_folder: str, tmp_path: Path) -> None:
+    assert_resume_is_exact(config(image_folder, balancer={"name": name}), tmp_path)
+
+
+@pytest.mark.parametrize("mode", ["rho2", "repo", "saturating"])
+def test_inter_scale_term_resumes_exactly(mode: str, image_folder: str, tmp_path: Path) -> None:
+    term = {"delta": 0.01, "mode": mode, "start": 0.0}
+    assert_resume_is_exact(config(image_folder, regularizers={"inter_scale": term}), tmp_path)
+
+
+def test_adaptive_gamma_resumes_exactly(image_folder: str, tmp_path: Path) -> None:
+    balancer = {"name": "famo_per_scale", "gamma_schedule": {"name": "adaptive"}}
+    assert_resume_is_exact(config(image_folder, balancer=balancer), tmp_path)
+
+
+@pytest.fixture
+def checkpoint(image_folder: str, tmp_path: Path) -> Path:
+    reports = train(config(image_folder, balancer={"name": "famo"}), model=toy(), device="cpu")
+    next(reports).save(tmp_path / "checkpoint")
+    return tmp_path / "checkpoint"
+
+
+def test_hot_fields_of_the_config_win_over_the_checkpoint(
+    image_folder: str, checkpoint: Path
+) -> None:
+    balancer = {"name": "famo", "gamma": 0.5, "w_lr": 0.07}
+    cfg = config(image_folder, optimizer={"lr": 3e-3}, balancer=balancer, clip_max_norm=7.0)
+    report = next(iter(train(cfg, model=toy(), device="cpu", resume=checkpoint)))
+    assert report.epoch == 2
+    assert report.metrics["train/lr"] == 3e-3
+    assert report.metrics["gamma/gamma"] == 0.5
+
+
+def test_a_checkpoint_of_another_run_is_refused(image_folder: str, checkpoint: Path) -> None:
+    cfg = config(image_folder, balancer={"name": "famo"}, seed=9)
+    with pytest.raises(ConfigError, match=r"seed: 0, now 9"):
+        train(cfg, model=toy(), device="cpu", resume=checkpoint)
+
+
+def test_a_damaged_checkpoint_is_refused(image_folder: str, checkpoint: Path) -> None:
+    file = checkpoint / MODEL_FILE
+    file.write_bytes(file.read_bytes()[:-7])
+    cfg = config(image_folder, balancer={"name": "famo"})
+    with pytest.raises(ConfigError, match=r"model\.pt is damaged"):
+        train(cfg, model=toy(), device="cpu", resume=checkpoint)
+
+
+def test_a_half_written_checkpoint_is_refused(image_folder: str, checkpoint: Path) -> None:
+    (checkpoint / RUN_FILE).unlink()
+    cfg = config(image_folder, balancer={"name": "famo"})
+    with pytest.raises(ConfigError, match="not a complete checkpoint"):
+        train(cfg, model=toy(), device="cpu", resume=checkpoint)
+
+
+def test_a_checkpoint_records_its_config(image_folder: str, checkpoint: Path) -> None:
+    record = json.loads((checkpoint / RUN_FILE).read_text())
+    cfg = config(image_folder, balancer={"name": "famo"})
+    assert TrainConfig.from_plain(record["config"], "record") == cfg
+    assert record["config_digest"] == cfg.digest
+    assert dataclasses.replace(cfg, epochs=99).digest == cfg.digest

@@ -1,0 +1,58 @@
+"""A codec of a few hundred weights with HPCM's outputs: for tests of what surrounds the model."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+SCALE_OF_STEP = (1, 1, 2, 2, 2, 3, 3, 3, 3, 3, 3)
+
+
+class ToyCodec(nn.Module):
+    """y = conv(x) at 1/16, rounded straight through; Laplace likelihoods; three nested latents."""
+
+    stride = 64
+    latent_channels = 8
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.g_a = nn.Conv2d(3, self.latent_channels, 16, 16)
+        self.g_s = nn.ConvTranspose2d(self.latent_channels, 3, 16, 16)
+        self.log_scale = nn.Parameter(torch.zeros(11))
+        self.log_scale_z = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> dict[str, object]:
+        y = 4 * self.g_a(x)  # (B, 8, h, w)
+        y_hat = y + (y.round() - y).detach()
+        z = y[:, :2, ::4, ::4]
+        noisy_z = self._noisy(z, generator)
+        noisy_y = self._noisy(y, generator)
+        step = torch.arange(y.numel() // len(y), device=y.device).reshape(y.shape[1:]) % 11
+        likelihoods = {
+            "y": _laplace(noisy_y, self.log_scale.exp()[step]),
+            "z": _laplace(noisy_z, self.log_scale_z.exp()),
+        }
+        information = -likelihoods["y"].log2().flatten(1)
+        steps = torch.zeros(len(x), 11, device=x.device, dtype=x.dtype)
+        steps = steps.index_add(1, step.flatten(), information)
+        return {
+            "x_hat": self.g_s(y_hat) + 0.5,
+            "likelihoods": likelihoods,
+            "bits": {"steps": steps, "z": -likelihoods["z"].log2().flatten(1).sum(1)},
+            "latents": {
+                "s1": y_hat[:, :, ::4, ::4],
+                "s2": y_hat[:, :, ::2, ::2],
+                "s3": y_hat,
+            },
+        }
+
+    def _noisy(self, value: Tensor, generator: torch.Generator | None) -> Tensor:
+        if not self.training:
+            return value.round()
+        return value + torch.empty_like(value).uniform_(-0.5, 0.5, generator=generator)
+
+
+def _laplace(value: Tensor, scale: Tensor) -> Tensor:
+    """Mass of a Laplace distribution on value +- 1/2."""
+    upper = torch.distributions.Laplace(0.0, scale, validate_args=False)
+    return (upper.cdf(value.abs() + 0.5) - upper.cdf(value.abs() - 0.5)).clamp_min(1e-9)
