@@ -53,7 +53,6 @@ def test_given_terms_are_used() -> None:
 
 
 def test_two_task_with_ms_ssim() -> None:
-    pytest.importorskip("pytorch_msssim")
     out, x = random_output(batch=1, side=176, dtype=torch.float32)
     loss = LossConfig(metric="ms_ssim", lmbda=20.0)
     terms = rate_distortion(out, x, "ms_ssim")
@@ -108,54 +107,55 @@ def test_check() -> None:
         check(LossConfig(), "exact_5")
 
 
-class TestOnTheModel:
-    """hpcm_tiny, one 256 x 256 image, fixed weights and noise."""
+@pytest.fixture(scope="module")
+def model() -> torch.nn.Module:
+    """hpcm_tiny with fixed weights."""
+    from hpcm.model import build_model
 
-    @pytest.fixture(scope="class")
-    def model(self) -> torch.nn.Module:
-        from hpcm.model import build_model
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return build_model("hpcm_tiny").train()
 
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            return build_model("hpcm_tiny").train()
 
-    @pytest.fixture(scope="class")
-    def passed(self, model: torch.nn.Module) -> tuple[dict[str, Any], Tensor]:
-        row, column = torch.meshgrid(*(torch.arange(256) / 40.0,) * 2, indexing="ij")
-        waves = [torch.sin(row), torch.cos(3 * column), torch.sin(row * column)]
-        x = (0.5 + 0.45 * torch.stack(waves))[None]  # (1, 3, 256, 256)
-        return model(x, generator=torch.Generator().manual_seed(0)), x
+@pytest.fixture(scope="module")
+def passed(model: torch.nn.Module) -> tuple[dict[str, Any], Tensor]:
+    row, column = torch.meshgrid(*(torch.arange(256) / 40.0,) * 2, indexing="ij")
+    waves = [torch.sin(row), torch.cos(3 * column), torch.sin(row * column)]
+    x = (0.5 + 0.45 * torch.stack(waves))[None]  # (1, 3, 256, 256)
+    return model(x, generator=torch.Generator().manual_seed(0)), x
 
-    @pytest.mark.parametrize("name", SUMMING)
-    def test_sums_to_rd_cost(self, passed: tuple[dict[str, Any], Tensor], name: str) -> None:
-        out, x = passed
-        total = TASK_SETS[name](out, x, LossConfig()).sum().item()
-        assert total == pytest.approx(rate_distortion(out, x).rd_cost(0.013).item(), rel=1e-5)
 
-    def test_bits_are_those_of_the_likelihoods(self, passed: tuple[dict[str, Any], Tensor]) -> None:
-        out, x = passed
-        total = sum(-out["likelihoods"][k].double().log2().sum().item() for k in "yz")
-        assert rate_distortion(out, x).bpp.item() == pytest.approx(total / 256**2, rel=1e-5)
+@pytest.mark.parametrize("name", SUMMING)
+def test_sums_to_rd_cost_on_the_model(passed: tuple[dict[str, Any], Tensor], name: str) -> None:
+    out, x = passed
+    total = TASK_SETS[name](out, x, LossConfig()).sum().item()
+    assert total == pytest.approx(rate_distortion(out, x).rd_cost(0.013).item(), rel=1e-5)
 
-    @pytest.mark.parametrize(("name", "rank"), [("exact5", 5), ("rate4", 4), ("published5", 2)])
-    def test_rank_of_the_jacobian(
-        self,
-        model: torch.nn.Module,
-        passed: tuple[dict[str, Any], Tensor],
-        name: str,
-        rank: int,
-    ) -> None:
-        """Rows are gradients of tasks, scaled to length 1; a dependent row leaves about 1e-6."""
-        tasks = TASK_SETS[name](*passed, LossConfig())
-        weights = list(model.parameters())
-        rows = []
-        for task in tasks:
-            parts = torch.autograd.grad(task, weights, retain_graph=True, materialize_grads=True)
-            row = torch.cat([part.flatten().double() for part in parts])
-            rows.append(row / row.norm())
-        values = torch.linalg.svdvals(torch.stack(rows))
-        assert (values > 1e-2).sum().item() == rank, values.tolist()
-        assert (values[rank:] < 1e-4).all(), values.tolist()
+
+def test_bits_are_those_of_the_likelihoods(passed: tuple[dict[str, Any], Tensor]) -> None:
+    out, x = passed
+    total = sum(-out["likelihoods"][k].double().log2().sum().item() for k in "yz")
+    assert rate_distortion(out, x).bpp.item() == pytest.approx(total / 256**2, rel=1e-5)
+
+
+@pytest.mark.parametrize(("name", "rank"), [("exact5", 5), ("rate4", 4), ("published5", 2)])
+def test_rank_of_the_jacobian(
+    model: torch.nn.Module,
+    passed: tuple[dict[str, Any], Tensor],
+    name: str,
+    rank: int,
+) -> None:
+    """Rows are gradients of tasks, scaled to length 1; a dependent row leaves about 1e-6."""
+    tasks = TASK_SETS[name](*passed, LossConfig())
+    weights = list(model.parameters())
+    rows = []
+    for task in tasks:
+        parts = torch.autograd.grad(task, weights, retain_graph=True, materialize_grads=True)
+        row = torch.cat([part.flatten().double() for part in parts])
+        rows.append(row / row.norm())
+    values = torch.linalg.svdvals(torch.stack(rows))
+    assert (values > 1e-2).sum().item() == rank, values.tolist()
+    assert (values[rank:] < 1e-4).all(), values.tolist()
 
 
 def test_config_errors_are_value_errors() -> None:
