@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hpcm.config import TrainConfig
 from hpcm.schema import ConfigError, did_you_mean, field_of, load
 from tuning.conditions import NONZERO, can_be, possible, wanted
+from tuning.documents import Problem
+from tuning.draws import combinations
 from tuning.parameters import DISTRIBUTIONS, Float, Parameter
 from tuning.sections import Grid, Tpe
 
@@ -27,8 +30,6 @@ NOT_IN_BASE = {
     "schedule_horizon": "give fidelity.schedule_horizon instead",
 }
 
-Problem = tuple[str, str]  # path in the file, what is wrong
-
 
 def read_parameters(
     specs: Mapping[str, Any],
@@ -40,7 +41,7 @@ def read_parameters(
         try:
             parameters[str(path)] = _read_parameter(spec)
         except ConfigError as error:
-            problems += [split_line(f"parameters.{path}", line) for line in str(error).splitlines()]
+            problems += [split_line(line, f"parameters.{path}") for line in str(error).splitlines()]
     return parameters, problems
 
 
@@ -50,6 +51,7 @@ def check_parameters(
     """Paths, conditions and mutability; parameters that are ``unread`` were already refused."""
     parents = {parent for parameter in parameters.values() for parent in parameter.when}
     above: list[str] = []
+    sound = not unread
     for path, parameter in parameters.items():
         where = f"parameters.{path}"
         yield from _check_path(path, parameter, base, decides=path in parents)
@@ -57,11 +59,12 @@ def check_parameters(
             (f"{where}.when", message)
             for parent, value in parameter.when.items()
             if parent not in unread
-            for message in _check_condition(parent, wanted(value), parameters, above, unread)
+            for message in _check_condition(parent, wanted(value), parameters, above)
         ]
         yield from problems
         above.append(path)
-        if not problems and not unread:
+        sound = sound and not problems
+        if sound:
             for ancestor, allowed in possible(parameters, path).items():
                 if not allowed:
                     yield (
@@ -115,16 +118,26 @@ def warnings_of(space: SearchSpace) -> Iterator[str]:
             f"searcher.startup_trials is {space.searcher.startup_trials}, budget.trials {trials}:"
             " every trial is drawn at random"
         )
+    if isinstance(space.searcher, Grid):
+        points = sum(1 for _ in combinations(space, most=trials + 1))
+        if points > trials:
+            yield f"budget.trials is {trials}, but the grid has more points: the rest is left out"
 
 
-def split_line(where: str, line: str) -> Problem:
-    """``key: message`` below ``where``, or a message about ``where`` itself."""
+def split_line(line: str, below: str = "") -> Problem:
+    """``key: message`` as a path below ``below`` and the message.
+
+    ``budget: trials is 0; must ..``, which a config class says of one of its fields, becomes
+    ``budget.trials`` and ``0; must ..``.
+    """
     key, colon, message = line.partition(": ")
-    if not colon or " " in key:
-        return where, line
-    if key in ("", "top level"):
-        return where, message
-    return (f"{where}.{key}" if where else key), message
+    if not colon or (" " in key and key != "top level"):
+        return below, line
+    path = [below, "" if key == "top level" else key]
+    if field := re.match(r"(\w+) is (?=\S)", message):
+        path.append(field[1])
+        message = message[field.end() :]
+    return ".".join(part for part in path if part), message
 
 
 def _read_parameter(spec: Any) -> Parameter:
@@ -133,7 +146,7 @@ def _read_parameter(spec: Any) -> Parameter:
         raise ConfigError(f": {spec!r}; must be a mapping with a type")
     if "type" not in spec:
         raise ConfigError(f"type: missing{did_you_mean('', DISTRIBUTIONS)}")
-    if spec["type"] not in DISTRIBUTIONS:
+    if not isinstance(spec["type"], str) or spec["type"] not in DISTRIBUTIONS:
         raise ConfigError(
             f"type: {spec['type']!r} is unknown{did_you_mean(spec['type'], DISTRIBUTIONS)}"
         )
@@ -173,12 +186,11 @@ def _check_condition(
     values: list[Any],
     parameters: Mapping[str, Parameter],
     above: list[str],
-    unread: set[str],
 ) -> Iterator[str]:
     """Whether ``parent`` is declared above, and can be what the condition asks for."""
     if parent not in above:
         later = parent in parameters
-        hint = "; declare it above" if later else did_you_mean(parent, above)
+        hint = "; move it up" if later else did_you_mean(parent, above)
         yield f"{parent} is not a parameter declared above{hint}"
         return
     if not values:

@@ -18,6 +18,8 @@ from tuning.sections import Sections
 SHIPPED = Path(__file__).resolve().parents[1] / "search_spaces"
 SECTIONS = tuple(field.name for field in fields(Sections))
 LAID_OVER = ("base", *SECTIONS)  # what a profile may change: all but the question
+RUN_FIELDS = tuple(field.name for field in fields(TrainConfig))
+Problem = tuple[str, str]  # path in the file, what is wrong
 TOP_LEVEL = ("name", "extends", "base", "parameters", *SECTIONS, "profiles")
 
 
@@ -31,21 +33,27 @@ class Document:
     profile: str
     profiles: tuple[str, ...]
     data: dict[str, Any]  # base, parameters and the sections that were given
+    overlaid: dict[str, Any]  # what the profile laid over the file
     overrides: tuple[str, ...]
+    problems: tuple[Problem, ...]  # with the top level: path, what is wrong
 
-    def refuse(self, problems: Iterable[tuple[str, str]]) -> None:
+    def refuse(self, problems: Iterable[Problem]) -> None:
         """Raise :class:`ConfigError` with a line per problem, given as path and message, if any."""
         lines = dict.fromkeys(self._line(path, message) for path, message in problems)
         if lines:
             raise ConfigError("\n".join(lines))
 
     def _line(self, path: str, message: str) -> str:
-        """The file or the flag that gave ``path``, the path, and what is wrong."""
+        """The file or the flag that gave ``path``, the path as written there, and what is wrong."""
         where = str(self.path)
         for text in self.overrides:
             key = text.partition("=")[0]
             if path == key or path.startswith(f"{key}."):
-                where = f"--set {text}"
+                return f"--set {text}: {path}: {message}"
+            if path.partition(".")[0] == key.partition(".")[0]:
+                where += f" with --set {text}"
+        if given_in(self.overlaid, path):
+            path = f"profiles.{self.profile}.{path}"
         return f"{where}: {path}: {message}"
 
 
@@ -57,7 +65,7 @@ def shipped_spaces() -> tuple[str, ...]:
 def read_document(name_or_path: str | Path, profile: str, overrides: Sequence[str]) -> Document:
     """Find and read a search space. Raises :class:`ConfigError` with one line per problem."""
     path = _find(str(name_or_path), Path())
-    data, question = _read_extended(path)
+    data, problems = _read_extended(path)
     profiles = data.pop("profiles", {})
     names = (*(name for name in profiles if name != "cluster"), "cluster")
     if profile not in names:
@@ -68,11 +76,13 @@ def read_document(name_or_path: str | Path, profile: str, overrides: Sequence[st
     return Document(
         path=path,
         name=path.stem,
-        question=question,
+        question=_question(path),
         profile=profile,
         profiles=names,
         data=data,
+        overlaid=profiles.get(profile) or {},
         overrides=tuple(overrides),
+        problems=tuple(problems),
     )
 
 
@@ -93,85 +103,98 @@ def _find(name: str, beside: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def _read_extended(path: Path) -> tuple[dict[str, Any], str]:
-    """The file's data, laid over that of the file it extends, and its leading comment."""
-    data = read_yaml(path)
-    _refuse(path, _problems(path, data))
-    data.pop("name", None)
-    parent = data.pop("extends", None)
-    if parent is None:
-        return data, _question(path)
-    parent_path = _find(parent, path.parent)
+def _read_extended(path: Path) -> tuple[dict[str, Any], list[Problem]]:
+    """The file's data, laid over that of the file it extends; and what is wrong with its keys."""
+    data, problems = _read_one(path)
+    if "extends" not in data:
+        return data, problems
+    try:
+        parent_path = _find(data.pop("extends"), path.parent)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: extends: {error}") from None
     if parent_path.resolve() == path.resolve():
         raise ConfigError(f"{path}: extends: a file cannot extend itself")
-    inherited = read_yaml(parent_path)
+    inherited, more = _read_one(parent_path)
     if "extends" in inherited:
         raise ConfigError(
             f"{path}: extends: {parent_path.name} itself extends {inherited['extends']};"
             " only one level is allowed"
         )
-    _refuse(parent_path, _problems(parent_path, inherited))
-    inherited.pop("name", None)
-    parameters = _extended_parameters(path, inherited, data.pop("parameters", {}))
-    return {**overlay(inherited, data), "parameters": parameters}, _question(path)
-
-
-def _extended_parameters(
-    path: Path, inherited: Mapping[str, Any], own: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The parent's parameters with the file's own: null drops one, one without `type` amends it."""
-    merged = dict(inherited["parameters"])
+    own = data.pop("parameters", {})
     for key, spec in own.items():
-        if spec is None and key not in merged:
-            raise ConfigError(
-                f"{path}: parameters.{key}: null drops a parameter, but there is none"
+        if spec is None and key not in inherited["parameters"]:
+            problems.append(
+                (f"parameters.{key}", "null drops an inherited parameter; none is named so")
             )
+    parameters = _extended_parameters(inherited["parameters"], own)
+    return {**overlay(inherited, data), "parameters": parameters}, [*problems, *more]
+
+
+def _read_one(path: Path) -> tuple[dict[str, Any], list[Problem]]:
+    """One file's data without its name. Raises :class:`ConfigError` where its sections are none."""
+    data = read_yaml(path)
+    shape = list(_misshapen(data))
+    problems = list(_unknown(path, data))
+    if shape:
+        lines = dict.fromkeys(f"{path}: {key}: {message}" for key, message in [*problems, *shape])
+        raise ConfigError("\n".join(lines))
+    return {key: value for key, value in data.items() if key in TOP_LEVEL[1:]}, problems
+
+
+def _extended_parameters(inherited: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """The parent's parameters with the file's own: null drops one, one without `type` amends it."""
+    merged = dict(inherited)
+    for key, spec in own.items():
         if spec is None:
-            del merged[key]
-        elif isinstance(spec, dict) and "type" not in spec and key in merged:
+            merged.pop(key, None)
+        elif isinstance(spec, dict) and "type" not in spec and isinstance(merged.get(key), dict):
             merged[key] = {**merged[key], **spec}
         else:
             merged[key] = spec
     return merged
 
 
-def _problems(path: Path, data: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with the top level of one file, before anything is laid over it."""
+def _unknown(path: Path, data: Mapping[str, Any]) -> Iterator[Problem]:
+    """Keys of the top level that mean nothing, and a name that is not the file's."""
     for key in data:
         if key not in TOP_LEVEL:
             hint = did_you_mean(key, TOP_LEVEL)
-            if key in {field.name for field in fields(TrainConfig)}:
+            if key in RUN_FIELDS:
                 hint = f"; a field of the run config stands under base: base.{key}"
-            yield f"{key}: unknown key{hint}"
+            yield str(key), f"unknown key{hint}"
     name = data.get("name", path.stem)
     if name != path.stem:
-        yield f"name: {name!r}, but the file is {path.name}; give both one name"
+        yield "name", f"{name!r}, but the file is {path.name}; give both one name"
     elif not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", name):
-        yield f"name: {name!r}; use letters, digits, - and _"
+        yield "name", f"{name!r}; use letters, digits, - and _"
+
+
+def _misshapen(data: Mapping[str, Any]) -> Iterator[Problem]:
+    """What stands where a section should."""
     if "extends" in data and not isinstance(data["extends"], str):
-        yield f"extends: {data['extends']!r}; give the name or the path of one space"
+        yield "extends", f"{data['extends']!r}; give the name or the path of one space"
     if not data.get("parameters") and "extends" not in data:
-        yield "parameters: missing; name at least one field to search"
+        yield "parameters", "missing; name at least one field to search"
     for key in ("base", "parameters", *SECTIONS, "profiles"):
         if key in data and not isinstance(data[key], dict):
-            yield f"{key}: {data[key]!r}; must be a mapping"
+            yield key, f"{data[key]!r}; must be a mapping"
     if isinstance(data.get("profiles"), dict):
         yield from _profile_problems(data["profiles"])
 
 
-def _profile_problems(profiles: Mapping[str, Any]) -> Iterator[str]:
+def _profile_problems(profiles: Mapping[str, Any]) -> Iterator[Problem]:
     for name, changes in profiles.items():
         if not isinstance(changes, dict):
-            yield f"profiles.{name}: {changes!r}; must be a mapping"
+            yield f"profiles.{name}", f"{changes!r}; must be a mapping"
             continue
         for key, value in changes.items():
             if key not in LAID_OVER:
                 hint = did_you_mean(key, LAID_OVER)
                 if key == "parameters":
                     hint = "; what is searched is the same under every profile"
-                yield f"profiles.{name}.{key}: unknown key{hint}"
+                yield f"profiles.{name}.{key}", f"unknown key{hint}"
             elif not isinstance(value, dict):
-                yield f"profiles.{name}.{key}: {value!r}; must be a mapping"
+                yield f"profiles.{name}.{key}", f"{value!r}; must be a mapping"
 
 
 def _apply(data: dict[str, Any], text: str) -> None:
@@ -183,7 +206,7 @@ def _apply(data: dict[str, Any], text: str) -> None:
     top, _, rest = key.partition(".")
     if top not in ("parameters", *LAID_OVER) or not rest:
         hint = did_you_mean(top, ("parameters", *LAID_OVER))
-        if top in {field.name for field in fields(TrainConfig)}:
+        if top in RUN_FIELDS:
             hint = f"; write base.{key} to fix it for all trials"
         raise ConfigError(f"--set {text}: '{key}' is no key of a search space{hint}")
     if top != "parameters":
@@ -209,7 +232,10 @@ def _question(path: Path) -> str:
     return " ".join(lines)
 
 
-def _refuse(path: Path, problems: Iterator[str]) -> None:
-    found = list(problems)
-    if found:
-        raise ConfigError("\n".join(f"{path}: {problem}" for problem in found))
+def given_in(data: Any, path: str) -> bool:
+    """Whether nested ``data`` gives ``path``."""
+    for part in path.split("."):
+        if not isinstance(data, dict) or part not in data:
+            return False
+        data = data[part]
+    return True

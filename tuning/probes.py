@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from hpcm.schema import ConfigError
+from tuning.checks import split_line
 from tuning.conditions import NONZERO, possible, towards
 from tuning.coordinates import Coordinate, Suggest
+from tuning.documents import Problem, given_in
 from tuning.draws import combinations, draw
 from tuning.parameters import Float
 
@@ -23,51 +25,57 @@ MOST_COMBINATIONS = 200  # of choices that are tried out; beyond them the random
 RANDOM_DRAWS = 64
 MOST_SHOWN = 12
 
-Problem = tuple[str, str]
-
 
 def check_configs(space: SearchSpace) -> list[Problem]:
     """One problem for each way in which a sampled config cannot be built."""
     base = _base_problems(space)
     if base:
         return base
-    failures: dict[str, dict[str, Any]] = {}
-    built: list[dict[str, Any]] = []
-    for flat in _probes(space):
-        values = space.values(flat)
-        try:
-            space.config(flat)
-        except ConfigError as error:
-            for line in str(error).splitlines():
-                failures.setdefault(line.removeprefix(f"{space.name}: "), values)
-        else:
-            built.append(values)
-    problems = dict.fromkeys(
-        _explained(space, line, values, built) for line, values in failures.items()
-    )
-    return _shortened(list(problems))
+    return _failures(space, _corners(space)) or _failures(space, _inside(space))
 
 
 def _base_problems(space: SearchSpace) -> list[Problem]:
     """What the prior config refuses of base; it would be refused with every other config too."""
+    lines = _refused(space, space.prior())
+    return [(f"base.{path}", text) for path, text in lines if given_in(space.base, path)]
+
+
+def _failures(space: SearchSpace, flats: Iterator[dict[str, Any]]) -> list[Problem]:
+    """The refusals of all ``flats``, each field's first one."""
+    failures: dict[str, tuple[str, str, dict[str, Any]]] = {}
+    built: list[dict[str, Any]] = []
+    for flat in flats:
+        values, lines = space.values(flat), _refused(space, flat)
+        for path, message in lines:
+            about = message if path.endswith(".name") else ""
+            failures.setdefault(f"{path} {about}", (path, message, values))
+        if not lines:
+            built.append(values)
+    explained = [_explained(space, *failure, built) for failure in failures.values()]
+    return _shortened(list(dict.fromkeys(explained)))
+
+
+def _refused(space: SearchSpace, flat: dict[str, Any]) -> list[Problem]:
+    """Why the run config of ``flat`` cannot be built; empty where it can."""
     try:
-        space.config(space.prior())
+        space.config(flat)
     except ConfigError as error:
-        lines = [line.removeprefix(f"{space.name}: ") for line in str(error).splitlines()]
-        found = [line.partition(": ")[::2] for line in lines]
-        return [(f"base.{path}", text) for path, text in found if _in(space.base, path)]
+        lines = str(error).splitlines()
+        return [split_line(line.removeprefix(f"{space.name}: ")) for line in lines]
     return []
 
 
-def _probes(space: SearchSpace) -> Iterator[dict[str, Any]]:
-    """The prior, the ends of every range, the combinations of choices, and seeded random draws."""
+def _corners(space: SearchSpace) -> Iterator[dict[str, Any]]:
+    """The prior, the ends of every range, every choice, and combinations of choices."""
     yield space.prior()
     for path, parameter in space.parameters.items():
         for coordinate in parameter.coordinates(path):
-            ends = coordinate.choices or (coordinate.low, coordinate.high)
-            for value in ends:
+            for value in coordinate.choices or (coordinate.low, coordinate.high):
                 yield space.walk(_towards(space, path, coordinate, value))
     yield from combinations(space, most=MOST_COMBINATIONS)
+
+
+def _inside(space: SearchSpace) -> Iterator[dict[str, Any]]:
     generator = random.Random(0)
     for _ in range(RANDOM_DRAWS):
         yield draw(space, generator)
@@ -85,10 +93,13 @@ def _towards(space: SearchSpace, path: str, target: Coordinate, value: Any) -> S
 
 
 def _explained(
-    space: SearchSpace, line: str, values: dict[str, Any], built: list[dict[str, Any]]
+    space: SearchSpace,
+    path: str,
+    message: str,
+    values: dict[str, Any],
+    built: list[dict[str, Any]],
 ) -> Problem:
     """A failure as path and message, with the values that led to it or the missing condition."""
-    path, _, message = line.partition(": ")
     if message.startswith("unknown key") and path in space.parameters:
         return f"parameters.{path}", _missing_condition(space, path, values, built)
     prior = space.values(space.prior())
@@ -96,7 +107,7 @@ def _explained(
     told = f"with {', '.join(changed[:4])}" if changed else "from the prior"
     if path in space.parameters:
         return f"parameters.{path}", f"no config can be built {told}: {message}"
-    return "parameters", f"no config can be built {told}: {line}"
+    return "parameters", f"no config can be built {told}: {path}: {message}"
 
 
 def _missing_condition(
@@ -115,15 +126,6 @@ def _missing_condition(
             advice = f"; write when: {{{tag}: {names}}}"
         return f"active also under {tag} = {values[tag]}, which has no such field{advice}"
     return "active where its part has no such field; fix the part's name in base, or add a when"
-
-
-def _in(data: Any, path: str) -> bool:
-    """Whether nested ``data`` gives ``path``."""
-    for part in path.split("."):
-        if not isinstance(data, dict) or part not in data:
-            return False
-        data = data[part]
-    return True
 
 
 def _shortened(problems: list[Problem]) -> list[Problem]:

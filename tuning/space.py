@@ -222,10 +222,10 @@ def load_space(
         given = {name: data[name] for name in SECTIONS if name in data}
         sections = load(Sections, given, "")
     except ConfigError as error:
-        problems += [split_line("", line.removeprefix(": ")) for line in str(error).splitlines()]
+        problems += [split_line(line.removeprefix(": ")) for line in str(error).splitlines()]
         sections = Sections()
     unread = set(data["parameters"]) - set(parameters)
-    problems += [*check_base(base), *check_parameters(parameters, unread, base)]
+    problems += [*document.problems, *check_base(base), *check_parameters(parameters, unread, base)]
     document.refuse(problems)
     space = SearchSpace(
         name=document.name,
