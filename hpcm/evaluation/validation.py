@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -78,8 +77,11 @@ def validate(
 
 def scores_ms_ssim(images: ImageSet) -> bool:
     """Whether MS-SSIM can be computed: its package is there and so are 161 pixels on every side."""
-    sides = (min(item.width, item.height) for item in images.items)
-    return find_spec("pytorch_msssim") is not None and min(sides) >= MS_SSIM_MIN_SIDE
+    try:
+        import pytorch_msssim  # noqa: F401
+    except ImportError:
+        return False
+    return min(min(item.width, item.height) for item in images.items) >= MS_SSIM_MIN_SIDE
 
 
 def to_tensor(pixels: np.ndarray) -> Tensor:

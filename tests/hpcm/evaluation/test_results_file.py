@@ -1,0 +1,103 @@
+"""The results file: CompressAI's schema both ways, joined points, tables."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pandas
+import pytest
+
+from hpcm import ConfigError
+from hpcm.evaluation.results import Results, join
+
+PUBLISHED = sorted((Path(__file__).parents[3] / "results").glob("*/*.json"))
+
+
+def point(bpp: float, psnr: float, name: str = "a") -> Results:
+    return Results(
+        name=name,
+        dataset="kodak",
+        results={"bpp": [bpp], "psnr-rgb": [psnr]},
+        conditions={"rate": "estimated", "images": 2},
+        points=[{"checkpoint": name}],
+        images=[
+            {"point": 0, "image": f"{i}.png", "bpp": bpp + i, "psnr-rgb": psnr} for i in (0, 1)
+        ],
+    )
+
+
+def test_what_is_saved_is_read_back(tmp_path: Path) -> None:
+    saved = point(0.5, 30.0)
+    assert Results.load(saved.save(tmp_path / "new" / "a.json")) == saved
+
+
+def test_compressais_reader_finds_what_it_reads(tmp_path: Path) -> None:
+    """Its plot tool takes ``name``, and lists of equal length under ``results``."""
+    data = json.loads(point(0.5, 30.0).save(tmp_path / "a.json").read_text())
+    assert data["name"] == "a"
+    assert data["results"] == {"bpp": [0.5], "psnr-rgb": [30.0]}
+
+
+def test_a_file_of_compressai_is_read(tmp_path: Path) -> None:
+    plain = {"name": "hm", "description": "d", "results": {"psnr": [30, 31.5], "bpp": [0.1, 0.2]}}
+    (tmp_path / "hm.json").write_text(json.dumps(plain))
+    read = Results.load(tmp_path / "hm.json")
+    assert (read.name, read.dataset, read.results["psnr"]) == ("hm", "", [30, 31.5])
+
+
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_published_curves_say_where_they_are_from(path: Path) -> None:
+    curve = Results.load(path)
+    assert curve.dataset == path.parent.name
+    assert curve.origin.keys() & {"source", "repository"}
+    assert curve.results["bpp"] == sorted(curve.results["bpp"])
+    assert len(curve.points) in (0, len(curve.results["bpp"]))
+
+
+BROKEN = {
+    "no json": "not a results file",
+    "[1, 2]": "no list 'bpp'",
+    '{"results": {"psnr": [1]}}': "no list 'bpp'",
+    '{"results": {"bpp": [1, 2], "psnr": [1]}}': r"results\.psnr: must be a list of numbers",
+    '{"results": {"bpp": ["1"], "psnr": [1]}}': r"results\.bpp: must be a list of numbers",
+    '{"results": {"bpp": []}}': r"results\.bpp: must be a list of numbers",
+}
+
+
+@pytest.mark.parametrize("content", BROKEN)
+def test_what_is_no_results_file_is_refused(content: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.json").write_text(content)
+    with pytest.raises(ConfigError, match=BROKEN[content]):
+        Results.load(tmp_path / "bad.json")
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        Results.load(tmp_path / "gone.json")
+
+
+def test_points_join_to_a_curve_in_order_of_rate(tmp_path: Path) -> None:
+    curve = join([point(0.5, 33.0, "high"), point(0.1, 28.0, "low")], "both")
+    assert curve.results == {"bpp": [0.1, 0.5], "psnr-rgb": [28.0, 33.0]}
+    assert curve.points == [{"checkpoint": "low"}, {"checkpoint": "high"}]
+    assert {(row["point"], row["psnr-rgb"]) for row in curve.images} == {(0, 28.0), (1, 33.0)}
+
+
+@pytest.mark.parametrize(
+    "changes", [{"dataset": "tecnick"}, {"conditions": {"rate": "real"}}, {"results": {"bpp": [1]}}]
+)
+def test_points_of_different_measurements_do_not_join(changes: dict) -> None:
+    other = dataclasses.replace(point(0.1, 28.0, "other"), **changes)
+    with pytest.raises(ConfigError, match="^other: "):
+        join([point(0.5, 33.0), other], "both")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_rows_per_image_as_a_table(suffix: str, tmp_path: Path) -> None:
+    path = point(0.5, 30.0).save_table(tmp_path / f"rows.{suffix}")
+    table = pandas.read_csv(path) if suffix == "csv" else pandas.read_parquet(path)
+    assert list(table["bpp"]) == [0.5, 1.5]
+    with pytest.raises(ConfigError, match=r"\.csv or \.parquet"):
+        point(0.5, 30.0).save_table(tmp_path / "rows.xlsx")
