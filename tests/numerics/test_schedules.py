@@ -1,0 +1,180 @@
+"""Every schedule against values in a table, and the gamma schedules against the published code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from hpcm.optimizers.gamma_memory import GammaMemory
+from hpcm.optimizers.gamma_schedules import (
+    AdaptiveGamma,
+    CosineGamma,
+    FixedGamma,
+    HierarchicalGamma,
+    HpcmGamma,
+    LinearGamma,
+    ScaleAdaptiveGamma,
+    ScaleCosineGamma,
+    ScaleLinearGamma,
+    StepGamma,
+)
+from hpcm.schedules import Clock, LrSchedule
+
+GOLDEN = json.loads(
+    (Path(__file__).parents[1] / "golden/balanced_gamma_schedules.json").read_text()
+)
+SINGLE = [case for case in GOLDEN["cases"] if case["phase"] == 2]
+PER_SCALE = [case for case in GOLDEN["cases"] if case["phase"] == 3]
+SCALES = ("s1", "s2", "s3")
+
+
+@pytest.mark.parametrize(
+    ("schedule", "points"),
+    [
+        (
+            LrSchedule(),
+            {
+                0: 1,
+                0.5: 1,
+                0.9166: 1,
+                2750 / 3000: 0.3,
+                2850 / 3000: 0.1,
+                2950 / 3000: 0.01,
+                1: 0.01,
+            },
+        ),
+        (LrSchedule(warmup=0.1), {0: 0.1, 0.05: 0.55, 0.1: 1, 0.5: 1, 1: 0.01, 2: 0.01}),
+        (LrSchedule(name="constant"), {0: 1, 0.5: 1, 1: 1, 2: 1}),
+        (LrSchedule(name="linear"), {0: 1, 0.5: 0.505, 1: 0.01, 2: 0.01}),
+        (
+            LrSchedule(name="linear", warmup=0.2, final=0.0),
+            {0: 0.1, 0.1: 0.55, 0.2: 1, 0.6: 0.5, 1: 0, 2: 0},
+        ),
+        (LrSchedule(name="cosine", final=0.2), {0: 1, 0.5: 0.6, 1: 0.2, 2: 0.2}),
+        (
+            LrSchedule(name="cosine", warmup=0.5, final=0.0),
+            {0.5: 1, 0.75: 0.5, 1: 0, 2: 0},
+        ),
+    ],
+    ids=repr,
+)
+def test_learning_rate_factor(schedule: LrSchedule, points: dict[float, float]) -> None:
+    for t, expected in points.items():
+        assert schedule.factor(t) == pytest.approx(expected, abs=1e-12), t
+
+
+@pytest.mark.parametrize(
+    ("schedule", "points"),
+    [
+        (FixedGamma(), {0: (1,), 1: (1,)}),
+        (
+            LinearGamma(final=0.2, warmup=0.5),
+            {0: (1,), 0.5: (1,), 0.75: (0.6,), 1: (0.2,), 2: (0.2,)},
+        ),
+        (CosineGamma(final=0.2, warmup=0.5), {0.5: (1,), 0.75: (0.6,), 1: (0.2,), 2: (0.2,)}),
+        (StepGamma(final=0.2), {0: (1,), 0.34: (0.5,), 0.67: (0.25,), 0.84: (0.2,), 2: (0.2,)}),
+        (HpcmGamma(), {0: (1,), 1 / 6: (0.5,), 0.5: (0.25,), 11 / 12: (0.125,), 2: (0.125,)}),
+        (ScaleLinearGamma(final=0.5), {0: (1,), 0.5: (0.75,), 1: (0.5,), 2: (0.5,)}),
+        (ScaleCosineGamma(final=0.5), {0: (1,), 0.5: (0.75,), 1: (0.5,), 2: (0.5,)}),
+        (
+            HierarchicalGamma(),
+            {
+                0: (1, 0.8, 0.6),
+                0.05: (1.1, 0.8, 0.6),
+                0.1: (1.2, 0.8, 0.6),
+                0.5: (0.9, 1.1, 1),
+                5 / 6: (0.7, 0.8, 1.1),
+                1: (0.5, 0.5, 1.3),
+                2: (0.5, 0.5, 1.3),
+            },
+        ),
+    ],
+    ids=lambda value: value.name if hasattr(value, "name") else "",
+)
+@pytest.mark.parametrize("horizon", [60, 3000])
+def test_gamma_ratio_follows_the_horizon(
+    schedule: Any, points: dict[float, tuple[float, ...]], horizon: int
+) -> None:
+    for t, expected in points.items():
+        if horizon == 60 and abs(t * horizon - round(t * horizon)) > 1e-9:
+            continue  # between two epochs of a short run
+        clock = Clock.at(t, round(t * horizon))
+        assert schedule.factors(clock) == pytest.approx(expected, abs=1e-12), t
+
+
+def single_schedule(case: dict[str, Any]) -> Any:
+    if case["strategy"] == "hpcm":
+        return HpcmGamma()
+    final = case["final_gamma"] / case["initial_gamma"]
+    kind = {
+        "linear": LinearGamma,
+        "cosine": CosineGamma,
+        "step": StepGamma,
+        "adaptive": AdaptiveGamma,
+    }[case["strategy"]]
+    return kind(final=final)
+
+
+def loss_of(formula: str, epoch: int) -> float:
+    swing = {"1.0": 0.0, "1.0+0.2*(-1)**e": 0.2, "1.0+0.03*(-1)**e": 0.03}[formula]
+    return 1.0 + swing * (-1) ** epoch
+
+
+@pytest.mark.parametrize("case", SINGLE, ids=lambda c: f"{c['strategy']}-{c['total_epochs']}")
+def test_single_gamma_as_published(case: dict[str, Any]) -> None:
+    schedule, memory = single_schedule(case), GammaMemory(1)
+    expected = dict(zip(case["epochs"], case["gamma"], strict=True))
+    for epoch in range(max(expected) + 1):
+        if case["strategy"] == "adaptive":
+            memory.observe(torch.tensor([loss_of(case["loss_of_epoch"], epoch)]).double())
+        clock = Clock(epoch, case["total_epochs"], published=True)
+        (ratio,) = memory.ratios(schedule, clock)
+        if epoch in expected:
+            gamma = case.get("initial_gamma", 0.006) * ratio
+            assert gamma == pytest.approx(expected[epoch], rel=GOLDEN["tolerance_rel"]), epoch
+
+
+@pytest.mark.parametrize(
+    "case", PER_SCALE, ids=lambda c: f"{c['strategy']}-{c.get('total_epochs')}"
+)
+def test_gamma_per_scale_as_published(case: dict[str, Any]) -> None:
+    schedule = {
+        "fixed": FixedGamma,
+        "linear": ScaleLinearGamma,
+        "cosine": ScaleCosineGamma,
+        "adaptive": ScaleAdaptiveGamma,
+        "hierarchical": HierarchicalGamma,
+    }[case["strategy"]]()
+    memory = GammaMemory(3)
+    expected = dict(zip(case["epochs"], case["gamma"], strict=True))
+    for epoch in range(max(expected) + 1):
+        if case["strategy"] == "adaptive":
+            formulas = case["scale_losses_of_epoch"]
+            memory.observe({scale: loss_of(formulas[scale], epoch) for scale in SCALES})
+        clock = Clock(epoch, case.get("total_epochs", 3000), published=True)
+        ratios = memory.ratios(schedule, clock)
+        for scale, ratio in zip(SCALES, ratios, strict=True):
+            if epoch in expected:
+                gamma = case["initial"][scale] * ratio
+                assert gamma == pytest.approx(expected[epoch][scale], rel=GOLDEN["tolerance_rel"])
+
+
+def test_published_hierarchical_ignores_the_horizon_and_goes_negative() -> None:
+    ablation = Clock(1000, horizon=1000, published=True)
+    full = Clock(1000, horizon=3000, published=True)
+    assert HierarchicalGamma().factors(ablation) == HierarchicalGamma().factors(full)
+    assert HierarchicalGamma().factors(Clock(3834, 3000, published=True))[1] < 0
+    assert HierarchicalGamma().factors(Clock(4251, 3000, published=True))[0] < 0
+
+
+def test_sound_adaptive_window_shrinks_with_the_horizon() -> None:
+    """At a horizon of 300 epochs the window is 5: a flat loss acts after 6 epochs, not 51."""
+    memory, schedule = GammaMemory(3), ScaleAdaptiveGamma()
+    for epoch in range(7):
+        ratios = memory.ratios(schedule, Clock(epoch, 300))
+        assert ratios == ((1.0,) * 3 if epoch < 6 else (0.95,) * 3)
+        memory.observe({scale: 1.0 for scale in SCALES})
