@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from hpcm.config import TrainConfig
+from hpcm.evaluation.images import evaluate
 from hpcm.losses.diverged import Diverged
 from hpcm.model import build_model
 from hpcm.schema import ConfigError
 from hpcm.training.loop import EpochReport, train
 
-__all__ = ["ConfigError", "Diverged", "EpochReport", "TrainConfig", "build_model", "train"]
+__all__ = [
+    "ConfigError",
+    "Diverged",
+    "EpochReport",
+    "TrainConfig",
+    "build_model",
+    "evaluate",
+    "train",
+]
