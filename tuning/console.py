@@ -1,0 +1,131 @@
+"""What is shown while a search runs: a live table on a terminal, a line per event elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TextIO
+
+from rich.console import Console as RichConsole
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from tuning.progress import Progress
+from tuning.records import ExperimentInfo, TrialRecord
+from tuning.trial_table import at_epoch, best_of, trial_table
+from tuning.wording import clock_text, count_text, difference_text, metric_name, metric_text
+
+if TYPE_CHECKING:
+    from tuning.space import SearchSpace
+
+ROWS_AROUND = 8  # lines of the screen that are not trials: header, borders, footer
+FEWEST_ROWS = 5
+
+
+class Console:
+    """The one place that writes to the user's terminal while a search runs.
+
+    ``start`` once Ray is up, ``update`` with every change of the trials, ``stop`` at the end,
+    whatever the end is: on a terminal it gives the cursor back.
+    """
+
+    def __init__(self, stream: TextIO | None = None, terminal: bool | None = None) -> None:
+        self.rich = RichConsole(file=stream, highlight=False, force_terminal=terminal)
+        self._live: Live | None = None
+        self._info: ExperimentInfo | None = None
+        self._progress: Progress | None = None
+        self._trials: list[TrialRecord] = []
+        self._started = time.monotonic()
+
+    def say(self, text: str = "", style: str = "") -> None:
+        """One or more lines, above the table where there is one."""
+        self.rich.print(Text(text, style=style), soft_wrap=True)
+
+    def start(self, info: ExperimentInfo, trials: Sequence[TrialRecord]) -> None:
+        """Show where the experiment lives; ``trials`` are those of an earlier start."""
+        space = info.space
+        self._info, self._started = info, time.monotonic()
+        self._progress = Progress(space)
+        self._progress.skip(trials)
+        for line in opening_lines(info, trials):
+            self.say(line)
+        self.say()
+        if self.rich.is_terminal:
+            self._live = Live(get_renderable=self._screen, console=self.rich, transient=False)
+            self._live.start()
+        self.update(trials)
+
+    def update(self, trials: Sequence[TrialRecord]) -> None:
+        """Show the trials as they stand now."""
+        self._trials = list(trials)
+        if self._live or self._progress is None:
+            return
+        clock = clock_text(time.monotonic() - self._started)
+        for line in self._progress.lines(trials):
+            self.say(f"{clock}  {line}")
+
+    def stop(self) -> None:
+        """Leave the last table standing and give the terminal back."""
+        if self._live:
+            self._live.stop()
+            self._live = None
+            self.say()
+
+    def _screen(self) -> RenderableType:
+        if self._info is None:
+            return Text()
+        space = self._info.space
+        rows = max(FEWEST_ROWS, self.rich.height - ROWS_AROUND)
+        elapsed = time.monotonic() - self._started
+        return Group(
+            _head(self._info, self._trials, elapsed), trial_table(self._trials, space, rows)
+        )
+
+
+def opening_lines(info: ExperimentInfo, trials: Sequence[TrialRecord]) -> list[str]:
+    """Where the experiment lives, what is already done, and how to look at Ray's dashboard."""
+    lines = [f"experiment {info.name} in {info.storage}"]
+    if info.resumed:
+        ended = sum(trial.ended for trial in trials)
+        lines.append(f"resumed    {count_text(ended, 'trial')} ended before, not run again")
+    if info.dashboard_url:
+        token = f" (token: {info.token_hint})" if info.token_hint else ""
+        lines.append(f"dashboard  {info.dashboard_url}{token}")
+    has = ", ".join(f"{int(info.resources.get(kind, 0))} {kind}" for kind in ("CPU", "GPU"))
+    lines.append(f"ray        {info.address}: {has}")
+    return lines
+
+
+def _head(info: ExperimentInfo, trials: Sequence[TrialRecord], elapsed: float) -> RenderableType:
+    """One line: how far, what runs, the best so far against the prior."""
+    space = info.space
+    total = space.budget.trials
+    ended = sum(trial.ended for trial in trials)
+    count = {state: sum(t.state == state for t in trials) for state in ("running", "stopped")}
+    failed = sum(trial.state == "failed" for trial in trials)
+    text = Text.assemble(
+        (info.name, "bold"),
+        f"  {ended}/{count_text(total, 'trial')}, {count['running']} running, "
+        f"{count['stopped']} stopped early",
+        (f", {failed} failed" if failed else "", "red"),
+        f"  {clock_text(elapsed)}",
+    )
+    line = Table.grid(padding=(0, 2), expand=False)
+    line.add_row(ProgressBar(total=total, completed=ended, width=20), text)
+    return Group(line, _best_line(trials, space))
+
+
+def _best_line(trials: Sequence[TrialRecord], space: SearchSpace) -> Text:
+    best, metric = best_of(trials, space), space.objective.metric
+    if best is None:
+        return Text("no result yet", style="dim")
+    prior = next((trial for trial in trials if trial.is_prior), None)
+    reference = at_epoch(prior, metric, best.epochs)
+    value = metric_text(metric, best.last[metric])
+    told = f"best: trial {best.number}, {metric_name(metric)} {value} at epoch {best.epochs}"
+    if not best.is_prior and reference is not None:
+        told += f", {difference_text(metric, best.last[metric], reference)} against the prior"
+    return Text(told, style="green")

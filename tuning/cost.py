@@ -1,0 +1,94 @@
+"""What a search will cost: epochs from the rungs, hours from a measured epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import torch
+
+import hpcm
+from hpcm.evaluation.image_sets import image_set
+from tuning.wording import hours_text
+
+if TYPE_CHECKING:
+    from tuning.space import SearchSpace
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Epochs of all trials together, and hours where an epoch's length is known."""
+
+    likely_epochs: int  # where every rung passes on its share
+    most_epochs: int  # where nothing is stopped
+    unit: str  # "GPU" or "CPU"
+    per_hour: float  # devices (or cores) that one trial holds
+    seconds_per_epoch: float | None  # measured on this machine
+    limit_hours: float | None  # device-hours after which the budget ends it
+
+    def lines(self) -> list[str]:
+        """The cost in words, one line each."""
+        told = [f"{self.likely_epochs:,} epochs with early stopping, {self.most_epochs:,} at most"]
+        if self.seconds_per_epoch is not None:
+            likely, most = (
+                hours_text(epochs * self.seconds_per_epoch * self.per_hour / 3600, self.unit)
+                for epochs in (self.likely_epochs, self.most_epochs)
+            )
+            told.append(
+                f"{likely} likely, {most} at most, from {self.seconds_per_epoch:.1f} s an epoch "
+                "measured here just now"
+            )
+        if self.limit_hours is not None:
+            told.append(f"budget.hours ends it at {hours_text(self.limit_hours, self.unit)}")
+        return told
+
+
+def estimate(space: SearchSpace, seconds_per_epoch: float | None) -> Cost:
+    """The cost of ``space``; without the seconds of one epoch its hours stay open."""
+    rungs, trials = space.rungs(), space.budget.trials
+    factor = getattr(space.scheduler, "reduction_factor", 1)
+    likely, going = trials * rungs[0], trials
+    for low, high in pairwise(rungs):
+        going = max(1, going // factor)
+        likely += going * (high - low)
+    gpu, cpu = space.resources.gpu, space.resources.cpu
+    per_hour = gpu or cpu
+    budget = space.budget
+    wide = budget.concurrent or trials
+    return Cost(
+        likely_epochs=likely,
+        most_epochs=trials * rungs[-1],
+        unit="GPU" if gpu else "CPU",
+        per_hour=per_hour,
+        seconds_per_epoch=seconds_per_epoch,
+        limit_hours=budget.hours * wide * per_hour if budget.hours else None,
+    )
+
+
+def can_measure(space: SearchSpace) -> bool:
+    """Whether this machine has the kind of device that a trial asks for."""
+    return not space.resources.gpu or torch.cuda.device_count() > 0
+
+
+def seconds_of_an_epoch(space: SearchSpace) -> float:
+    """Train the prior config here for three epochs of one step; scale to its epoch. Keeps nothing.
+
+    The first warms up, the second has no validation, the third has one. Raises what
+    :func:`hpcm.train` raises.
+    """
+    config = space.config(space.prior())
+    crops = config.data.crops_per_epoch or image_set(config.data.train).count
+    few = replace(config.data, crops_per_epoch=config.data.batch_size, workers=0)
+    threads = None if space.resources.gpu else max(1, int(space.resources.cpu))
+    probe = replace(
+        config,
+        data=few,
+        precision=replace(config.precision, threads=threads or config.precision.threads),
+        epochs=3,
+        validate_every=3,
+    )
+    device = "cuda" if space.resources.gpu else "cpu"
+    _, step, validated = (r.metrics["train/seconds"] for r in hpcm.train(probe, device=device))
+    validation = max(0.0, validated - step) / config.validate_every
+    return (crops // config.data.batch_size) * step + validation

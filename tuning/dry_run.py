@@ -1,0 +1,54 @@
+"""`--dry-run`: what a search would do, on one screen; nothing is created."""
+
+from __future__ import annotations
+
+import random
+
+import yaml
+
+from tuning.cost import Cost
+from tuning.draws import draw
+from tuning.space import SearchSpace
+from tuning.wording import columns, count_text, value_text
+
+SAMPLES = 5
+INACTIVE = "·"
+
+
+def size_lines(space: SearchSpace, cost: Cost) -> list[str]:
+    """The first screen's account of the space: parameters, rungs, trials, cost."""
+    conditional = sum(bool(parameter.when) for parameter in space.parameters.values())
+    budget, resources = space.budget, space.resources
+    each = f"{resources.gpu:g} GPU, {resources.cpu:g} CPU each"
+    wide = f", {budget.concurrent} at a time" if budget.concurrent else ""
+    parameters = count_text(len(space.parameters), "parameter")
+    rungs = ", ".join(map(str, space.rungs()))
+    first, *more = cost.lines()
+    return columns(
+        [
+            ("space", f"{space.name}: {parameters}, {conditional} of them conditional"),
+            ("rungs", f"{rungs} epochs; schedules end at {space.fidelity.horizon}"),
+            ("trials", f"{budget.trials}{wide}, {each}; trial 0 is the prior config"),
+            ("cost", first),
+            *(("", line) for line in more),
+        ]
+    )
+
+
+def prior_lines(space: SearchSpace) -> list[str]:
+    """The prior config as the run config that trial 0 trains."""
+    text: str = yaml.safe_dump(space.config(space.prior()).to_plain(), sort_keys=False)
+    return text.splitlines()
+
+
+def sample_lines(space: SearchSpace) -> list[str]:
+    """The prior config and five random samples side by side, one row per parameter."""
+    generator = random.Random(getattr(space.searcher, "seed", 0))
+    drawn = [space.prior(), *(draw(space, generator) for _ in range(SAMPLES))]
+    configs = [space.values(flat) for flat in drawn]
+    head = ["", "prior", *(f"sample {i + 1}" for i in range(SAMPLES))]
+    rows = [
+        [path, *(value_text(config[path]) if path in config else INACTIVE for config in configs)]
+        for path in space.parameters
+    ]
+    return columns([head, *rows])

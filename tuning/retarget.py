@@ -1,0 +1,49 @@
+"""The commands of an export: one repeats the trial, one trains the found settings in full."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hpcm.config import TrainConfig
+
+TRAIN = "python -m hpcm train"
+
+
+def repeat_command(file: Path, config: TrainConfig, trained: int) -> str:
+    """Gives the trial's own numbers, epoch by epoch, from the exported ``config``."""
+    cut = f" --epochs {trained}" if trained != config.epochs else ""
+    return f"{TRAIN} {shlex.quote(str(file))}{cut}"
+
+
+def full_command(file: Path, config: TrainConfig, target: TrainConfig) -> str:
+    """Trains the settings of ``config`` to the end as ``target``: other leaves become ``--set``."""
+    changes = differences(config.to_plain(), target.to_plain())
+    if not changes:
+        return f"{TRAIN} {shlex.quote(str(file))}"
+    words = " ".join(shlex.quote(f"{path}={plain_text(v)}") for path, v in changes.items())
+    return f"{TRAIN} {shlex.quote(str(file))} --set {words}"
+
+
+def differences(
+    one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = ""
+) -> dict[str, Any]:
+    """Leaves of ``other`` that are not so in ``one``, by path."""
+    found: dict[str, Any] = {}
+    for key, value in other.items():
+        before = one.get(key)
+        if isinstance(value, Mapping) and isinstance(before, Mapping):
+            found |= differences(before, value, f"{prefix}{key}.")
+        elif value != before:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def plain_text(value: Any) -> str:
+    """A value as one line of YAML, as ``--set`` reads it back."""
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=10**6)
+    return text.strip().removesuffix("...").strip()

@@ -1,0 +1,125 @@
+"""The end of a search on one screen: the best config beside the prior, its cost, what to run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tuning.export import Export
+from tuning.records import ExperimentResult, TrialRecord
+from tuning.trial_table import at_epoch
+from tuning.wording import (
+    ABSENT,
+    columns,
+    count_text,
+    difference_text,
+    hours_text,
+    metric_name,
+    metric_text,
+    value_text,
+)
+
+METRICS = ("val_rd_cost", "val_bpp", "val_psnr")
+
+
+def summary_lines(result: ExperimentResult, export: Export | None) -> list[str]:
+    """What is printed when a search has ended; ``export`` where there was a best trial."""
+    lines = [_outcome(result), *_failures(result)]
+    if result.best is not None:
+        lines += ["", *comparison_lines(result, result.best)]
+    lines += ["", *_cost_lines(result)]
+    if export is not None:
+        lines += ["", *_export_lines(export)]
+    return [*lines, "", *_look_lines(result)]
+
+
+def comparison_lines(result: ExperimentResult, best: TrialRecord) -> list[str]:
+    """Metrics at the same epoch, then every parameter, the prior's beside the best trial's."""
+    prior = result.prior
+    name = f"best: trial {best.number}" + (", the prior itself" if best.is_prior else "")
+    rows = [(f"at epoch {best.epochs}", "prior", name, "difference")]
+    for metric in dict.fromkeys((result.info.space.objective.metric, *METRICS)):
+        value, reference = best.last.get(metric), at_epoch(prior, metric, best.epochs)
+        rows.append(
+            (
+                metric_name(metric),
+                metric_text(metric, reference),
+                metric_text(metric, value),
+                difference_text(metric, value, reference),
+            )
+        )
+    return columns([*rows, ("", "", "", ""), *_parameter_rows(result, best)])
+
+
+def _parameter_rows(result: ExperimentResult, best: TrialRecord) -> list[tuple[str, ...]]:
+    space = result.info.space
+    before, after = space.values(space.prior()), space.values(best.params)
+    return [
+        (path, _or_absent(before, path), _or_absent(after, path))
+        for path in space.parameters
+        if path in before or path in after
+    ]
+
+
+def _or_absent(values: dict[str, Any], path: str) -> str:
+    return value_text(values[path]) if path in values else ABSENT
+
+
+def _outcome(result: ExperimentResult) -> str:
+    words = {"finished": "finished", "stopped": "stopped early", "failed": "failed"}
+    count = {w: sum(t.state == state for t in result.trials) for state, w in words.items()}
+    if result.error:
+        how = f"broke off: {result.error}"
+    elif result.interrupted:
+        how = f"interrupted; continue with --resume {result.info.name}"
+    elif not result.complete:
+        how = f"not complete; continue with --resume {result.info.name}"
+    else:
+        how = "complete"
+    told = ", ".join(f"{number} {word}" for word, number in count.items() if number)
+    trials = count_text(len(result.trials), "trial")
+    return f"{result.info.name} {how}\n{trials}" + (f": {told}" if told else "")
+
+
+def _failures(result: ExperimentResult) -> list[str]:
+    return [
+        f"  trial {trial.number} failed: {trial.reason or 'no reason recorded'}"
+        for trial in result.trials
+        if trial.state == "failed"
+    ]
+
+
+def _cost_lines(result: ExperimentResult) -> list[str]:
+    spent = f"spent {hours_text(result.hours_spent, result.unit)}"
+    if not result.hours_saved:
+        return [spent]
+    share = 100 * result.hours_saved / result.hours_full
+    saved = hours_text(result.hours_saved, result.unit)
+    return [f"{spent}; stopping early saved {saved} ({share:.0f} % of full training)"]
+
+
+def _export_lines(export: Export) -> list[str]:
+    lines = [f"exported to  {export.shown}  (and {export.stored})"]
+    if export.is_proxy:
+        lines += [
+            "  a PROXY: a few hundred steps of a small model show mostly the learning rate;",
+            "  it shows that everything works, and does not rank settings for the full model",
+        ]
+    return [
+        *lines,
+        "repeat the trial, the same numbers epoch by epoch:",
+        f"  {export.repeat}",
+        f"run it in full, {export.full_epochs} epochs:",
+        f"  {export.full}",
+    ]
+
+
+def _look_lines(result: ExperimentResult) -> list[str]:
+    directory = result.info.directory
+    lines = [
+        ("curves", f"tensorboard --logdir {directory}"),
+        ("study", f"optuna-dashboard {directory / 'study.journal'}"),
+        ("trials", f"python -m tuning status {result.info.name} --storage {result.info.storage}"),
+    ]
+    if any((directory / "wandb").glob("offline-run-*")):
+        lines.append(("upload", f"wandb sync {directory / 'wandb'}/offline-run-*"))
+    return columns(lines)

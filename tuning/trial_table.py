@@ -1,0 +1,90 @@
+"""The live table of trials: rows in the order that interests, as one rich renderable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from tuning.progress import ended_text, tries_text
+from tuning.records import TrialRecord
+from tuning.wording import ABSENT, clock_text, metric_name, metric_text
+
+if TYPE_CHECKING:
+    from tuning.space import SearchSpace
+
+STYLES = {"running": "cyan", "finished": "green", "stopped": "dim", "failed": "red"}
+
+
+def trial_table(trials: Sequence[TrialRecord], space: SearchSpace, height: int) -> Table:
+    """The running trials, then the ended ones from best to worst, in ``height`` rows."""
+    metric, rungs = space.objective.metric, space.rungs()
+    best = best_of(trials, space)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=True)
+    for name in ("trial", "epoch", metric_name(metric), "vs prior", "bpp", "PSNR", "time"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    table.add_column("what it tries", ratio=1, no_wrap=True, overflow="ellipsis")
+    shown = sorted(
+        (trial for trial in trials if trial.state != "pending"),
+        key=lambda trial: _interest(trial, metric, space.objective.mode),
+    )
+    for trial in shown[:height]:
+        style = "bold green" if trial is best else STYLES.get(trial.state, "")
+        table.add_row(*_cells(trial, trials, space, rungs), style=style)
+    if len(shown) > height:
+        table.add_row("", *[""] * 7, f"and {len(shown) - height} more", style="dim")
+    return table
+
+
+def best_of(trials: Sequence[TrialRecord], space: SearchSpace) -> TrialRecord | None:
+    """The best trial so far among those that went furthest, by the objective."""
+    metric, sign = space.objective.metric, 1 if space.objective.mode == "min" else -1
+    scored = [trial for trial in trials if metric in trial.last and trial.state != "failed"]
+    furthest = max((trial.epochs for trial in scored), default=0)
+    level = [trial for trial in scored if trial.epochs == furthest]
+    return min(level, key=lambda trial: sign * trial.last[metric], default=None)
+
+
+def at_epoch(trial: TrialRecord | None, metric: str, epoch: int) -> float | None:
+    """The trial's metric at one epoch, None where it has none."""
+    reports = trial.reports if trial else []
+    return next((r[metric] for r in reports if r["epoch"] == epoch and metric in r), None)
+
+
+def _interest(trial: TrialRecord, metric: str, mode: str) -> tuple[float, ...]:
+    value = trial.last.get(metric)
+    score = float("inf") if value is None else (value if mode == "min" else -value)
+    if trial.state == "running":
+        return (0, trial.number, 0)
+    return (2 if trial.state == "failed" else 1, -trial.epochs, score)
+
+
+def _cells(
+    trial: TrialRecord, trials: Sequence[TrialRecord], space: SearchSpace, rungs: Sequence[int]
+) -> list[str | Text]:
+    metric, last = space.objective.metric, trial.last
+    prior = next((other for other in trials if other.is_prior), None)
+    reference = at_epoch(prior, metric, trial.epochs)
+    value = last.get(metric)
+    state = f"rung {rungs.index(trial.epochs) + 1}" if trial.epochs in rungs else ""
+    return [
+        str(trial.number),
+        f"{trial.epochs}/{rungs[-1]}",
+        metric_text(metric, value, unit=False),
+        _relative(value, reference) if not trial.is_prior else "",
+        metric_text("val_bpp", last.get("val_bpp"), unit=False),
+        metric_text("val_psnr", last.get("val_psnr"), unit=False),
+        clock_text(trial.seconds),
+        f"{trial.state} {state}" if trial.state == "stopped" else trial.state,
+        ended_text(trial, rungs) if trial.state == "failed" else tries_text(trial, space),
+    ]
+
+
+def _relative(value: float | None, reference: float | None) -> Text:
+    if value is None or not reference:
+        return Text(ABSENT)
+    return Text(f"{100 * (value / reference - 1):+.1f} %")
