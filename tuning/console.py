@@ -15,8 +15,16 @@ from rich.text import Text
 
 from tuning.progress import Progress
 from tuning.records import ExperimentInfo, TrialRecord
-from tuning.trial_table import at_epoch, best_of, trial_table
-from tuning.wording import clock_text, count_text, difference_text, metric_name, metric_text
+from tuning.searchers import total_trials
+from tuning.trial_table import best_of, trial_table
+from tuning.wording import (
+    clock_text,
+    count_text,
+    difference_text,
+    label_line,
+    metric_name,
+    metric_text,
+)
 
 if TYPE_CHECKING:
     from tuning.space import SearchSpace
@@ -87,22 +95,22 @@ class Console:
 
 def opening_lines(info: ExperimentInfo, trials: Sequence[TrialRecord]) -> list[str]:
     """Where the experiment lives, what is already done, and how to look at Ray's dashboard."""
-    lines = [f"experiment {info.name} in {info.storage}"]
+    lines = [label_line("experiment", f"{info.name} in {info.storage}")]
     if info.resumed:
         ended = sum(trial.ended for trial in trials)
-        lines.append(f"resumed    {count_text(ended, 'trial')} ended before, not run again")
+        told = f"{count_text(ended, 'trial')} ended before, not run again"
+        lines.append(label_line("resumed", told))
     if info.dashboard_url:
         token = f" (token: {info.token_hint})" if info.token_hint else ""
-        lines.append(f"dashboard  {info.dashboard_url}{token}")
+        lines.append(label_line("dashboard", f"{info.dashboard_url}{token}"))
     has = ", ".join(f"{int(info.resources.get(kind, 0))} {kind}" for kind in ("CPU", "GPU"))
-    lines.append(f"ray        {info.address}: {has}")
-    return lines
+    return [*lines, label_line("ray", f"{info.address}: {has}")]
 
 
 def _head(info: ExperimentInfo, trials: Sequence[TrialRecord], elapsed: float) -> RenderableType:
     """One line: how far, what runs, the best so far against the prior."""
     space = info.space
-    total = space.budget.trials
+    total = total_trials(space)
     ended = sum(trial.ended for trial in trials)
     count = {state: sum(t.state == state for t in trials) for state in ("running", "stopped")}
     failed = sum(trial.state == "failed" for trial in trials)
@@ -123,7 +131,7 @@ def _best_line(trials: Sequence[TrialRecord], space: SearchSpace) -> Text:
     if best is None:
         return Text("no result yet", style="dim")
     prior = next((trial for trial in trials if trial.is_prior), None)
-    reference = at_epoch(prior, metric, best.epochs)
+    reference = prior.curve(metric).get(best.epochs) if prior else None
     value = metric_text(metric, best.last[metric])
     told = f"best: trial {best.number}, {metric_name(metric)} {value} at epoch {best.epochs}"
     if not best.is_prior and reference is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import torch
 
 import hpcm
 from hpcm.evaluation.image_sets import image_set
+from tuning.searchers import total_trials
 from tuning.wording import hours_text
 
 if TYPE_CHECKING:
@@ -46,12 +48,12 @@ class Cost:
 
 def estimate(space: SearchSpace, seconds_per_epoch: float | None) -> Cost:
     """The cost of ``space``; without the seconds of one epoch its hours stay open."""
-    rungs, trials = space.rungs(), space.budget.trials
+    rungs, trials = space.rungs(), total_trials(space)
     factor = getattr(space.scheduler, "reduction_factor", 1)
-    likely, going = trials * rungs[0], trials
-    for low, high in pairwise(rungs):
-        going = max(1, going // factor)
-        likely += going * (high - low)
+    likely = trials * rungs[0]
+    for passed, (low, high) in enumerate(pairwise(rungs), start=1):
+        going = 1 + math.ceil((trials - 1) / factor**passed)  # the prior is never stopped
+        likely += min(trials, going) * (high - low)
     gpu, cpu = space.resources.gpu, space.resources.cpu
     per_hour = gpu or cpu
     budget = space.budget

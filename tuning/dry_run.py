@@ -8,8 +8,9 @@ import yaml
 
 from tuning.cost import Cost
 from tuning.draws import draw
+from tuning.searchers import total_trials
 from tuning.space import SearchSpace
-from tuning.wording import columns, count_text, value_text
+from tuning.wording import columns, count_text, label_line, value_text
 
 SAMPLES = 5
 INACTIVE = "·"
@@ -24,15 +25,14 @@ def size_lines(space: SearchSpace, cost: Cost) -> list[str]:
     parameters = count_text(len(space.parameters), "parameter")
     rungs = ", ".join(map(str, space.rungs()))
     first, *more = cost.lines()
-    return columns(
-        [
-            ("space", f"{space.name}: {parameters}, {conditional} of them conditional"),
-            ("rungs", f"{rungs} epochs; schedules end at {space.fidelity.horizon}"),
-            ("trials", f"{budget.trials}{wide}, {each}; trial 0 is the prior config"),
-            ("cost", first),
-            *(("", line) for line in more),
-        ]
-    )
+    rows = [
+        ("space", f"{space.name}: {parameters}, {conditional} of them conditional"),
+        ("rungs", f"{rungs} epochs; schedules end at {space.fidelity.horizon}"),
+        ("trials", f"{total_trials(space)}{wide}, {each}; trial 0 is the prior config"),
+        ("cost", first),
+        *(("", line) for line in more),
+    ]
+    return [label_line(*row) for row in rows]
 
 
 def prior_lines(space: SearchSpace) -> list[str]:

@@ -16,7 +16,6 @@ from tuning.profiles import ProfileChoice
 from tuning.records import ExperimentResult, TrialRecord
 from tuning.retarget import full_command, repeat_command
 from tuning.space import SearchSpace, load_space
-from tuning.trial_table import at_epoch
 from tuning.wording import columns, count_text, difference_text, metric_name, metric_text
 
 PROXY = "laptop"  # its exports are proxies: a small model for a few minutes
@@ -129,7 +128,8 @@ def _numbers(result: ExperimentResult) -> list[str]:
     assert best is not None
     rows = [("", f"epoch {best.epochs}", "prior config", "difference")]
     for metric in SHOWN_METRICS:
-        value, prior = best.last.get(metric), at_epoch(result.prior, metric, best.epochs)
+        value = best.last.get(metric)
+        prior = result.prior.curve(metric).get(best.epochs) if result.prior else None
         rows.append(
             (
                 metric_name(metric),

@@ -6,7 +6,6 @@ from typing import Any
 
 from tuning.export import Export
 from tuning.records import ExperimentResult, TrialRecord
-from tuning.trial_table import at_epoch
 from tuning.wording import (
     ABSENT,
     columns,
@@ -38,7 +37,8 @@ def comparison_lines(result: ExperimentResult, best: TrialRecord) -> list[str]:
     name = f"best: trial {best.number}" + (", the prior itself" if best.is_prior else "")
     rows = [(f"at epoch {best.epochs}", "prior", name, "difference")]
     for metric in dict.fromkeys((result.info.space.objective.metric, *METRICS)):
-        value, reference = best.last.get(metric), at_epoch(prior, metric, best.epochs)
+        value = best.last.get(metric)
+        reference = prior.curve(metric).get(best.epochs) if prior else None
         rows.append(
             (
                 metric_name(metric),

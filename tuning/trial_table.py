@@ -49,12 +49,6 @@ def best_of(trials: Sequence[TrialRecord], space: SearchSpace) -> TrialRecord | 
     return min(level, key=lambda trial: sign * trial.last[metric], default=None)
 
 
-def at_epoch(trial: TrialRecord | None, metric: str, epoch: int) -> float | None:
-    """The trial's metric at one epoch, None where it has none."""
-    reports = trial.reports if trial else []
-    return next((r[metric] for r in reports if r["epoch"] == epoch and metric in r), None)
-
-
 def _interest(trial: TrialRecord, metric: str, mode: str) -> tuple[float, ...]:
     value = trial.last.get(metric)
     score = float("inf") if value is None else (value if mode == "min" else -value)
@@ -68,7 +62,7 @@ def _cells(
 ) -> list[str | Text]:
     metric, last = space.objective.metric, trial.last
     prior = next((other for other in trials if other.is_prior), None)
-    reference = at_epoch(prior, metric, trial.epochs)
+    reference = prior.curve(metric).get(trial.epochs) if prior else None
     value = last.get(metric)
     state = f"rung {rungs.index(trial.epochs) + 1}" if trial.epochs in rungs else ""
     return [

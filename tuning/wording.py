@@ -14,6 +14,7 @@ NAMES = {
 UNITS = {"val_psnr": " dB", "val_ms_ssim_db": " dB"}
 PLACES = {"val_psnr": 2, "val_ms_ssim_db": 2}
 ABSENT = "-"
+LABEL = 12  # columns of the labels on the first screen
 
 
 def metric_name(metric: str) -> str:
@@ -71,6 +72,11 @@ def hours_text(hours: float, unit: str) -> str:
 def count_text(count: int, noun: str) -> str:
     """``1 trial``, ``3 trials``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def label_line(label: str, text: str) -> str:
+    """A line of the first screen."""
+    return f"{label:<{LABEL}}{text}"
 
 
 def columns(rows: Sequence[Sequence[str]], gap: str = "  ", indent: str = "") -> list[str]:

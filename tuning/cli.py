@@ -1,0 +1,209 @@
+"""`tune.py` from its flags to its exit code: choose, check, show, search, summarise.
+
+Exit code 0: the experiment is complete and has a best trial. 1: it broke off, or no trial has a
+result. 2: something to mend in a file or a flag; nothing was created. 130: interrupted; resumable.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from hpcm.schema import ConfigError
+from tuning import storage as places
+from tuning.console import Console
+from tuning.cost import can_measure, estimate, seconds_of_an_epoch
+from tuning.documents import shipped_spaces
+from tuning.dry_run import prior_lines, sample_lines, size_lines
+from tuning.experiment import run_experiment
+from tuning.export import export_best, git_commit
+from tuning.flags import parse_flags
+from tuning.profiles import ProfileChoice, choose_profile
+from tuning.records import ExperimentInfo, ExperimentResult, TrialRecord
+from tuning.space import SearchSpace, load_space
+from tuning.summary import summary_lines
+from tuning.wording import label_line
+
+if TYPE_CHECKING:
+    from tuning.wandb_log import WandbLog
+
+COMPLETE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(words: Sequence[str]) -> int:
+    """Run `tune.py` with the command line ``words``; gives the exit code."""
+    console = Console()
+    warnings.showwarning = lambda message, *_, **__: console.say(f"warning: {message}", "yellow")
+    try:
+        flags = parse_flags(words)
+        return _dry_run(flags, console) if flags.dry_run else _search(flags, console)
+    except ConfigError as error:
+        for line in str(error).splitlines():
+            print(f"tune.py: {line}" if not line.startswith(" ") else line, file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    finally:
+        console.stop()
+
+
+def _dry_run(flags: argparse.Namespace, console: Console) -> int:
+    choice, space = _open_space(flags, console)
+    _show_plan(space, console)
+    for title, lines in (
+        ("the prior config, trial 0:", prior_lines(space)),
+        ("the prior and five samples (· is not active):", sample_lines(space)),
+    ):
+        console.say(f"\n{title}\n")
+        for line in lines:
+            console.say(line)
+    return COMPLETE
+
+
+def _search(flags: argparse.Namespace, console: Console) -> int:
+    choice, space = _open_space(flags, console)
+    if flags.resume is None:
+        _show_plan(space, console)
+    watch = _Watch(console)
+    try:
+        result = run_experiment(
+            space,
+            storage=flags.storage,
+            resume=flags.resume,
+            address=flags.address,
+            on_start=watch.start,
+            on_change=watch.change,
+            provenance={
+                "profile_reason": choice.reason,
+                "overrides": flags.set,
+                "git_commit": git_commit(),
+            },
+        )
+    finally:
+        watch.close()
+    export = export_best(result, choice) if result.best and result.complete else None
+    for line in summary_lines(result, export):
+        console.say(line)
+    return exit_code(result)
+
+
+def exit_code(result: ExperimentResult) -> int:
+    """See the module's docstring."""
+    if result.interrupted:
+        return INTERRUPTED
+    return COMPLETE if result.complete and result.best is not None else FAILED
+
+
+def _open_space(flags: argparse.Namespace, console: Console) -> tuple[ProfileChoice, SearchSpace]:
+    """The profile and the checked space; says which profile, and why, before anything else."""
+    if flags.resume is not None:
+        return _reopen_space(flags, console)
+    choice = choose_profile(flags.profile or "auto", flags.address)
+    console.say(label_line("profile", str(choice)))
+    return choice, _warned(load_space(flags.space, choice.name, flags.set), console)
+
+
+def _reopen_space(flags: argparse.Namespace, console: Console) -> tuple[ProfileChoice, SearchSpace]:
+    """The space of the experiment to resume, read again from its file with the recorded overrides.
+
+    Fills the flags in, so that `--resume NAME` alone continues what was started.
+    """
+    folder = places.storage_folder(flags.storage)
+    wanted = Path(flags.space).stem if flags.space else None
+    directory = places.find(folder, flags.resume, wanted)
+    recorded, facts = places.read_experiment(directory), places.read_provenance(directory)
+    flags.resume = directory.name
+    flags.set = [*facts.get("overrides", []), *flags.set]
+    choice = ProfileChoice(recorded.profile, f"that of {directory.name}")
+    if flags.profile not in (None, "auto", recorded.profile):
+        choice = choose_profile(flags.profile, flags.address)
+    console.say(label_line("profile", str(choice)))
+    source = flags.space or _source_of(recorded)
+    space = load_space(source, choice.name, flags.set) if source else recorded
+    return choice, _warned(space, console)
+
+
+def _source_of(recorded: SearchSpace) -> str | None:
+    """The file that a recorded space came from, or the shipped one; None if both are gone."""
+    if recorded.path and Path(recorded.path).is_file():
+        return recorded.path
+    return recorded.name if recorded.name in shipped_spaces() else None
+
+
+def _warned(space: SearchSpace, console: Console) -> SearchSpace:
+    for warning in space.warnings:
+        console.say(f"warning: {warning}", "yellow")
+    return space
+
+
+def _show_plan(space: SearchSpace, console: Console) -> None:
+    seconds = seconds_of_an_epoch(space) if can_measure(space) else None
+    for line in size_lines(space, estimate(space, seconds)):
+        console.say(line)
+
+
+class _Watch:
+    """Hands what happens to the console and to Weights & Biases."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._wandb: WandbLog | None = None
+        self._warned = False
+
+    def start(self, info: ExperimentInfo) -> None:
+        """Show where the experiment lives; from here on a signal is acknowledged."""
+        trials = list(info.trials.values())
+        if os.environ.get("WANDB_MODE") or os.environ.get("WANDB_API_KEY"):
+            self._start_wandb(info, trials)
+        self._console.start(info, trials)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._acknowledge(number)
+
+    def change(self, trials: Sequence[TrialRecord]) -> None:
+        """Show the trials as they stand."""
+        self._console.update(trials)
+        if self._wandb:
+            self._wandb.update(trials)
+            self._complain()
+
+    def close(self) -> None:
+        """Leave the terminal and W&B in order, whatever happened."""
+        if self._wandb:
+            self._wandb.close()
+        self._console.stop()
+
+    def _start_wandb(self, info: ExperimentInfo, trials: Sequence[TrialRecord]) -> None:
+        from tuning.wandb_log import WandbLog, wandb_mode
+
+        mode = wandb_mode()
+        if mode:
+            ended = [trial.id for trial in trials if trial.ended]
+            self._wandb = WandbLog(info, mode, ended)
+            where = f", in {self._wandb.directory}" if mode == "offline" else ""
+            self._console.say(label_line("wandb", f"{mode}, group {info.name}{where}"))
+
+    def _complain(self) -> None:
+        if self._wandb and self._wandb.problem and not self._warned:
+            self._console.say(f"warning: {self._wandb.problem}; the search goes on", "yellow")
+            self._warned = True
+
+    def _acknowledge(self, number: int) -> None:
+        """Say that a signal was heard, before the handler that acts on it."""
+        handler: Any = signal.getsignal(number)
+
+        def heard(signum: int, frame: FrameType | None) -> None:
+            self._console.say(
+                "stopping: running trials save after their epoch; once more to stop at once",
+                "yellow",
+            )
+            handler(signum, frame)
+
+        if callable(handler):
+            signal.signal(number, heard)

@@ -1,0 +1,91 @@
+"""The flags of `tune.py`: few on purpose; everything else is a typed key of the search space."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import NoReturn
+
+from hpcm.schema import ConfigError, did_you_mean
+from tuning.storage import DEFAULT_STORAGE
+
+DESCRIPTION = "Search a space of run configs with Ray Tune, and export the best one."
+EXAMPLES = """\
+examples:
+  python tune.py --space phase3
+  python tune.py --space phase3 --dry-run
+  python tune.py --space phase1 --set budget.trials=64 base.loss.lmbda=0.0067
+  python tune.py --resume last
+"""
+
+
+def parse_flags(words: Sequence[str]) -> argparse.Namespace:
+    """The flags in ``words``. Raises :class:`ConfigError` naming the flag and what is allowed."""
+    parser = flag_parser()
+    flags, unknown = parser.parse_known_args(words)
+    for word in unknown:
+        name = word.partition("=")[0]
+        if name.startswith("-"):
+            raise ConfigError(f"{name}: no such flag{did_you_mean(name, flag_names())}")
+        raise ConfigError(f"{word}: does not belong to a flag{_advice(word)}")
+    if flags.space is None and flags.resume is None:
+        raise ConfigError("--space: missing; give a name in search_spaces/ or a file, or --resume")
+    if flags.dry_run and flags.resume is not None:
+        raise ConfigError("--dry-run: not with --resume; an experiment that exists has its plan")
+    return flags
+
+
+def flag_names() -> list[str]:
+    """All of them, in the order of the help."""
+    actions = flag_parser()._actions
+    return [name for action in actions for name in action.option_strings if name[:2] == "--"]
+
+
+def flag_parser() -> argparse.ArgumentParser:
+    """The parser; its errors are :class:`ConfigError`, never an exit."""
+    parser = _Parser(
+        prog="tune.py",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--space", metavar="NAME|FILE", help="what to search: a name in search_spaces/ or a file")
+    add(
+        "--profile",
+        metavar="NAME",
+        help="an overlay of the space; auto (default): cluster where there is or may be a GPU,"
+        " else laptop",
+    )
+    add(
+        "--set",
+        metavar="KEY=VALUE",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="override a key of the space, e.g. budget.trials=4",
+    )
+    add("--resume", metavar="NAME|last", help="continue an experiment instead of starting one")
+    add(
+        "--storage",
+        metavar="DIR",
+        default=DEFAULT_STORAGE,
+        help=f"folder of all experiments, shared by all nodes (default {DEFAULT_STORAGE})",
+    )
+    add("--address", metavar="HOST:PORT|auto", help="a Ray cluster; default: start Ray here")
+    add("--dry-run", action="store_true", help="check, show what would be done, create nothing")
+    return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """An `ArgumentParser` whose errors are ours."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of exiting with the usage."""
+        text = message.removeprefix("argument ")
+        raise ConfigError(f"{text}; see python tune.py --help")
+
+
+def _advice(word: str) -> str:
+    return f"; write --set {word}" if "=" in word else "; see python tune.py --help"
