@@ -163,10 +163,10 @@ class SearchSpace:
             "path": self.path,
             "warnings": list(self.warnings),
             "base": copy.deepcopy(self.base),
-            "parameters": {
-                path: {"type": _type_of(parameter), **to_plain(parameter)}
+            "parameters": [  # a list: their order must survive a writer that sorts keys
+                {"path": path, "type": _type_of(parameter), **to_plain(parameter)}
                 for path, parameter in self.parameters.items()
-            },
+            ],
         }
         return plain | {name: to_plain(getattr(self, name)) for name in SECTIONS}
 
@@ -175,9 +175,7 @@ class SearchSpace:
         """The inverse of :meth:`to_plain`. Raises :class:`ConfigError`."""
         where = str(plain["name"])
         sections = load(Sections, {name: plain[name] for name in SECTIONS}, where)
-        parameters = {
-            path: _parameter(path, spec, where) for path, spec in plain["parameters"].items()
-        }
+        parameters = {spec["path"]: _parameter(spec, where) for spec in plain["parameters"]}
         return cls(
             name=plain["name"],
             question=plain["question"],
@@ -193,17 +191,23 @@ class SearchSpace:
     @property
     def digest(self) -> str:
         """12 hex digits over what decides whether trials of two spaces may be compared."""
-        flat = sorted(item for item in _leaves(self.to_plain()) if not _harmless(item[0]))
+        flat = sorted(item for item in self._keys().items() if not _harmless(item[0]))
         return hashlib.sha256(json.dumps(flat).encode()).hexdigest()[:12]
 
     def diff(self, new: SearchSpace) -> list[Change]:
         """What ``new`` changes; empty where both search the same thing in the same way."""
-        before, after = dict(_leaves(self.to_plain())), dict(_leaves(new.to_plain()))
+        before, after = self._keys(), new._keys()
         return [
             Change(path, before.get(path), after.get(path), not _harmless(path))
             for path in dict.fromkeys([*before, *after])
             if before.get(path) != after.get(path) or (path in before) != (path in after)
         ]
+
+    def _keys(self) -> dict[str, Any]:
+        """Every key of the file by its dotted path."""
+        plain = self.to_plain()
+        plain["parameters"] = {spec.pop("path"): spec for spec in plain["parameters"]}
+        return dict(_leaves(plain))
 
 
 def load_space(
@@ -241,10 +245,10 @@ def load_space(
     return replace(space, warnings=tuple(warnings_of(space)))
 
 
-def _parameter(path: str, spec: Mapping[str, Any], where: str) -> Parameter:
-    """One entry of ``parameters``, known to be right."""
-    rest = {key: value for key, value in spec.items() if key != "type"}
-    return load(DISTRIBUTIONS[spec["type"]], rest, f"{where}: parameters.{path}")
+def _parameter(spec: Mapping[str, Any], where: str) -> Parameter:
+    """One parameter of a space's plain form."""
+    rest = {key: value for key, value in spec.items() if key not in ("path", "type")}
+    return load(DISTRIBUTIONS[spec["type"]], rest, f"{where}: parameters.{spec['path']}")
 
 
 def _type_of(parameter: Parameter) -> str:
