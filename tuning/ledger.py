@@ -1,9 +1,9 @@
 """The append-only record of an experiment, and the one source of truth about its trials.
 
-``ledger.jsonl`` holds one JSON object a line: what was proposed, reported, decided, and how each trial
-ended. Ray's own files are a cache beside it. Every line reaches the operating system before the next
-step is taken, so a killed driver loses nothing; all but reports are also synced to the disk, and a
-sync carries the reports before it. A last line cut short by a crash is dropped at the next start.
+``ledger.jsonl`` holds one JSON object a line: what was proposed, reported and decided, and how each
+trial ended. Ray's own files are a cache beside it. Every line reaches the operating system before the
+next step is taken, so a killed driver loses nothing; all but reports are also synced to the disk, and
+a sync carries the reports before it. A last line cut short by a crash is dropped at the next start.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ENDINGS = ("finished", "stopped", "failed")
 
 
 class Ledger:
-    """The ledger of one experiment, open for writing by its one driver, and its trials as they stand.
+    """The ledger of one experiment, written by its one driver, and its trials as they stand.
 
     ``devices``: GPUs (or CPUs where there are none) that one trial holds, for its cost.
     """
@@ -32,7 +32,8 @@ class Ledger:
         self.path = directory / LEDGER_FILE
         self.experiment = directory.name
         self.trials: dict[int, TrialRecord] = {}
-        self.seconds = 0.0  # wall-clock time of earlier sessions
+        self.count = 0  # events
+        self.seconds = 0.0  # wall-clock time of all sessions so far
         self._devices = devices
         self._opened: float | None = None  # time at which the session being read was opened
         self._file: BinaryIO | None = None
@@ -70,6 +71,7 @@ class Ledger:
         return [self.trials[number] for number in sorted(self.trials)]
 
     def _apply(self, line: dict[str, Any]) -> None:
+        self.count += 1
         if self._opened is not None:  # a killed session ends with its last line
             self.seconds += max(0.0, line["time"] - self._opened)
             self._opened = line["time"]
@@ -137,7 +139,7 @@ def read_trials(directory: Path, devices: float = 1.0) -> list[TrialRecord]:
 
 
 def cut_torn_line(path: Path) -> None:
-    """Drop what follows the last newline: an event whose writing a crash cut short did not happen."""
+    """Drop what follows the last newline: an event that was cut short did not happen."""
     if not path.exists():
         return
     with path.open("r+b") as file:

@@ -1,4 +1,4 @@
-"""What is known of an experiment and its trials, as plain data: console, summary, export and analysis read this.
+"""What is known of an experiment and its trials, as plain data for console, export and analysis.
 
 Records are made from the ledger alone (:mod:`tuning.ledger`), so they say the same while a search
 runs, after it, and after a resume.
@@ -21,10 +21,9 @@ TrialState = Literal["pending", "running", "stopped", "finished", "failed"]
 class TrialRecord:
     """One trial as it stands.
 
-    ``pending``: proposed and not running, be it that it waits or that an interrupted experiment holds
-    its checkpoint. ``stopped``: cut by the scheduler, or by the end of the budget. ``finished``:
-    reached the maximum fidelity. ``failed``: diverged, or crashed more often than it may be retried;
-    ``reason`` says which.
+    ``pending``: proposed and not running, be it that it waits or that the experiment was interrupted.
+    ``stopped``: cut by the scheduler, or by the end of the budget. ``finished``: reached the maximum
+    fidelity. ``failed``: diverged, or crashed more often than it may be retried; ``reason`` says which.
     """
 
     id: str  # <experiment>-<number>, unique for good: a resume keeps it

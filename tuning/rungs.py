@@ -1,9 +1,10 @@
 """Rungs of successive halving: who was how good after how many epochs, and what was decided.
 
-Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning" (ASHA), with three rules that
-Ray 2.60's version lacks: a score is recorded only when a trial *crosses* a rung, never back-filled
-into a lower one; nothing is decided before ``min_peers`` trials have been there; and the table is on
-disk before a decision takes effect, so that a resumed search decides as one that was never killed.
+Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning" (ASHA), with three rules
+that Ray 2.60's version lacks: a score is recorded only when a trial *crosses* a rung, never
+back-filled into a lower one; nothing is decided before ``min_peers`` trials have been there; and the
+table is on disk before a decision takes effect, so that a resumed search decides as one that was
+never killed.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ class RungTable:
     """Scores by rung, persisted in ``rungs.json`` of an experiment; read at the first use.
 
     ``levels``: epochs, ascending, without the maximum fidelity, where nothing is decided.
-    A trial keeps where it is among the best ``peers // reduction_factor`` (at least one); equal scores
-    rank by trial number. Trials in ``never_stopped`` keep always, and count as peers.
+    A trial goes on where it is among the best ``peers // reduction_factor`` (at least one); equal
+    scores rank by trial number. Trials in ``never_stopped`` always go on, and count as peers.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class RungTable:
     def enter(self, level: int, trial: int, score: float) -> Entry:
         """Record ``trial`` at ``level`` and decide; the table is on disk when this returns.
 
-        A trial that was there before (it repeats epochs after a crash) gets its first decision again.
+        A trial that was there before (it repeats epochs after a crash) gets its decision again.
         """
         there = self._table()[level]
         if trial in there:

@@ -1,0 +1,76 @@
+"""Checkpoints of trials: in one known place, written aside and renamed, the one before kept.
+
+``<experiment>/checkpoints/<trial>/epoch-000111/`` holds what the run saved, and its epoch's metrics.
+They are ours and not Ray's, because Ray 2.60 retries a damaged checkpoint until the trial is lost,
+and after a restart may look for one that was rotated away. Disk: at most two checkpoints of each
+running trial, and one of each other.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+CHECKPOINTS = "checkpoints"  # folder of an experiment
+METRICS_FILE = "metrics.json"
+CRASHES_FILE = "last_crash.json"
+PARTIAL = ".partial"
+
+SHARE = 0.05  # of the training time that saving may take
+SHORTEST_INTERVAL = 60.0  # seconds of training between checkpoints that are not due anyway
+
+
+class CheckpointStore:
+    """The checkpoints of one trial. Any number of readers, one writer."""
+
+    def __init__(self, experiment: Path, trial: str) -> None:
+        self.directory = experiment / CHECKPOINTS / trial
+        self._saved_at = time.monotonic()
+        self._took = 0.0  # seconds of the last save
+
+    def save(self, epoch: int, metrics: dict[str, float], save: Callable[[Path], None]) -> Path:
+        """Write a checkpoint; a reader sees all of it or none. Keeps the one before."""
+        started = time.monotonic()
+        final = self.directory / f"epoch-{epoch:06d}"
+        partial = self.directory / f"{final.name}{PARTIAL}"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        save(partial)
+        (partial / METRICS_FILE).write_text(json.dumps(metrics))
+        shutil.rmtree(final, ignore_errors=True)
+        partial.rename(final)
+        self.keep(2)
+        self._saved_at = time.monotonic()
+        self._took = self._saved_at - started
+        return final
+
+    def due(self) -> bool:
+        """Whether a checkpoint now would cost at most a twentieth of the training time."""
+        since = time.monotonic() - self._saved_at
+        return since >= max(SHORTEST_INTERVAL, self._took / SHARE)
+
+    def newest_first(self) -> Iterator[tuple[Path, dict[str, float]]]:
+        """Each whole checkpoint with its epoch's metrics."""
+        for path in sorted(self.directory.glob("epoch-*"), reverse=True):
+            try:
+                yield path, json.loads((path / METRICS_FILE).read_text())
+            except (OSError, ValueError):
+                continue
+
+    def keep(self, count: int) -> None:
+        """Remove all but the ``count`` newest, and what a crash left half written."""
+        whole = sorted(p for p in self.directory.glob("epoch-*") if p.suffix != PARTIAL)
+        broken = self.directory.glob(f"epoch-*{PARTIAL}")
+        for path in [*whole[: max(0, len(whole) - count)], *broken]:
+            shutil.rmtree(path, ignore_errors=True)
+
+    def same_crash(self, text: str) -> bool:
+        """Note an exception, and say whether the attempt before ended with the same one."""
+        path = self.directory / CRASHES_FILE
+        before = json.loads(path.read_text()) if path.exists() else None
+        self.directory.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(text))
+        return bool(before == text)

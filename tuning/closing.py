@@ -1,0 +1,83 @@
+"""How an experiment ends before its time: a signal, or the end of its hours."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+from ray import tune
+from ray.tune.stopper import NoopStopper
+
+from tuning.ledger import Ledger
+from tuning.trainable import STOP_FILE
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Closing(tune.Stopper):
+    """Asked once: nothing new starts, running trials save after their epoch. Asked twice: stop now.
+
+    The trials see a file in the experiment's directory. A third signal is Python's own.
+    """
+
+    def __init__(self, directory: Path, ledger: Ledger, hours: float | None) -> None:
+        self.reason: Literal["signal", "hours"] | None = None
+        self.at_once = False
+        self._file = directory / STOP_FILE
+        self._ledger = ledger
+        self._deadline = None
+        if hours is not None:
+            self._deadline = time.monotonic() + hours * 3600 - ledger.seconds
+        self._file.unlink(missing_ok=True)
+
+    def __call__(self, trial_id: str, result: Any) -> bool:
+        """Never: trials are stopped by the scheduler."""
+        return False
+
+    def asked(self) -> bool:
+        """Whether nothing more is to be started."""
+        late = self._deadline is not None and time.monotonic() > self._deadline
+        if self.reason is None and late:
+            self.ask("hours")
+        return self.reason is not None
+
+    def ask(self, reason: Literal["signal", "hours"]) -> None:
+        """Close; a signal comes before the end of the hours."""
+        self.reason = reason if self.reason is None else "signal"
+        self._file.touch()
+
+    def stop_all(self) -> bool:
+        """Whether Ray is to end the experiment now: no trial runs that could still save."""
+        if not self.asked():
+            return False
+        return self.at_once or all(t.state != "running" for t in self._ledger.trials.values())
+
+    def __reduce__(self) -> Any:
+        """Ray's snapshot of the experiment, which we never read, gets none of this."""
+        return NoopStopper, ()
+
+    @contextlib.contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Take SIGINT and SIGTERM to mean this, where the main thread runs the experiment."""
+        before: dict[int, Any] = {}
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            if self.at_once:
+                raise KeyboardInterrupt
+            self.at_once = self.reason == "signal"
+            self.ask("signal")
+
+        with contextlib.suppress(ValueError):  # not the main thread: the caller has the signals
+            for number in SIGNALS:
+                before[number] = signal.signal(number, handle)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            self._file.unlink(missing_ok=True)

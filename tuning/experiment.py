@@ -1,0 +1,221 @@
+"""`run_experiment`: all trials of one search space, through Ray Tune, resumable.
+
+Ray places trials and starts them again after a crash. What is known of them is in the ledger, what
+was compared is in the rungs, what was learnt is in the checkpoints, all in the experiment's
+directory. So a resume does not depend on Ray's own snapshot, which is up to ten seconds old and holds
+no scheduler: it starts a new Ray run that continues the unfinished trials.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.exceptions import RayError
+from ray.tune.experiment import Trial
+
+import hpcm
+from hpcm.schema import ConfigError
+from tuning import storage as places
+from tuning.closing import Closing
+from tuning.cluster import Cluster, cluster
+from tuning.ledger import Ledger
+from tuning.outcome import experiment_result
+from tuning.preflight import check_data, concurrent
+from tuning.records import ExperimentInfo, ExperimentResult, TrialRecord
+from tuning.schedulers import build_scheduler
+from tuning.searchers import build_searcher
+from tuning.space import SearchSpace
+from tuning.trainable import Place, TrainFunction, trainable, trial_name
+
+MAX_FAILURES = 2  # times that a trial is started again after a crash
+
+OnStart = Callable[[ExperimentInfo], None]
+OnChange = Callable[[Sequence[TrialRecord]], None]
+
+
+def run_experiment(
+    space: SearchSpace,
+    *,
+    storage: str = places.DEFAULT_STORAGE,
+    name: str | None = None,
+    resume: str | None = None,
+    address: str | None = None,
+    callbacks: Sequence[tune.Callback] = (),
+    on_start: OnStart | None = None,
+    on_change: OnChange | None = None,
+    provenance: dict[str, Any] | None = None,
+    train: TrainFunction = hpcm.train,
+) -> ExperimentResult:
+    """Search ``space`` to the end of its budget, or until a signal; give what was found.
+
+    Every start is a new experiment under ``storage``; ``resume`` names one to continue, or is
+    ``last``. ``on_start`` hears once where it lives, ``on_change`` hears the trials whenever
+    something happened; both run in this thread. ``provenance`` is kept with the experiment.
+    ``train`` is what a trial iterates. Raises :class:`ConfigError` for what a user can mend, before
+    anything is created.
+    """
+    folder = places.storage_folder(storage)
+    if resume is None:
+        directory = _new_directory(space, folder, name)
+    else:
+        directory = places.find(folder, resume, space.name)
+        places.refuse_changes(places.read_experiment(directory), space, directory.name)
+    if train is hpcm.train:
+        check_data(space)
+    with cluster(address) as joined:
+        at_a_time = concurrent(space)
+        directory.mkdir(parents=True, exist_ok=True)
+        with places.driving(directory):
+            session = _Session(space, directory, joined, resume is not None, provenance or {})
+            return session.run(at_a_time, train, callbacks, on_start, on_change)
+
+
+@dataclass
+class _Session:
+    """One start of an experiment's driver."""
+
+    space: SearchSpace
+    directory: Path
+    joined: Cluster
+    resumed: bool
+    provenance: dict[str, Any]
+
+    def run(
+        self,
+        at_a_time: int,
+        train: TrainFunction,
+        callbacks: Sequence[tune.Callback],
+        on_start: OnStart | None,
+        on_change: OnChange | None,
+    ) -> ExperimentResult:
+        resources = self.space.resources
+        ledger = Ledger(self.directory, devices=resources.gpu or resources.cpu)
+        self._open(ledger)
+        closing = Closing(self.directory, ledger, self.space.budget.hours)
+        info = self._info(ledger)
+        place = Place(self.space, self.directory, train)
+        error: str | None = None
+        with closing.on_signals():
+            if on_start:
+                on_start(info)
+            follow = _Follow(ledger, on_change)
+            try:
+                self._search(place, ledger, closing, at_a_time, [follow, *callbacks])
+            except (tune.TuneError, RayError, OSError) as problem:
+                error = " ".join(str(problem).split())[-500:] or type(problem).__name__
+        result = self._close(ledger, closing, info, error)
+        follow.tell()
+        return result
+
+    def _open(self, ledger: Ledger) -> None:
+        versions = {name: version(name) for name in ("ray", "optuna", "torch", "numpy")}
+        facts = {"python": platform.python_version(), **versions, **self.provenance}
+        places.write_experiment(self.directory, self.space, **facts)
+        ledger.open(resumed=self.resumed, digest=self.space.digest, host=platform.node(), **facts)
+        for record in ledger.records():  # cut by an earlier end of the hours, not by a rung
+            if record.state == "stopped" and record.rung_stopped_at is None:
+                ledger.append("reopened", record.number)
+
+    def _info(self, ledger: Ledger) -> ExperimentInfo:
+        return ExperimentInfo(
+            name=self.directory.name,
+            directory=self.directory,
+            space=self.space,
+            resumed=self.resumed,
+            dashboard_url=self.joined.dashboard_url,
+            token_hint=self.joined.token_hint,
+            address=self.joined.address,
+            resources=self.joined.resources,
+            trials=ledger.trials,
+        )
+
+    def _search(
+        self,
+        place: Place,
+        ledger: Ledger,
+        closing: Closing,
+        at_a_time: int,
+        callbacks: Sequence[tune.Callback],
+    ) -> None:
+        """All trials. Not through `Tuner`, which pickles searcher and callbacks to the disk."""
+        space, resources = self.space, self.space.resources
+        tune.run(
+            trainable(place),
+            name=self.directory.name,
+            storage_path=str(self.directory.parent),
+            resources_per_trial={"cpu": resources.cpu, "gpu": resources.gpu},
+            search_alg=build_searcher(space, ledger, closing.asked),
+            scheduler=build_scheduler(space, ledger),
+            num_samples=-1,  # the searcher knows the budget
+            max_concurrent_trials=at_a_time,
+            trial_name_creator=_name_of(space),
+            trial_dirname_creator=_name_of(space),
+            stop=closing,
+            callbacks=list(callbacks),
+            max_failures=MAX_FAILURES,
+            raise_on_failed_trial=False,
+            log_to_file=True,
+            verbose=0,
+        )
+
+    def _close(
+        self, ledger: Ledger, closing: Closing, info: ExperimentInfo, error: str | None
+    ) -> ExperimentResult:
+        hours = self.space.budget.hours
+        if closing.reason == "hours" and error is None:
+            for record in ledger.records():
+                if not record.ended:
+                    ledger.append("stopped", record.number, reason=f"the {hours:g} hours are spent")
+        result = experiment_result(
+            info,
+            ledger.records(),
+            budget_spent=closing.reason == "hours",
+            interrupted=closing.reason == "signal",
+            error=error,
+        )
+        ledger.close(complete=result.complete, interrupted=result.interrupted, error=error)
+        return result
+
+
+class _Follow(tune.Callback):
+    """Notes when a trial starts, and tells the listener whenever something happened."""
+
+    def __init__(self, ledger: Ledger, on_change: OnChange | None) -> None:
+        self._ledger, self._on_change = ledger, on_change
+        self._told = -1
+
+    def on_trial_start(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """A process was found for the trial."""
+        self._ledger.append("started", int(trial.config["trial"]), ray_id=trial.trial_id)
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """After each event that Ray handled."""
+        self.tell()
+
+    def tell(self) -> None:
+        """Hand the trials on, if anything was added to the ledger."""
+        if self._on_change and self._ledger.count != self._told:
+            self._told = self._ledger.count
+            self._on_change(self._ledger.records())
+
+
+def _new_directory(space: SearchSpace, folder: Path, name: str | None) -> Path:
+    name = name or places.new_name(space, folder)
+    if (folder / name).exists():
+        raise ConfigError(f"{name}: there is an experiment of this name in {folder}; --resume it")
+    return folder / name
+
+
+def _name_of(space: SearchSpace) -> Callable[[Trial], str]:
+    def name(trial: Trial) -> str:
+        return trial_name(space, int(trial.config["trial"]))
+
+    return name

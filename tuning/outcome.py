@@ -1,0 +1,42 @@
+"""What an experiment came to: its best trial, and what it cost with and without early stopping."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tuning.records import ExperimentInfo, ExperimentResult, TrialRecord
+from tuning.searchers import total_trials
+from tuning.space import SearchSpace
+from tuning.trial_table import best_of
+
+
+def experiment_result(
+    info: ExperimentInfo,
+    trials: Sequence[TrialRecord],
+    *,
+    budget_spent: bool = False,
+    interrupted: bool = False,
+    error: str | None = None,
+) -> ExperimentResult:
+    """The result of an experiment from its records; ``budget_spent``: its hours are over."""
+    space = info.space
+    all_ended = len(trials) >= total_trials(space) and all(trial.ended for trial in trials)
+    return ExperimentResult(
+        info=info,
+        trials=list(trials),
+        best=best_of(trials, space),
+        prior=next((trial for trial in trials if trial.is_prior), None),
+        hours_spent=sum(trial.cost_hours for trial in trials),
+        hours_full=sum(hours_without_stopping(trial, space) for trial in trials),
+        unit="GPU" if space.resources.gpu else "CPU",
+        complete=error is None and (all_ended or (budget_spent and not interrupted)),
+        interrupted=interrupted and not all_ended,
+        error=error,
+    )
+
+
+def hours_without_stopping(trial: TrialRecord, space: SearchSpace) -> float:
+    """What the trial would have cost to the maximum fidelity; a failed one costs what it did."""
+    if trial.state == "failed" or not trial.epochs:
+        return trial.cost_hours
+    return trial.cost_hours * max(1.0, space.fidelity.max / trial.epochs)

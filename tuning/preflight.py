@@ -1,0 +1,55 @@
+"""What is checked before an experiment exists, so that nothing waits for ever or fails late."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import ray
+
+from hpcm.evaluation.image_sets import image_set
+from hpcm.schema import ConfigError
+from tuning.profiles import most_gpus
+from tuning.space import SearchSpace
+
+EPS = 1e-9  # Ray counts in ten-thousandths
+
+
+def slots(space: SearchSpace) -> int:
+    """Trials that fit into the cluster at a time, what its autoscaler may start included.
+
+    Raises :class:`ConfigError` where not even one ever fits on a node.
+    """
+    need = space.resources
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    here = sum(_fits(need.cpu, need.gpu, node) for node in nodes)
+    may_start = int(most_gpus() / need.gpu + EPS) if need.gpu else 0
+    if here or may_start:
+        return max(here, may_start)
+    largest = max(nodes, key=lambda node: (node.get("GPU", 0), node.get("CPU", 0)), default={})
+    raise ConfigError(
+        f"resources: a trial asks for {need.gpu:g} GPU and {need.cpu:g} CPU; no node of the Ray"
+        f" cluster has them (the largest has {largest.get('GPU', 0):g} GPU and"
+        f" {largest.get('CPU', 0):g} CPU) and no autoscaler may start one. Ask for less with --set"
+        " resources.gpu=0 resources.cpu=1, or take --profile laptop"
+    )
+
+
+def concurrent(space: SearchSpace) -> int:
+    """Trials to run at a time: what the budget says, and never more than fit."""
+    fit = slots(space)
+    return min(fit, space.budget.concurrent or fit, space.budget.trials)
+
+
+def check_data(space: SearchSpace) -> None:
+    """Raise :class:`ConfigError` where an image set that the trials read is missing or unusable."""
+    data = space.config(space.prior(), epochs=1).data
+    for name in (data.train, data.val):
+        image_set(name)
+
+
+def _fits(cpu: float, gpu: float, node: dict[str, Any]) -> int:
+    counts = [node.get("CPU", 0.0) / cpu]
+    if gpu:
+        counts.append(node.get("GPU", 0.0) / gpu)
+    return math.floor(min(counts) + EPS)

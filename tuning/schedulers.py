@@ -1,0 +1,160 @@
+"""`scheduler.name` to a Ray scheduler. All are ours: time is a trial's own `epoch`.
+
+Every report of every trial passes :meth:`EpochScheduler.on_trial_result`, which writes it to the
+ledger, decides, and writes the decision, in this order. Ray 2.60 keeps no scheduler's state over a
+restart; these keep theirs in the experiment's directory.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from ray.exceptions import RayActorError
+from ray.tune.experiment import Trial
+from ray.tune.result import AUTO_RESULT_KEYS
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+from tuning.ledger import Ledger
+from tuning.records import TrialRecord
+from tuning.rungs import RungTable
+from tuning.sections import Asha, Fifo
+from tuning.space import SearchSpace
+
+#: Keys with which a trial says more than metrics; see :mod:`tuning.trainable`.
+FAILED, DIVERGED, SUSPENDED, RESTORED = "failed", "diverged", "suspended", "restored"
+RAY_KEYS = frozenset(
+    (*AUTO_RESULT_KEYS, "done", "trial_id", "should_checkpoint", "time_total_s", "timestamp")
+)
+
+
+class EpochScheduler(FIFOScheduler):
+    """`fifo`: every trial trains to the maximum fidelity. The others add :meth:`decide`.
+
+    A trial that reports a number that is not finite, or no number where one is due, ends as failed.
+    """
+
+    def __init__(self, space: SearchSpace, ledger: Ledger) -> None:
+        super().__init__()
+        self.space = space
+        self.ledger = ledger
+        self.rungs = space.rungs()
+        self.metric_name = space.objective.metric
+        self.sign = 1.0 if space.objective.mode == "min" else -1.0
+
+    def on_trial_result(self, controller: Any, trial: Trial, result: Mapping[str, Any]) -> str:
+        """Keep the ledger, and say whether the trial goes on."""
+        number = int(trial.config["trial"])
+        record = self.ledger.trials[number]
+        if FAILED in result:
+            diverged = bool(result.get(DIVERGED))
+            return self._end(record, "failed", reason=str(result[FAILED]), diverged=diverged)
+        if SUSPENDED in result:
+            return self._end(record, "suspended")
+        metrics = metrics_of(result)
+        epoch, before = int(metrics["epoch"]), record.epochs
+        if not (RESTORED in result and epoch <= before):  # else it was reported before a restart
+            self.ledger.append("report", number, metrics=metrics)
+        due = epoch in self.rungs
+        problem = self._problem(metrics, epoch, due)
+        if problem:
+            diverged = self.metric_name in metrics
+            return self._end(record, "failed", reason=problem, diverged=diverged)
+        if epoch >= self.rungs[-1]:
+            return self._end(record, "finished")
+        if self.metric_name not in metrics:
+            return str(TrialScheduler.CONTINUE)
+        return self.decide(record, before, epoch, self.sign * metrics[self.metric_name])
+
+    def decide(self, record: TrialRecord, before: int, epoch: int, score: float) -> str:
+        """Whether a healthy trial goes on; ``before`` is the epoch of its last report."""
+        return str(TrialScheduler.CONTINUE)
+
+    def on_trial_error(self, controller: Any, trial: Trial) -> None:
+        """Note a crash: Ray starts the trial again, from its checkpoint, or has given it up."""
+        super().on_trial_error(controller, trial)
+        record = self.ledger.trials[int(trial.config["trial"])]
+        reason = crash_text(trial)
+        if trial.should_recover():
+            self.ledger.append("retried", record.number, reason=reason)
+        else:
+            times = trial.run_metadata.num_failures
+            again = f"crashed {times} times, at last: " if times > 1 else "crashed: "
+            self.ledger.append("failed", record.number, reason=again + reason)
+
+    def _problem(self, metrics: Mapping[str, float], epoch: int, due: bool) -> str | None:
+        value = metrics.get(self.metric_name)
+        if value is None:
+            return (
+                f"epoch {epoch} has no {self.metric_name}, which is compared there" if due else None
+            )
+        return None if math.isfinite(value) else f"{self.metric_name} is {value} at epoch {epoch}"
+
+    def _end(self, record: TrialRecord, event: str, **fields: Any) -> str:
+        self.ledger.append(event, record.number, **fields)
+        return str(TrialScheduler.STOP)
+
+
+class AshaScheduler(EpochScheduler):
+    """`asha`: a trial goes on from a rung where it is among the best ``1 / reduction_factor``.
+
+    The prior, trial 0, goes on always: every comparison needs it at the maximum fidelity.
+    """
+
+    def __init__(self, space: SearchSpace, ledger: Ledger, section: Asha) -> None:
+        super().__init__(space, ledger)
+        directory = ledger.path.parent
+        self.table = RungTable(directory, self.rungs[:-1], section.reduction_factor)
+
+    def decide(self, record: TrialRecord, before: int, epoch: int, score: float) -> str:
+        """Stop a trial that crosses a rung among the worse ones there."""
+        level = self.table.crossed(min(before, epoch - 1), epoch)
+        if level is None:
+            return str(TrialScheduler.CONTINUE)
+        entry = self.table.enter(level, record.number, score)
+        self.ledger.append(
+            "decision",
+            record.number,
+            epoch=level,
+            score=entry.score,
+            rank=entry.rank,
+            peers=entry.peers,
+            keeps=entry.keeps,
+        )
+        if entry.keeps:
+            return str(TrialScheduler.CONTINUE)
+        reason = f"rank {entry.rank} of {entry.peers}"
+        return self._end(record, "stopped", rung=level, reason=reason)
+
+
+def build_scheduler(space: SearchSpace, ledger: Ledger) -> EpochScheduler:
+    """The scheduler that the space names, its state restored from the ledger's directory."""
+    match space.scheduler:
+        case Asha() as section:
+            return AshaScheduler(space, ledger, section)
+        case Fifo():
+            return EpochScheduler(space, ledger)
+
+
+def metrics_of(result: Mapping[str, Any]) -> dict[str, float]:
+    """What the trial itself reported: numbers, without those that Ray adds."""
+    return {
+        key: float(value)
+        for key, value in result.items()
+        if key not in RAY_KEYS
+        and key != RESTORED
+        and not key.startswith("config/")
+        and isinstance(value, int | float)
+        and not isinstance(value, bool)
+    }
+
+
+def crash_text(trial: Trial) -> str:
+    """One line on why the trial's process failed."""
+    error = trial.get_pickled_error() or trial.get_error()
+    cause = getattr(error, "cause", None) or error
+    if isinstance(cause, RayActorError):
+        return "its process died (killed, out of memory, or its node was lost)"
+    text = " ".join(str(cause).split())
+    return f"{type(cause).__name__}: {text}"[:300]

@@ -1,0 +1,157 @@
+"""`searcher.name` to a Ray searcher: what to try next, or which unfinished trial to continue.
+
+Ray's :class:`OptunaSearch` is kept for its interface and its define-by-run sampling. What differs:
+the study that a proposal is drawn from is rebuilt from the ledger (:mod:`tuning.study`); each
+proposal has a seed of its own, made of the space's seed and the trial's number; and outcomes are told
+as they were. So a search that was killed and resumed proposes what one that was not killed proposes,
+where trials run one after the other; and Optuna never hears of a trial twice.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from ray.tune.search import Searcher
+from ray.tune.search.optuna import OptunaSearch
+
+from tuning.coordinates import Coordinate
+from tuning.draws import grid
+from tuning.ledger import Ledger
+from tuning.sections import Grid, Random, Tpe
+from tuning.space import SearchSpace
+from tuning.study import Outcomes, StudyCopy, evidence, journal
+
+
+class Proposer(OptunaSearch):
+    """Proposes trials up to the budget; the prior is trial 0.
+
+    After a resume the unfinished trials come first, under their old numbers. ``closing`` says that
+    nothing more is to be started.
+    """
+
+    def __init__(
+        self, space: SearchSpace, ledger: Ledger, copy: StudyCopy, closing: Callable[[], bool]
+    ) -> None:
+        super().__init__(
+            space=partial(define, space=space),
+            metric=space.objective.metric,
+            mode=space.objective.mode,
+        )
+        self.search_space, self.ledger, self.copy, self.closing = space, ledger, copy, closing
+        self.outcomes = copy.outcomes
+        self._numbers: dict[str, int] = {}  # Ray's trial id to ours
+        self._waiting = [r.number for r in ledger.records() if not r.ended]
+        self._points = grid(space) if isinstance(space.searcher, Grid) else None
+        self._total = total_trials(space)
+        self.copy.reconcile(ledger.trials)
+
+    def suggest(self, trial_id: str) -> Any:
+        """The flat config of the next trial with its number under ``trial``, or FINISHED."""
+        if self.closing():
+            return Searcher.FINISHED
+        if self._waiting:
+            number = self._waiting.pop(0)
+        elif len(self.ledger.trials) < self._total:
+            number = len(self.ledger.trials)
+            self._propose(number, trial_id)
+        else:
+            return Searcher.FINISHED
+        record = self.ledger.trials[number]
+        self._numbers[trial_id] = number
+        return {"trial": number, **record.params}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Bring the copy of the study up to the ledger."""
+        self._sync(trial_id)
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Tell the outcome that the ledger has; one that was only suspended has none yet."""
+        self._sync(trial_id)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the ledger is the state."""
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Nothing: the ledger is the state."""
+
+    def _propose(self, number: int, trial_id: str) -> None:
+        if number == 0:
+            params, source = self.search_space.prior(), "prior"
+        elif self._points is not None:
+            params, source = self._points[number], "grid"
+        else:
+            params, source = self._draw(number, trial_id), self.search_space.searcher.name
+        self.ledger.append("proposed", number, params=params, source=source)
+        self.copy.sync(self.ledger.trials[number], self.ledger.records())
+
+    def _draw(self, number: int, trial_id: str) -> dict[str, Any]:
+        made = sampler(self.search_space, number)
+        self._ot_study = evidence(self.outcomes, self.ledger.records(), made)
+        try:
+            params: dict[str, Any] = super().suggest(trial_id)
+        finally:
+            self._ot_trials.pop(trial_id, None)
+        return params
+
+    def _sync(self, trial_id: str) -> None:
+        record = self.ledger.trials[self._numbers[trial_id]]
+        self.copy.sync(record, self.ledger.records())
+
+
+def build_searcher(space: SearchSpace, ledger: Ledger, closing: Callable[[], bool]) -> Proposer:
+    """The searcher that the space names, its study beside the ledger."""
+    copy = StudyCopy(ledger.experiment, Outcomes(space), journal(ledger.path.parent))
+    return Proposer(space, ledger, copy, closing)
+
+
+def total_trials(space: SearchSpace) -> int:
+    """Trials of the whole budget; a grid has no more than its points."""
+    trials = space.budget.trials
+    return min(trials, len(grid(space))) if isinstance(space.searcher, Grid) else trials
+
+
+def sampler(space: SearchSpace, number: int) -> BaseSampler:
+    """Optuna's sampler for proposal ``number``, seeded by it."""
+    section = space.searcher
+    assert isinstance(section, Tpe | Random), "a grid needs no sampler"
+    seed = int(np.random.SeedSequence([section.seed, number]).generate_state(1)[0])
+    if isinstance(section, Random):
+        return RandomSampler(seed=seed)
+    with warnings.catch_warnings():  # `group` is experimental since 2021
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return TPESampler(
+            seed=seed,
+            n_startup_trials=section.startup_trials,
+            multivariate=True,
+            group=True,  # one density for each set of parameters that are active together
+            constant_liar=True,  # running trials repel
+        )
+
+
+def define(trial: optuna.Trial, space: SearchSpace) -> None:
+    """Draw one config by Optuna's define-by-run interface. At module level, so that it pickles."""
+    space.walk(partial(suggest_coordinate, trial))
+
+
+def suggest_coordinate(trial: optuna.Trial, coordinate: Coordinate) -> Any:
+    """Ask ``trial`` for one coordinate."""
+    match coordinate.type:
+        case "float":
+            return trial.suggest_float(
+                coordinate.path, coordinate.low, coordinate.high, log=coordinate.log
+            )
+        case "int":
+            return trial.suggest_int(
+                coordinate.path, coordinate.low, coordinate.high, log=coordinate.log
+            )
+        case "categorical":
+            return trial.suggest_categorical(coordinate.path, coordinate.choices)

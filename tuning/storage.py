@@ -1,0 +1,169 @@
+"""Where experiments live: `<storage>/<space>-<date>-<time>/`, one driver at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from hpcm.schema import ConfigError, did_you_mean
+from tuning.rungs import write_atomically
+from tuning.space import SearchSpace
+
+DEFAULT_STORAGE = "~/hpcm-tune"
+EXPERIMENT_FILE = "experiment.json"  # the space as it was searched, and who made it
+LOCK_FILE = "driver.lock"
+LAST = "last"
+
+
+def storage_folder(storage: str) -> Path:
+    """The folder of all experiments. Raises :class:`ConfigError` where it cannot be written."""
+    if "://" in storage:
+        raise ConfigError(
+            f"--storage {storage}: a URL; must be a folder that every node of the cluster sees"
+        )
+    folder = Path(storage).expanduser().absolute()
+    existing = next(p for p in (folder, *folder.parents) if p.exists())
+    if not existing.is_dir():
+        raise ConfigError(f"--storage {storage}: {existing} is a file; must be a folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise ConfigError(f"--storage {storage}: {existing} is not writable")
+    return folder
+
+
+def new_name(space: SearchSpace, folder: Path) -> str:
+    """A name that no experiment of the folder has: the space and the time of the start."""
+    stem = f"{space.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    names = [stem, *(f"{stem}-{count}" for count in range(2, 100))]
+    return next(name for name in names if not (folder / name).exists())
+
+
+def experiments(folder: Path) -> list[str]:
+    """The experiments of a folder, the one that ran last at the end."""
+    found = [path.parent for path in folder.glob(f"*/{EXPERIMENT_FILE}")]
+    return [path.name for path in sorted(found, key=_last_use)]
+
+
+def find(folder: Path, name: str, space: str | None = None) -> Path:
+    """The directory of an experiment; ``last`` is the one that ran last, of ``space`` if given.
+
+    Raises :class:`ConfigError` where there is none.
+    """
+    names = experiments(folder)
+    if name == LAST:
+        names = [n for n in names if space in (None, read_experiment(folder / n).name)]
+        if not names:
+            of = f" of {space}" if space else ""
+            raise ConfigError(f"--resume last: no experiment{of} in {folder}")
+        return folder / names[-1]
+    if name not in names:
+        hint = did_you_mean(name, names) if names else "; it holds no experiment"
+        raise ConfigError(f"--resume {name}: no such experiment in {folder}{hint}")
+    return folder / name
+
+
+def write_experiment(directory: Path, space: SearchSpace, **provenance: Any) -> None:
+    """Record the space that is searched, and where it came from."""
+    directory.mkdir(parents=True, exist_ok=True)
+    record = {**provenance, "digest": space.digest, "space": space.to_plain()}
+    write_atomically(directory / EXPERIMENT_FILE, json.dumps(record, indent=1).encode())
+
+
+def read_experiment(directory: Path) -> SearchSpace:
+    """The space of an experiment as it was last started. Raises :class:`ConfigError`."""
+    return SearchSpace.from_plain(read_provenance(directory)["space"])
+
+
+def read_provenance(directory: Path) -> dict[str, Any]:
+    """The whole of an experiment's record. Raises :class:`ConfigError` where it cannot be read."""
+    path = directory / EXPERIMENT_FILE
+    try:
+        record: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: not the record of an experiment: {error}") from None
+    return record
+
+
+def refuse_changes(old: SearchSpace, new: SearchSpace, name: str) -> None:
+    """Raise :class:`ConfigError` where trials of the two spaces could not be compared."""
+    breaking = [str(change) for change in old.diff(new) if change.breaks]
+    if breaking:
+        listed = "\n  ".join(breaking)
+        raise ConfigError(
+            f"--resume {name}: the search space changed since, so its trials would not compare:\n"
+            f"  {listed}\nput the old values back, or start a new experiment without --resume"
+        )
+
+
+@contextlib.contextmanager
+def driving(directory: Path) -> Iterator[None]:
+    """Be the only driver of an experiment. Raises :class:`ConfigError` where another one is.
+
+    The operating system frees the lock of a killed driver at once. Where a filesystem knows no
+    locks, the process that the file names is looked for, on its own machine.
+    """
+    path = directory / LOCK_FILE
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            free = True
+        except BlockingIOError:
+            free = False
+        except OSError:
+            free = not _alive(_owner(handle))
+        if not free:
+            owner = _owner(handle)
+            who = f"process {owner.get('pid')} on {owner.get('host')} since {owner.get('since')}"
+            raise ConfigError(
+                f"{directory.name}: {who} runs this experiment; wait for it or end it"
+            )
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, json.dumps(_myself()).encode(), 0)
+        os.fsync(handle)
+        yield
+        os.ftruncate(handle, 0)
+    finally:
+        os.close(handle)
+
+
+def _myself() -> dict[str, Any]:
+    return {
+        "pid": os.getpid(),
+        "created": psutil.Process().create_time(),
+        "host": socket.gethostname(),
+        "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+    }
+
+
+def _owner(handle: int) -> dict[str, Any]:
+    try:
+        owner = json.loads(os.pread(handle, 4096, 0))
+    except ValueError:
+        return {}
+    return owner if isinstance(owner, dict) else {}
+
+
+def _alive(owner: dict[str, Any]) -> bool:
+    if not owner:
+        return False
+    if owner.get("host") != socket.gethostname():
+        return True  # nothing is known of another machine's processes
+    try:
+        return bool(psutil.Process(owner["pid"]).create_time() == owner["created"])
+    except psutil.Error:
+        return False
+
+
+def _last_use(directory: Path) -> float:
+    ledger = directory / "ledger.jsonl"
+    return (ledger if ledger.exists() else directory / EXPERIMENT_FILE).stat().st_mtime

@@ -1,0 +1,133 @@
+"""`run_trial`: the one caller of `hpcm.train`, and of `tune.report`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from ray import tune
+from ray.tune import Trainable
+
+import hpcm
+from hpcm import ConfigError, Diverged, EpochReport, TrainConfig
+from tuning.checkpoints import CheckpointStore
+from tuning.schedulers import DIVERGED, FAILED, RESTORED, SUSPENDED
+from tuning.space import SearchSpace
+
+STOP_FILE = "closing"  # in the experiment's directory: save, and stop after this epoch
+
+
+class TrainFunction(Protocol):
+    """What :func:`hpcm.train` is to a trial."""
+
+    def __call__(self, cfg: TrainConfig, *, resume: Path | None) -> Iterator[EpochReport]: ...
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the trials of an experiment run: sent to every worker."""
+
+    space: SearchSpace
+    directory: Path  # of the experiment, on a filesystem that all nodes see
+    train: TrainFunction = hpcm.train
+
+    def closing(self) -> bool:
+        """Whether the experiment asks its trials to save and stop."""
+        return (self.directory / STOP_FILE).exists()
+
+    def checkpoints(self, number: int) -> CheckpointStore:
+        """The checkpoints of one trial."""
+        return CheckpointStore(self.directory, trial_name(self.space, number))
+
+
+def run_trial(sampled: Mapping[str, Any], place: Place) -> None:
+    """Train one sampled config, reporting once per epoch. Ray may stop it at any report.
+
+    It continues from the newest checkpoint that can be read, whoever started it before. An epoch is
+    saved where trials are compared, at the end, when the experiment closes, and in between as often
+    as costs little. What a retry cannot help (diverged, a config that is refused, the same exception
+    twice) is reported as a failure; any other exception is Ray's to retry.
+    """
+    number = int(sampled["trial"])
+    store = place.checkpoints(number)
+    try:
+        for metrics in _reports(trial_config(place.space, sampled), place, store):
+            tune.report(metrics)
+    except Diverged as error:
+        tune.report({FAILED: f"diverged: {error.reason}", DIVERGED: True})
+    except ConfigError as error:
+        tune.report({FAILED: f"refused: {error}"})
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}"
+        if not store.same_crash(text):
+            raise
+        tune.report({FAILED: f"the same error twice, not tried again: {text}"})
+
+
+def _reports(cfg: TrainConfig, place: Place, store: CheckpointStore) -> Iterator[dict[str, Any]]:
+    """What a trial says: first the epoch of the checkpoint it continues, then each new one."""
+    if place.closing():
+        yield {SUSPENDED: True}
+        return
+    reports, restored = _start(cfg, place.train, store)
+    if restored is not None:
+        yield {**restored, RESTORED: True}
+        if restored["epoch"] >= cfg.epochs:
+            return
+    rungs = place.space.rungs()
+    for report in reports:
+        closing = place.closing()
+        if report.epoch in rungs or closing or store.due():
+            store.save(report.epoch, report.metrics, report.save)
+        yield dict(report.metrics)
+        if closing:
+            yield {SUSPENDED: True}
+            return
+
+
+def _start(
+    cfg: TrainConfig, train: TrainFunction, store: CheckpointStore
+) -> tuple[Iterator[EpochReport], dict[str, float] | None]:
+    """A training from the newest good checkpoint, or from the start; and that epoch's metrics."""
+    for directory, metrics in store.newest_first():
+        with suppress(ConfigError):  # damaged: the one before it, at the worst a fresh start
+            return train(cfg, resume=directory), metrics
+    return train(cfg, resume=None), None
+
+
+def trial_config(space: SearchSpace, flat: Mapping[str, Any]) -> TrainConfig:
+    """The run config of a trial, as it trains and as it is exported.
+
+    On a CPU torch gets as many threads as the trial has cores: several trials share a machine, and
+    the number of threads moves the last digits.
+    """
+    cfg = space.config(flat)
+    if cfg.precision.threads is None and not space.resources.gpu:
+        threads = max(1, int(space.resources.cpu))
+        return replace(cfg, precision=replace(cfg.precision, threads=threads))
+    return cfg
+
+
+def trial_name(space: SearchSpace, number: int) -> str:
+    """How a trial is called in Ray, on the dashboard and on the disk: ``phase3-0007``."""
+    return f"{space.name}-{number:04d}"
+
+
+def trainable(place: Place) -> type[Trainable]:
+    """Ray's actor class of the trials, called by the space and shown by the trial's name."""
+
+    def train_trial(config: dict[str, Any]) -> None:
+        run_trial(config, place)
+
+    wrapped: Callable[..., type[Trainable]] = tune.trainable.wrap_function
+    base = wrapped(train_trial, name=place.space.name)
+
+    class TrialActor(base):  # type: ignore[misc,valid-type]
+        def __repr__(self) -> str:
+            return str(self.trial_name or place.space.name)
+
+    TrialActor.__name__ = TrialActor.__qualname__ = f"{place.space.name}_trial"
+    return TrialActor
