@@ -85,18 +85,18 @@ class Clock:
     """
 
     epoch: int  # 0-based, about to start
-    horizon: float  # epochs at which t = 1
+    horizon: int  # epochs at which t = 1
     published: bool = False
 
     @classmethod
     def at(cls, t: float, epoch: int, published: bool = False) -> Clock:
         """The clock at progress ``t`` = epoch / horizon."""
-        return cls(epoch, epoch / t if epoch and t else float(PUBLISHED_EPOCHS), published)
+        return cls(epoch, round(epoch / t) if epoch and t else PUBLISHED_EPOCHS, published)
 
     @property
-    def unit(self) -> float:
+    def unit(self) -> int:
         """Epochs per unit of this clock."""
-        return float(PUBLISHED_EPOCHS) if self.published else self.horizon
+        return PUBLISHED_EPOCHS if self.published else self.horizon
 
     @property
     def now(self) -> float:

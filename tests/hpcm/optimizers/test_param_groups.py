@@ -1,0 +1,173 @@
+"""Named parts partition every variant's parameters; factors, freezing and unfreezing of them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from hpcm.model import MODELS, build_model
+from hpcm.model.coding_order import CODING_ORDER
+from hpcm.optimizers import Adam
+from hpcm.optimizers.param_groups import PARTS, PartRate, Parts, part_of, scales_of
+
+GOLDEN = json.loads(
+    (Path(__file__).parents[2] / "golden/balanced_discriminative_lr.json").read_text()
+)
+
+
+@cache
+def model_of(variant: str) -> nn.Module:
+    with torch.device("meta"):
+        return build_model(variant)
+
+
+def tiny_parameters() -> list[tuple[str, Tensor]]:
+    """One small parameter per name in hpcm_tiny."""
+    return [
+        (name, nn.Parameter(torch.ones(2))) for name, _ in model_of("hpcm_tiny").named_parameters()
+    ]
+
+
+@pytest.mark.parametrize("variant", MODELS)
+def test_every_parameter_is_in_exactly_one_part(variant: str) -> None:
+    names = [name for name, _ in model_of(variant).named_parameters()]
+    for name in names:
+        matching = [part for part, starts in PARTS.items() if name.startswith(starts)]
+        assert matching == [part_of(name)]
+    groups = Parts().groups(model_of(variant).named_parameters())
+    assert [group["part"] for group in groups] == list(PARTS)
+    assert sum(len(group["params"]) for group in groups) == len(names)
+    assert all(group["params"] for group in groups)
+
+
+@pytest.mark.parametrize("variant", MODELS)
+def test_every_context_parameter_has_its_scales(variant: str) -> None:
+    names = [name for name, _ in model_of(variant).named_parameters()]
+    for name in names:
+        scales = scales_of(name)
+        assert (scales == (1, 2, 3)) == (part_of(name) != "context"), name
+        for scale in (1, 2, 3):
+            if f"_s{scale}." in name:
+                assert scale in scales
+    # s3 alone decides on most of the context; nothing of it belongs to no scale
+    assert {scales_of(name) for name in names} == {(1,), (2,), (3,), (1, 2), (1, 2, 3)}
+
+
+def test_gains_belong_to_the_scales_of_their_steps() -> None:
+    steps = [step for step in CODING_ORDER if step.gain is not None]
+    assert len(steps) == 10
+    for step in steps:
+        assert scales_of(f"adaptive_params_list.{step.gain}") == (step.scale,)
+
+
+def test_the_context_is_most_of_the_model() -> None:
+    sizes: Counter[str] = Counter()
+    for name, parameter in model_of("hpcm_base").named_parameters():
+        sizes[part_of(name)] += parameter.numel()
+    assert sizes["context"] / sizes.total() == pytest.approx(0.669, abs=0.001)
+
+
+def test_an_unknown_parameter_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"'aux\.weight' is in no part"):
+        Parts().groups([("aux.weight", torch.ones(1))])
+
+
+def test_published_factors() -> None:
+    """The golden file counts in epochs of 25; warm-ups and decays are fractions of the horizon."""
+    epochs, kwargs = len(GOLDEN["lr"]), GOLDEN["kwargs"]
+    columns = {"g_a": 1e-4, "h_s": 5e-5, "default": 1e-5}
+    for column, (group, base) in enumerate(columns.items()):
+        rate = PartRate(
+            warmup=kwargs["warmup_epochs"].get(group, 0) / epochs,
+            decays=tuple(e / epochs for e in kwargs["decay_epochs"].get(group, [])),
+            decay_rate=kwargs["decay_rate"],
+        )
+        got = [base * rate.factor(e / epochs, 1 / epochs) for e in range(epochs)]
+        assert got == pytest.approx([row[column] for row in GOLDEN["lr"]], rel=1e-9)
+
+
+def test_factors_reach_the_optimizer() -> None:
+    parts = Parts(context=PartRate(mult=0.1), h_a=PartRate(mult=0.5, decays=(0.5,)))
+    config = Adam(lr=1e-3)
+    optimizer = config.build(parts.groups(tiny_parameters()))
+    rates = []
+    for t in (0.0, 0.5):
+        parts.apply(optimizer, t, 0.01)
+        config.apply(optimizer, 1.0)
+        rates.append({group["part"]: group["lr"] for group in optimizer.param_groups})
+    assert rates[0]["context"] == rates[1]["context"] == pytest.approx(1e-4)
+    assert (rates[0]["h_a"], rates[1]["h_a"]) == pytest.approx((5e-4, 2.5e-4))
+    assert rates[0]["g_a"] == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("freeze", "t", "training"),
+    [
+        ("none", 0.0, set(PARTS)),
+        ("entropy", 1.0, set(PARTS) - {"entropy"}),
+        ("context_only", 1.0, {"context"}),
+        ("progressive", 0.0, {"g_a", "g_s"}),
+        ("progressive", 0.19, {"g_a", "g_s"}),
+        ("progressive", 0.2, {"g_a", "g_s", "h_a", "h_s", "entropy"}),
+        ("progressive", 0.4, set(PARTS)),
+    ],
+)
+def test_frozen_parts(freeze: Any, t: float, training: set[str]) -> None:
+    parts, parameters = Parts(freeze=freeze), tiny_parameters()
+    count = parts.set_trainable(parameters, t)
+    assert {part_of(name) for name, p in parameters if p.requires_grad} == training
+    assert count == sum(2 for name, _ in parameters if part_of(name) in training)
+
+
+def test_unfrozen_parameters_start_to_move_and_frozen_ones_never_do() -> None:
+    """Also with weight decay and with moments left from before."""
+    parts, parameters = Parts(freeze="progressive"), tiny_parameters()
+    optimizer = Adam(lr=0.1, weight_decay=0.1).build(parts.groups(parameters))
+
+    def moved(t: float, stopped: tuple[int, ...] = ()) -> set[str]:
+        parts.set_trainable(parameters, t, stopped)
+        before = {name: p.detach().clone() for name, p in parameters}
+        optimizer.zero_grad()
+        torch.stack([p.square().sum() for _, p in parameters]).sum().backward()
+        optimizer.step()
+        return {name for name, p in parameters if not torch.equal(p, before[name])}
+
+    names = {name for name, _ in parameters}
+    context = {name for name in names if part_of(name) == "context"}
+    assert moved(0.3) == names - context
+    assert moved(0.5) == names
+    of_s3 = {name for name in names if scales_of(name) == (3,)}
+    assert "attn_s3" in {name.partition(".")[0] for name in of_s3}
+    assert moved(0.5, stopped=(3,)) == names - of_s3
+    of_s1_s2 = {name for name in names if set(scales_of(name)) <= {1, 2}}
+    assert any(name.startswith("y_spatial_prior_s1_s2.") for name in of_s1_s2)
+    assert moved(0.5, stopped=(1, 2)) == names - of_s1_s2
+    parts.set_trainable(parameters, 0.5, (1, 2, 3))
+    assert not any(p.requires_grad for _, p in parameters)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"mult": 0.0}, "mult is 0.0; must be above 0"),
+        ({"warmup": 1.0}, "warmup is 1.0"),
+        ({"decay_rate": 0.0}, "decay_rate is 0.0"),
+        ({"decays": (0.5, 0.2)}, r"decays is \[0.5, 0.2\]"),
+        ({"decays": (0.0,)}, r"decays is \[0.0\]"),
+    ],
+)
+def test_refused_rates(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PartRate(**values)
+
+
+def test_refused_order_of_unfreezing() -> None:
+    with pytest.raises(ValueError, match=r"unfreeze_hyper is 0\.5 and unfreeze_context is 0\.4"):
+        Parts(unfreeze_hyper=0.5)
