@@ -1,0 +1,62 @@
+"""``python -m hpcm``: train, evaluate, compare, and look at data, without a search.
+
+Exit codes: 0 done; 2 something the user can mend, said in one message; 3 the run diverged; 130
+interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+from types import ModuleType
+
+from hpcm import ConfigError, Diverged
+from hpcm.commands import compare, data, evaluate, train
+from hpcm.evaluation.image_sets import SkippedImages
+
+#: Each has ``add_commands(subparsers)``, which sets ``run``: parsed arguments to exit code.
+COMMANDS: tuple[ModuleType, ...] = (train, evaluate, compare, data)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    arguments = _parser().parse_args(argv)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", SkippedImages)
+        warnings.showwarning = _show
+        try:
+            return int(arguments.run(arguments))
+        except ConfigError as error:
+            print(error, file=sys.stderr)
+            return 2
+        except Diverged as error:
+            print(f"diverged: {error.reason}", file=sys.stderr)
+            return 3
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m hpcm", description=__doc__.split("\n")[0])
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    for module in COMMANDS:
+        module.add_commands(subparsers)
+    return parser
+
+
+_python_shows = warnings.showwarning
+
+
+def _show(message: Warning | str, category: type[Warning], *place: object) -> None:
+    """A warning about the user's images is one line for the user; others keep their place."""
+    if issubclass(category, SkippedImages):
+        print(f"warning: {message}", file=sys.stderr)
+    else:
+        _python_shows(message, category, *place)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The commands of ``python -m hpcm``, one module each; what prints in ``hpcm`` is here."""

@@ -1,0 +1,38 @@
+"""What several commands take."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from hpcm import ConfigError
+from hpcm.evaluation.image_sets import ImageSet, image_folder, image_set
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """``--device``: where to compute."""
+    parser.add_argument("--device", help="cpu, cuda or cuda:N; default: a GPU where there is one")
+
+
+def device_name(given: str | None) -> str:
+    """The device to use. Raises :class:`ConfigError` for one that is not here."""
+    if given is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(given)
+    except RuntimeError:
+        raise ConfigError(f"--device {given}: no device; cpu, cuda or cuda:N") from None
+    gpus = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= gpus:
+        raise ConfigError(f"--device {given}: this machine has {gpus} CUDA devices")
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"--device {given}: cpu, cuda or cuda:N")
+    return given
+
+
+def images_at(given: str) -> ImageSet:
+    """A set by name, or a folder where ``given`` is a path (with a separator, or ``.``)."""
+    is_path = given.startswith(".") or len(Path(given).parts) > 1 or given.endswith("/")
+    return image_folder(given) if is_path else image_set(given)

@@ -1,0 +1,96 @@
+"""The folder of one training: its config, its metrics per epoch, its newest checkpoint."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from hpcm import ConfigError, EpochReport, TrainConfig
+from hpcm.training.state import RUN_FILE, read_record
+
+RUNS = Path("runs")  # below the working directory
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """``config.yaml``, ``metrics.jsonl`` (a line per epoch) and ``checkpoints/epoch-00001``."""
+
+    path: Path
+
+    @classmethod
+    def fresh(cls, config: Path, output: Path | None) -> RunFolder:
+        """Where a new run goes: ``output``, or ``runs/<config>-<date>-<time>``.
+
+        Raises :class:`ConfigError` where a run is there already.
+        """
+        stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+        folder = cls(output or RUNS / f"{config.stem}-{stamp}")
+        if folder.checkpoint() is not None:
+            raise ConfigError(
+                f"--output {folder.path}: holds a run already; --resume continues it, another "
+                "folder starts a new one"
+            )
+        return folder
+
+    @classmethod
+    def to_resume(cls, config: Path, output: Path | None) -> RunFolder:
+        """The run to continue: in ``output``, or the latest ``runs/<config>-*`` with a checkpoint.
+
+        Raises :class:`ConfigError` where there is none.
+        """
+        places = [output] if output else sorted(RUNS.glob(f"{config.stem}-*"), reverse=True)
+        for place in places:
+            if cls(place).checkpoint() is not None:
+                return cls(place)
+        where = output or RUNS / f"{config.stem}-*"
+        raise ConfigError(f"--resume: no checkpoint in {where}")
+
+    def checkpoint(self) -> Path | None:
+        """The newest complete checkpoint."""
+        complete = sorted((self.path / "checkpoints").glob(f"epoch-*/{RUN_FILE}"))
+        return complete[-1].parent if complete else None
+
+    def start(self, cfg: TrainConfig, resumed: Path | None) -> None:
+        """Make the folder, write the config, forget epochs after the checkpoint ``resumed``.
+
+        Raises :class:`ConfigError` where it cannot be written.
+        """
+        epoch = read_record(resumed)["epoch"] if resumed else 0
+        try:
+            (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
+            kept = [line for line in self._lines() if _epoch(line) <= epoch]
+            self._metrics.write_text("".join(f"{line}\n" for line in kept))
+            cfg.to_yaml(self.path / "config.yaml", header=f"config digest {cfg.digest}")
+        except OSError as error:
+            raise ConfigError(f"{self.path}: cannot be written: {error.strerror}") from None
+
+    def record(self, report: EpochReport) -> None:
+        """Append the epoch's metrics, at full precision."""
+        with self._metrics.open("a") as file:
+            file.write(json.dumps(report.metrics) + "\n")
+
+    def save(self, report: EpochReport) -> None:
+        """Write the epoch's checkpoint, then remove the older ones."""
+        place = self.path / "checkpoints" / f"epoch-{report.epoch:05d}"
+        report.save(place)
+        for other in place.parent.glob("epoch-*"):
+            if other != place:
+                shutil.rmtree(other)
+
+    @property
+    def _metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    def _lines(self) -> list[str]:
+        return self._metrics.read_text().splitlines() if self._metrics.exists() else []
+
+
+def _epoch(line: str) -> float:
+    """The epoch of a line; that of a line cut short by a kill is after every other."""
+    try:
+        return float(json.loads(line)["epoch"])
+    except ValueError:
+        return float("inf")

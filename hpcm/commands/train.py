@@ -1,0 +1,105 @@
+"""``train CONFIG``: one run, a line per epoch, checkpoints that a kill does not harm."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from hpcm import Diverged, EpochReport, TrainConfig, train
+from hpcm.commands.arguments import add_device, device_name
+from hpcm.commands.run_folder import RunFolder
+
+SHOWN = (  # metric, heading, format
+    ("val_rd_cost", "rd_cost", ".6f"),
+    ("val_bpp", "bpp", ".6f"),
+    ("val_psnr", "psnr", ".4f"),
+    ("train/loss", "train loss", ".6f"),
+    ("train/lr", "lr", ".2e"),
+    ("train/seconds", "s", ".1f"),
+)
+
+
+def add_commands(subparsers: argparse._SubParsersAction) -> None:
+    """Add ``train``."""
+    parser = subparsers.add_parser("train", help="train one run config")
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="a run config, YAML")
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change fields of the config: loss.lmbda=0.025 epochs=10",
+    )
+    parser.add_argument("--epochs", type=int, metavar="N", help="stop after N; bends no schedule")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="default: runs/<config>-<date>-<time>"
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue the run in --output, or the latest one of this config in runs/",
+    )
+    parser.add_argument(
+        "--save-every", type=_positive, default=1, metavar="K", help="epochs between checkpoints"
+    )
+    add_device(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train; see the module."""
+    overrides = list(arguments.set)
+    if arguments.epochs is not None:
+        overrides.append(f"epochs={arguments.epochs}")
+    cfg = TrainConfig.from_yaml(arguments.config, overrides)
+    place = RunFolder.to_resume if arguments.resume else RunFolder.fresh
+    folder = place(arguments.config, arguments.output)
+    checkpoint = folder.checkpoint()
+    device = device_name(arguments.device)
+    reports = train(cfg, resume=checkpoint, device=device)
+    folder.start(cfg, checkpoint)
+    how = f"continued from {checkpoint.name}" if checkpoint else "new"
+    print(f"{folder.path}: {how}; {cfg.model.name} on {device}; config {cfg.digest}", flush=True)
+    saved = checkpoint.name if checkpoint else None
+    try:
+        for report in reports:
+            folder.record(report)
+            print(line(report, cfg.epochs), flush=True)
+            if report.epoch % arguments.save_every == 0 or report.epoch == cfg.epochs:
+                folder.save(report)
+                saved = f"epoch {report.epoch}"
+    except (KeyboardInterrupt, Diverged):
+        print(f"stopped; {_how_to_go_on(arguments, folder, saved)}", file=sys.stderr)
+        raise
+    print(f"finished; checkpoint {folder.checkpoint()}", flush=True)
+    return 0
+
+
+def line(report: EpochReport, epochs: int) -> str:
+    """One epoch as one line; without validation values where it had none."""
+    shown = [
+        f"{heading} {report.metrics[key]:{style}}"
+        for key, heading, style in SHOWN
+        if key in report.metrics
+    ]
+    return "  ".join([f"epoch {report.epoch:{len(str(epochs))}}/{epochs}", *shown])
+
+
+def _how_to_go_on(arguments: argparse.Namespace, folder: RunFolder, saved: str | None) -> str:
+    if saved is None:
+        return "no checkpoint yet"
+    words = ["python", "-m", "hpcm", "train", str(arguments.config)]
+    words += ["--set", *arguments.set] if arguments.set else []
+    words += ["--epochs", str(arguments.epochs)] if arguments.epochs is not None else []
+    words += ["--output", str(folder.path), "--resume"]
+    return f"checkpoint of {saved}; to continue: {shlex.join(words)}"
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text}: must be 1 or more")
+    return value
