@@ -7,9 +7,13 @@ from typing import Annotated
 from pydantic import Discriminator, Tag
 
 from hpcm.optimizers.adam import Adam
+from hpcm.optimizers.adamw import AdamW
 from hpcm.optimizers.cautious import CautiousAdam
 from hpcm.optimizers.famo import Famo
 from hpcm.optimizers.famo_per_scale import FamoPerScale
+from hpcm.optimizers.modes import eval_mode, train_mode
+from hpcm.optimizers.schedule_free import ScheduleFreeAdam
+from hpcm.optimizers.soap import Soap
 from hpcm.optimizers.sum import Sum
 from hpcm.schema import by_name
 
@@ -17,17 +21,25 @@ __all__ = [
     "BALANCERS",
     "OPTIMIZERS",
     "Adam",
+    "AdamW",
     "BalancerConfig",
     "CautiousAdam",
     "Famo",
     "FamoPerScale",
     "OptimizerConfig",
+    "ScheduleFreeAdam",
+    "Soap",
     "Sum",
+    "eval_mode",
+    "train_mode",
 ]
 
 OPTIMIZERS: dict[str, type] = {
     "adam": Adam,
+    "adamw": AdamW,
     "cautious_adam": CautiousAdam,
+    "soap": Soap,
+    "schedule_free_adam": ScheduleFreeAdam,
 }
 
 BALANCERS: dict[str, type] = {
@@ -37,7 +49,11 @@ BALANCERS: dict[str, type] = {
 }
 
 OptimizerConfig = Annotated[
-    Annotated[Adam, Tag("adam")] | Annotated[CautiousAdam, Tag("cautious_adam")],
+    Annotated[Adam, Tag("adam")]
+    | Annotated[AdamW, Tag("adamw")]
+    | Annotated[CautiousAdam, Tag("cautious_adam")]
+    | Annotated[Soap, Tag("soap")]
+    | Annotated[ScheduleFreeAdam, Tag("schedule_free_adam")],
     Discriminator(by_name("adam")),
 ]
 

@@ -63,15 +63,8 @@ class CautiousAdamOptimizer(torch.optim.Optimizer):
         for group in self.param_groups:
             for step, params in self._by_step(group):
                 states = [self.state[param] for param in params]
-                _decay(params, group["lr"] * group["weight_decay"])
-                if params[0].is_cpu:
-                    for param, state in zip(params, states, strict=True):
-                        _move(
-                            [param], *_direction_in_pieces(param, state, step, group), step, group
-                        )
-                else:
-                    arguments = zip(*map(_gradient_and_moments, params, states), strict=True)
-                    _move(params, *_direction(*arguments, step=step, group=group), step, group)
+                update = update_one_by_one if params[0].is_cpu else update_together
+                update(params, states, step, group)
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -94,27 +87,35 @@ class CautiousAdamOptimizer(torch.optim.Optimizer):
                 raise RuntimeError("cautious_adam has no update for sparse gradients")
             state = self.state[param]
             if not state:
-                state.update(_fresh_state(param, group["amsgrad"]))
+                state.update(fresh_state(param, group["amsgrad"]))
             state["step"] += 1
             by_step.setdefault((state["step"], param.device), []).append(param)
         for (step, _), params in by_step.items():
             yield step, params
 
 
-def _fresh_state(param: Tensor, amsgrad: bool) -> dict[str, Any]:
+def fresh_state(param: Tensor, amsgrad: bool) -> dict[str, Any]:
+    """Zero moments, in float32 for a half-precision parameter, and no step yet."""
     half = param.dtype in (torch.float16, torch.bfloat16)
-    names = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")[: 3 if amsgrad else 2]
     dtype = torch.float32 if half else param.dtype
-    zeros = {
-        n: torch.zeros_like(param, dtype=dtype, memory_format=torch.preserve_format) for n in names
-    }
-    return {"step": 0, **zeros}
+    names = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")[: 3 if amsgrad else 2]
+    return {"step": 0, **{name: torch.zeros_like(param, dtype=dtype) for name in names}}
 
 
-def _decay(params: list[Tensor], amount: float) -> None:
-    """theta <- theta (1 - lr wd), before everything else and on every element."""
-    if amount:
-        torch._foreach_mul_(params, 1.0 - amount)
+def update_one_by_one(
+    params: list[Tensor], states: list[dict[str, Any]], step: int, group: dict[str, Any]
+) -> None:
+    """One update, tensor after tensor, each in pieces whose many passes stay in a CPU's cache."""
+    for param, state in zip(params, states, strict=True):
+        _move([param], *_direction_in_pieces(param, state, step, group), step, group)
+
+
+def update_together(
+    params: list[Tensor], states: list[dict[str, Any]], step: int, group: dict[str, Any]
+) -> None:
+    """One update of all tensors at once: a few launches on a GPU, however many tensors."""
+    tensors = zip(*map(_gradient_and_moments, params, states), strict=True)
+    _move(params, *_direction(*tensors, step=step, group=group), step, group)
 
 
 def _gradient_and_moments(param: Tensor, state: dict[str, Any]) -> list[Tensor]:
@@ -178,8 +179,10 @@ def _move(
     step: int,
     group: dict[str, Any],
 ) -> None:
-    """theta <- theta - lr' s direction; s = min(1 / max(share that agrees, 1e-3), cap)."""
+    """theta <- (1 - lr wd) theta - lr' s direction; s = min(1 / max(agreeing share, 1e-3), cap)."""
     beta1, beta2 = group["betas"]
+    if group["weight_decay"]:  # decoupled: first, and on every element
+        torch._foreach_mul_(params, 1.0 - group["lr"] * group["weight_decay"])
     size = group["lr"] * sqrt(1.0 - beta2**step) / (1.0 - beta1**step)
     scales = torch._foreach_div(agreeing, [float(param.numel()) for param in params])
     torch._foreach_clamp_min_(scales, max(1e-3, 1.0 / group["cap"]))

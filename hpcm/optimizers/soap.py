@@ -1,0 +1,47 @@
+"""SOAP (Vyas et al. 2024, arXiv 2409.11321): a typed front of pytorch-optimizer's."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from hpcm.optimizers.adam import Params, as_groups, check_adam, moments, set_hot
+from hpcm.optimizers.extra_packages import require
+from hpcm.schema import config_class, hot
+
+
+@config_class
+class Soap:
+    """Adam in the eigenbasis of Shampoo's preconditioner, with decoupled weight decay."""
+
+    name: Literal["soap"] = "soap"
+    lr: float = hot(1e-4)  # learning rate before its schedule, > 0
+    one_minus_beta1: float = hot(0.05)  # 1 - beta1, in (0, 1]; so that a log scale searches evenly
+    one_minus_beta2: float = hot(0.05)  # 1 - beta2, in (0, 1]; also of the preconditioner
+    eps: float = hot(1e-8)  # added to the root of the second moment, > 0
+    weight_decay: float = hot(0.0)  # decoupled (shrinks the parameter by lr * this), >= 0
+    precondition_every: int = 10  # optimiser steps between two eigenbases
+    max_dim: int = 10000  # a side longer than this is left as it is
+
+    def __post_init__(self) -> None:
+        check_adam(self)
+        for name in ("precondition_every", "max_dim"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; must be 1 or more")
+
+    def build(self, params: Params) -> torch.optim.Optimizer:
+        """The optimizer of ``params``. Raises ``ConfigError`` where its package is missing."""
+        groups = as_groups(params)
+        package = require("pytorch_optimizer", "pytorch-optimizer", "optimizer.name: soap")
+        return package.SOAP(
+            groups,
+            lr=self.lr,
+            precondition_frequency=self.precondition_every,
+            max_precondition_dim=self.max_dim,
+            **moments(self),
+        )
+
+    def apply(self, optimizer: torch.optim.Optimizer, lr_factor: float) -> None:
+        """Set every hot value in every group; ``lr_factor`` multiplies the learning rate."""
+        set_hot(optimizer, self.lr * lr_factor, moments(self))
