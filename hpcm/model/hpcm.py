@@ -128,7 +128,7 @@ class HPCM(nn.Module):
         return {
             "x_hat": self.g_s(y_hat),
             "likelihoods": likelihoods,
-            "bits": self._bits(likelihoods),
+            "bits": self.bits(likelihoods),
             "latents": walked.latents,
             "symbols": symbols,
             "y": y,
@@ -214,7 +214,7 @@ class HPCM(nn.Module):
         drawn = {name: uniform_noise(residuals[name], generator) for name in ("z", "y")}
         return {name: residuals[name] + noise for name, noise in drawn.items()}
 
-    def _bits(self, likelihoods: dict[str, Tensor]) -> dict[str, Tensor]:
+    def bits(self, likelihoods: dict[str, Tensor]) -> dict[str, Tensor]:
         """Bits of each image: of z (B,), and of y in each coding step (B, 11)."""
         bits = {name: -torch.log2(value) for name, value in likelihoods.items()}
         return {
