@@ -12,8 +12,11 @@ import yaml
 
 from hpcm.losses import LossConfig, Regularizers
 from hpcm.losses.tasks import check as check_tasks
+from hpcm.losses.tasks import has_scales
 from hpcm.model import ModelConfig
 from hpcm.optimizers import Adam, BalancerConfig, OptimizerConfig, Sum
+from hpcm.optimizers.early_stopping import EarlyStopping
+from hpcm.optimizers.param_groups import Parts
 from hpcm.schedules import LrSchedule
 from hpcm.schema import ConfigError, config_class, hot, load, overlay, set_path, to_plain
 
@@ -63,6 +66,8 @@ class TrainConfig:
     balancer: BalancerConfig = field(default_factory=Sum)
     regularizers: Regularizers = field(default_factory=Regularizers)
     lr_schedule: LrSchedule = field(default_factory=LrSchedule)
+    parts: Parts = field(default_factory=Parts)
+    early_stopping: EarlyStopping = field(default_factory=EarlyStopping)
     precision: Precision = field(default_factory=Precision)
     clip_max_norm: float = hot(1.0)  # total gradient norm, > 0
     epochs: int = 3000  # epochs run; truncates, never bends a schedule
@@ -76,7 +81,18 @@ class TrainConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}; must be 1 or more")
         if not self.clip_max_norm > 0:
             raise ValueError(f"clip_max_norm is {self.clip_max_norm}; must be above 0")
-        check_tasks(self.loss, getattr(self.balancer, "tasks", "two_task"), self.data.patch)
+        check_tasks(self.loss, self.tasks, self.data.patch)
+        if self.early_stopping.patience and not has_scales(self.tasks):
+            raise ValueError(
+                f"early_stopping.patience is {self.early_stopping.patience}, but the tasks "
+                f"{self.tasks} have no scales to stop; use balancer.tasks rate4 or exact5"
+            )
+
+    @property
+    def tasks(self) -> str:
+        """The name of the task set: the balancer's, or for a plain sum the two tasks."""
+        name: str = getattr(self.balancer, "tasks", "two_task")
+        return name
 
     @classmethod
     def from_plain(cls, data: dict[str, Any], where: str) -> TrainConfig:

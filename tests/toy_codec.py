@@ -18,8 +18,8 @@ class ToyCodec(nn.Module):
         super().__init__()
         self.g_a = nn.Conv2d(3, self.latent_channels, 16, 16)
         self.g_s = nn.ConvTranspose2d(self.latent_channels, 3, 16, 16)
-        self.log_scale = nn.Parameter(torch.zeros(11))
-        self.log_scale_z = nn.Parameter(torch.zeros(1))
+        self.scales_hyper_y = nn.Parameter(torch.zeros(11))
+        self.scales_hyper_z = nn.Parameter(torch.zeros(1))
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> dict[str, object]:
         y = 4 * self.g_a(x)  # (B, 8, h, w)
@@ -29,8 +29,8 @@ class ToyCodec(nn.Module):
         noisy_y = self._noisy(y, generator)
         step = torch.arange(y.numel() // len(y), device=y.device).reshape(y.shape[1:]) % 11
         likelihoods = {
-            "y": _laplace(noisy_y, self.log_scale.exp()[step]),
-            "z": _laplace(noisy_z, self.log_scale_z.exp()),
+            "y": _laplace(noisy_y, self.scales_hyper_y.exp()[step]),
+            "z": _laplace(noisy_z, self.scales_hyper_z.exp()),
         }
         information = -likelihoods["y"].log2().flatten(1)
         steps = torch.zeros(len(x), 11, device=x.device, dtype=x.dtype)

@@ -60,6 +60,11 @@ def haar_split(x_hat: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     return means.square().mean(), details.square().mean()
 
 
+def has_scales(tasks: str) -> bool:
+    """Whether the task set ``tasks`` has losses of each of the scales s1, s2, s3."""
+    return {1, 2, 3} <= set(TASK_SETS[tasks].scales)
+
+
 def check(loss: LossConfig, tasks: str, patch: int | None = None) -> None:
     """Refuse a task set that cannot split this distortion, and a crop too small for it.
 

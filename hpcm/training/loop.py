@@ -12,6 +12,8 @@ from torch import nn
 
 from hpcm.config import TrainConfig
 from hpcm.evaluation.images import Validator
+from hpcm.optimizers import eval_mode, train_mode
+from hpcm.optimizers.early_stopping import SCALES
 from hpcm.training.data import CropLoader
 from hpcm.training.run import Run
 from hpcm.training.state import restore, save
@@ -55,6 +57,8 @@ def train(
 def _epochs(run: Run, batches: CropLoader, validator: Validator) -> Iterator[EpochReport]:
     stepper = Stepper(run)
     for epoch in range(run.epoch, run.cfg.epochs):
+        if run.stopper.all_stopped:
+            return
         started = time.monotonic()
         run.apply_config()
         metrics = {"train/lr": run.lr} | _train_epoch(run, stepper, batches, epoch)
@@ -67,15 +71,19 @@ def _epochs(run: Run, batches: CropLoader, validator: Validator) -> Iterator[Epo
 
 def _train_epoch(run: Run, stepper: Stepper, batches: CropLoader, epoch: int) -> dict[str, float]:
     run.model.train()
+    train_mode(run.optimizer)
     for index, x in enumerate(batches.batches(epoch)):
         stepper.step(x, run.progress(index / batches.steps_per_epoch))
+    eval_mode(run.optimizer)
     metrics, scale_losses = stepper.read()
+    metrics["train/trainable"] = float(run.trainable)
     run.balancer.observe(scale_losses)
+    run.stopper.observe(epoch, dict(zip(SCALES, scale_losses.tolist(), strict=True)))
     spectral = run.truncation.log(run.progress())
     if run.inter_scale.active(run.progress()):
         run.inter_scale.check(metrics["train/loss"])
         spectral |= run.inter_scale.log()
-    return metrics | run.balancer.log() | spectral
+    return metrics | run.balancer.log() | spectral | run.stopper.log()
 
 
 def _validate(run: Run, validator: Validator) -> dict[str, float]:

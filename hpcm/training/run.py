@@ -13,6 +13,7 @@ from hpcm.losses.dct_truncation import DctTruncator
 from hpcm.losses.inter_scale import InterScaleTerm
 from hpcm.model import build_model
 from hpcm.optimizers.balancer import Balancer
+from hpcm.optimizers.early_stopping import ScaleStopper
 from hpcm.training.seeding import initial_weights
 
 
@@ -27,9 +28,11 @@ class Run:
     balancer: Balancer
     inter_scale: InterScaleTerm
     truncation: DctTruncator
+    stopper: ScaleStopper
     epoch: int = 0
     step: int = 0
-    lr: float = 0.0  # learning rate of the current epoch
+    lr: float = 0.0  # learning rate of the current epoch, of a part with factor 1
+    trainable: int = 0  # parameter values that train in the current epoch
 
     @classmethod
     def build(cls, cfg: TrainConfig, model: nn.Module | None, device: str | None) -> Run:
@@ -43,15 +46,16 @@ class Run:
         model, inter_scale = model.to(place), inter_scale.to(place)
         if cfg.precision.channels_last:
             model = model.to(memory_format=torch.channels_last)
-        tasks = TASK_SETS[getattr(cfg.balancer, "tasks", "two_task")]
+        tasks = TASK_SETS[cfg.tasks]
         return cls(
             cfg=cfg,
             device=place,
             model=model,
-            optimizer=cfg.optimizer.build(model.parameters()),
+            optimizer=cfg.optimizer.build(cfg.parts.groups(model.named_parameters())),
             balancer=cfg.balancer.build(tasks.names, tasks.scales, place),
             inter_scale=inter_scale,
             truncation=cfg.regularizers.dct_truncation.build(),
+            stopper=cfg.early_stopping.build(),
         )
 
     def progress(self, fraction: float = 0.0) -> float:
@@ -60,8 +64,11 @@ class Run:
 
     def apply_config(self) -> None:
         """Give every hot value its configured, scheduled value; the config wins over a restore."""
-        t = self.progress()
-        factor = self.cfg.lr_schedule.factor(t)
-        self.lr = self.cfg.optimizer.lr * factor
-        self.cfg.optimizer.apply(self.optimizer, factor)
-        self.balancer.apply(self.cfg.balancer, t, self.epoch)
+        t, cfg = self.progress(), self.cfg
+        named = list(self.model.named_parameters())
+        self.trainable = cfg.parts.set_trainable(named, t, self.stopper.stopped)
+        cfg.parts.apply(self.optimizer, t, 1 / cfg.schedule_horizon)
+        factor = cfg.lr_schedule.factor(t)
+        self.lr = cfg.optimizer.lr * factor
+        cfg.optimizer.apply(self.optimizer, factor)
+        self.balancer.apply(cfg.balancer, t, self.epoch)

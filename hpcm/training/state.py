@@ -15,7 +15,7 @@ from hpcm.schema import ConfigError, fields_of
 from hpcm.training.run import Run
 
 MODEL_FILE = "model.pt"  # a bare state dict, as the authors publish theirs
-TRAINING_FILE = "training.pt"  # optimiser, balancer, regulariser
+TRAINING_FILE = "training.pt"  # optimiser, balancer, regulariser, early stopping
 RUN_FILE = (
     "run.json"  # epoch, step, config, checksums; written last, so its presence means complete
 )
@@ -35,6 +35,7 @@ def save(run: Run, directory: str | Path) -> None:
         "optimizer": run.optimizer.state_dict(),
         "balancer": run.balancer.state_dict(),
         "inter_scale": run.inter_scale.state_dict(),
+        "stopper": run.stopper.state_dict(),
     }
     record = {
         "epoch": run.epoch,
@@ -84,6 +85,7 @@ def restore(run: Run, directory: str | Path) -> None:
     run.optimizer.load_state_dict(training["optimizer"])
     run.balancer.load_state_dict(training["balancer"])
     run.inter_scale.load_state_dict(training["inter_scale"])
+    run.stopper.load_state_dict(training["stopper"])
     run.epoch, run.step = record["epoch"], record["step"]
     run.apply_config()
 

@@ -32,8 +32,8 @@ class Stepper:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._tasks = TASK_SETS[getattr(run.cfg.balancer, "tasks", "two_task")]
-        self._parameters = [p for group in run.optimizer.param_groups for p in group["params"]]
+        self._tasks = TASK_SETS[run.cfg.tasks]
+        self._parameters = list(run.model.parameters())
         self._noise = NoiseSource(run.cfg.seed, run.device)
         self._sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=run.device))
         self._scale_sums = torch.zeros(3, dtype=torch.float64, device=run.device)
@@ -48,8 +48,9 @@ class Stepper:
         run.optimizer.zero_grad(set_to_none=True)
         out, terms, losses = self._look(x, number, look=0)
         penalty = run.inter_scale.penalty(out["latents"], t) if run.inter_scale.active(t) else None
-        run.balancer.backward(losses, self._parameters, penalty)
-        norm = torch.nn.utils.clip_grad_norm_(self._parameters, run.cfg.clip_max_norm)
+        trained = [p for p in self._parameters if p.requires_grad]
+        run.balancer.backward(losses, trained, penalty)
+        norm = torch.nn.utils.clip_grad_norm_(trained, run.cfg.clip_max_norm)
         losses = losses.detach()
         run.step += 1
         if not self._accepted(losses, norm, number):

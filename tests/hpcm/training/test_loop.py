@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from hpcm import Diverged, TrainConfig, train
+from hpcm import ConfigError, Diverged, TrainConfig, train
 from hpcm.training.run import Run
 from hpcm.training.step import Stepper
 from tests.hpcm.training.test_resume import config, toy
@@ -66,7 +66,7 @@ class Broken(ToyCodec):
         if self.what == "loss":
             out["x_hat"] = out["x_hat"] * math.nan
         else:
-            out["x_hat"] = out["x_hat"] + (self.log_scale_z * 0).sqrt()
+            out["x_hat"] = out["x_hat"] + (self.scales_hyper_z * 0).sqrt()
         return out
 
 
@@ -102,3 +102,38 @@ def test_common_random_numbers_see_no_change_when_no_step_is_taken(
     Stepper(run).step(torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1)), t=0.0)
     shares = run.balancer.contributions().tolist()
     assert (shares == [0.5, 0.5]) is still
+
+
+def changed(before: dict[str, torch.Tensor], model: ToyCodec) -> set[str]:
+    return {k.split(".")[0] for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
+
+
+def test_a_frozen_part_does_not_move_and_an_unfrozen_one_does(image_folder: str) -> None:
+    parts = {"freeze": "progressive", "unfreeze_hyper": 0.4, "unfreeze_context": 0.4}
+    model = toy()
+    start = {name: value.clone() for name, value in model.state_dict().items()}
+    moved = [
+        changed(start, model)
+        for _ in train(config(image_folder, parts=parts), model=model, device="cpu")
+    ]
+    assert moved[1] == {"g_a", "g_s"}
+    assert moved[2] == {"g_a", "g_s", "scales_hyper_y", "scales_hyper_z"}
+
+
+def test_a_part_has_its_own_learning_rate(image_folder: str) -> None:
+    parts = {"g_a": {"mult": 1e-12}}
+    slow, plain = toy(), toy()
+    start = plain.state_dict()["g_a.weight"].clone()
+    next(iter(train(config(image_folder, parts=parts), model=slow, device="cpu")))
+    next(iter(train(config(image_folder), model=plain, device="cpu")))
+    far = (plain.state_dict()["g_a.weight"] - start).abs().max()
+    assert (slow.state_dict()["g_a.weight"] - start).abs().max() < 1e-6 * far
+
+
+def test_training_ends_when_every_scale_has_stopped(image_folder: str) -> None:
+    stopping = {"patience": 1, "min_delta": 1e6}
+    sections = {"early_stopping": stopping, "balancer": {"name": "famo_per_scale"}}
+    reports = list(train(config(image_folder, **sections), model=toy(), device="cpu"))
+    assert [report.epoch for report in reports] == [1, 2]
+    with pytest.raises(ConfigError, match="no scales to stop"):
+        config(image_folder, early_stopping=stopping)

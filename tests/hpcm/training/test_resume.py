@@ -116,3 +116,12 @@ def test_a_checkpoint_records_its_config(image_folder: str, checkpoint: Path) ->
     assert TrainConfig.from_plain(record["config"], "record") == cfg
     assert record["config_digest"] == cfg.digest
     assert dataclasses.replace(cfg, epochs=99).digest == cfg.digest
+
+
+def test_early_stopping_resumes_exactly(image_folder: str, tmp_path: Path) -> None:
+    sections = {
+        "early_stopping": {"patience": 3, "min_delta": 1e6},
+        "balancer": {"name": "famo_per_scale"},
+        "parts": {"freeze": "progressive"},
+    }
+    assert_resume_is_exact(config(image_folder, **sections), tmp_path)

@@ -79,7 +79,9 @@ class ScaleStopper:
         return tuple(number for number in self.stopped if number not in before)
 
     def log(self) -> dict[str, float]:
-        """Epochs each scale has gone without improvement, and its patience."""
+        """Epochs each scale has gone without improvement, and its patience; nothing where off."""
+        if not self.config.patience:
+            return {}
         counters = {f"early_stopping/counter_{s}": float(n) for s, n in self.counter.items()}
         return counters | {
             f"early_stopping/patience_{s}": float(n) for s, n in self.patience.items()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hpcm.training.early_stopping import SCALES, EarlyStopping, ScaleStopper
+from hpcm.optimizers.early_stopping import SCALES, EarlyStopping, ScaleStopper
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden/balanced_early_stopping.json").read_text())
 
