@@ -12,7 +12,7 @@ from tuning.conditions import NONZERO, can_be, possible, wanted
 from tuning.documents import Problem
 from tuning.draws import combinations
 from tuning.parameters import DISTRIBUTIONS, Float, Parameter
-from tuning.sections import Grid, Tpe
+from tuning.sections import Fidelity, Fifo, Grid, Tpe
 
 if TYPE_CHECKING:
     from tuning.space import SearchSpace
@@ -97,6 +97,8 @@ def check_sections(space: SearchSpace) -> Iterator[Problem]:
             "base.validate_every",
             f"{every}, but trials are compared at epoch {unseen[0]}; every rung needs a validation",
         )
+    if isinstance(space.scheduler, Fifo) and space.fidelity.min != Fidelity().min:
+        yield "fidelity.min", f"{space.fidelity.min}, but fifo has no rungs; leave it out"
     if isinstance(space.searcher, Grid):
         for path, parameter in space.parameters.items():
             if any(coordinate.type == "float" for coordinate in parameter.coordinates(path)):

@@ -17,10 +17,8 @@ class Fidelity:
     """How long trials train: between ``min`` (the first rung) and ``max`` epochs."""
 
     name: Literal["epochs"] = "epochs"
-    min: int = 111  # epochs, >= 1
-    max: int = (
-        999  # epochs, >= min; min times a power of reduction_factor, or the last rung is short
-    )
+    min: int = 1  # epochs of the first rung, >= 1; not with fifo, which has no rungs
+    max: int = 999  # epochs, >= min; min * reduction_factor^k makes all rungs even
     schedule_horizon: int | Literal["max"] = 3000  # epochs at which every schedule ends; max: here
 
     def __post_init__(self) -> None:
@@ -86,7 +84,7 @@ class Tpe:
     """Tree-structured Parzen estimator, multivariate and conditional (Bergstra et al. 2011)."""
 
     name: Literal["tpe"] = "tpe"
-    seed: int = 0
+    seed: int = 0  # of everything the searcher draws
     startup_trials: int = 12  # trials drawn at random before the model is used, >= 1
 
     def __post_init__(self) -> None:
@@ -99,7 +97,7 @@ class Random:
     """Independent draws from the distributions."""
 
     name: Literal["random"] = "random"
-    seed: int = 0
+    seed: int = 0  # of everything the searcher draws
 
 
 @config_class

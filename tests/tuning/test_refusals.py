@@ -93,6 +93,7 @@ REFUSED: list[tuple[Change, str]] = [
     (put("objective", {"metric": "val_rdcost"}), "Did you mean 'val_rd_cost'?"),
     (put("scheduler", {"name": "ahsa"}), "scheduler.name: 'ahsa' is unknown. Did you mean 'asha'?"),
     (put("scheduler", {"reduction_factor": 1}), "scheduler.reduction_factor: 1; must be 2 or more"),
+    (put("scheduler", {"name": "fifo"}), "fidelity.min: 2, but fifo has no rungs; leave it out"),
     (put("searcher", {"name": "grid"}), "optimizer.lr.type: a grid has no continuous values"),
     (put("searcher", {"sede": 1}), "sede: unknown key. Did you mean 'seed'?"),
     (put("budget/trials", 0), "budget.trials: 0; must be 1 or more"),
