@@ -3,7 +3,8 @@
 VENV   := .venv
 PYTHON := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
-ARGS   ?=
+EXTRAS := dev
+ARGS   :=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -36,7 +37,7 @@ $(STAMP): constraints.txt pyproject.toml
 	@if ! $(PYTHON) -c '$(SUITS)' >/dev/null 2>&1; then $(FIND_PYTHON); \
 	  echo "Making $(VENV) with $$found"; rm -rf $(VENV) && "$$found" -m venv $(VENV); fi
 	@echo "Installing the pinned packages (first time: minutes, 6.5 GB, most of it torch with CUDA)"
-	@$(PYTHON) -m pip install -qq --progress-bar off -c constraints.txt -e '.[dev]'
+	@$(PYTHON) -m pip install -qq --progress-bar off -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
 
 tune: $(STAMP)  ## search: python tune.py --space phase3, or ARGS="--space phase1 --dry-run"
