@@ -133,7 +133,7 @@ def _integrate(function: str, anchor: Curve, test: Curve, method: Method) -> flo
         import bjontegaard
     except ImportError:
         raise ConfigError(
-            "a BD-rate needs the package bjontegaard: pip install bjontegaard"
+            "a BD-rate needs the package bjontegaard: pip install 'hpcm-tune[extras]'"
         ) from None
     curves = (anchor.bpp, anchor.quality, test.bpp, test.quality)
     value = getattr(bjontegaard, function)(
