@@ -9,8 +9,11 @@ from pydantic import Discriminator, Tag
 from hpcm.optimizers.adam import Adam
 from hpcm.optimizers.adamw import AdamW
 from hpcm.optimizers.cautious import CautiousAdam
+from hpcm.optimizers.dwa import Dwa
 from hpcm.optimizers.famo import Famo
 from hpcm.optimizers.famo_per_scale import FamoPerScale
+from hpcm.optimizers.gradient import Mgda, UpGrad
+from hpcm.optimizers.learned_weights import Direct, Uncertainty
 from hpcm.optimizers.modes import eval_mode, train_mode
 from hpcm.optimizers.schedule_free import ScheduleFreeAdam
 from hpcm.optimizers.soap import Soap
@@ -24,12 +27,17 @@ __all__ = [
     "AdamW",
     "BalancerConfig",
     "CautiousAdam",
+    "Direct",
+    "Dwa",
     "Famo",
     "FamoPerScale",
+    "Mgda",
     "OptimizerConfig",
     "ScheduleFreeAdam",
     "Soap",
     "Sum",
+    "Uncertainty",
+    "UpGrad",
     "eval_mode",
     "train_mode",
 ]
@@ -46,6 +54,11 @@ BALANCERS: dict[str, type] = {
     "sum": Sum,
     "famo": Famo,
     "famo_per_scale": FamoPerScale,
+    "uncertainty": Uncertainty,
+    "direct": Direct,
+    "dwa": Dwa,
+    "mgda": Mgda,
+    "upgrad": UpGrad,
 }
 
 OptimizerConfig = Annotated[
@@ -60,6 +73,11 @@ OptimizerConfig = Annotated[
 BalancerConfig = Annotated[
     Annotated[Sum, Tag("sum")]
     | Annotated[Famo, Tag("famo")]
-    | Annotated[FamoPerScale, Tag("famo_per_scale")],
+    | Annotated[FamoPerScale, Tag("famo_per_scale")]
+    | Annotated[Uncertainty, Tag("uncertainty")]
+    | Annotated[Direct, Tag("direct")]
+    | Annotated[Dwa, Tag("dwa")]
+    | Annotated[Mgda, Tag("mgda")]
+    | Annotated[UpGrad, Tag("upgrad")],
     Discriminator(by_name("sum")),
 ]

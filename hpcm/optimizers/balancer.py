@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, distributed
 
 Noise = Literal["common", "fresh", "none"]
+Tasks = Literal["two_task", "rate4", "exact5", "published5"]
+TASK_COUNT = {"two_task": 2, "rate4": 4, "exact5": 5, "published5": 5}
 
 
 class Balancer:

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from hpcm.optimizers.balancer import Balancer, Noise, across_ranks
+from hpcm.optimizers.balancer import Balancer, Noise, Tasks, across_ranks
 from hpcm.optimizers.gamma_memory import GammaMemory
 from hpcm.optimizers.gamma_schedules import FixedGamma, GammaSchedule
 from hpcm.optimizers.logits import Decay, Logits
@@ -33,7 +33,7 @@ class Famo:
     """FAMO with one gamma. ``published``: floor -1, second look with fresh noise, nothing else."""
 
     name: Literal["famo"] = "famo"
-    tasks: Literal["two_task", "rate4", "exact5", "published5"] = "two_task"
+    tasks: Tasks = "two_task"
     gamma: float = hot(3e-3)  # decay of the logits towards equal weights, >= 0
     w_lr: float = hot(2.5e-2)  # learning rate of the logits' Adam, > 0
     offset: float | None = None  # o = -floor, > 0; None: 1

@@ -5,13 +5,12 @@ Liu et al. 2023, "FAMO: Fast Adaptive Multitask Optimization", Alg. 1, with its 
 
 from __future__ import annotations
 
-from math import sqrt
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-BETA1, BETA2, ADAM_EPS = 0.9, 0.999, 1e-8  # of the logits' Adam, as published
+from hpcm.optimizers.tensor_adam import TensorAdam
 
 Decay = Literal["l2", "decoupled"]
 
@@ -21,9 +20,7 @@ class Logits:
 
     def __init__(self, tasks: int, device: torch.device | str) -> None:
         self.w = torch.zeros(tasks, dtype=torch.float64, device=device)
-        self.exp_avg = torch.zeros_like(self.w)
-        self.exp_avg_sq = torch.zeros_like(self.w)
-        self.steps = 0
+        self.adam = TensorAdam(self.w)
 
     def shares(self, floor: float = 0.0) -> Tensor:
         """z (n,): sums to 1, none below ``floor`` (< 1 / n)."""
@@ -41,28 +38,15 @@ class Logits:
         z = self.w.softmax(0)
         grad = (1.0 - len(self.w) * floor) * z * (delta - (z * delta).sum())
         if decay == "l2":
-            grad = grad + gamma * self.w
+            self.w = self.adam.step(self.w, grad + gamma * self.w, lr)
         else:
-            self.w = self.w * (1.0 - lr * gamma)
-        self.steps += 1
-        self.exp_avg = BETA1 * self.exp_avg + (1.0 - BETA1) * grad
-        self.exp_avg_sq = BETA2 * self.exp_avg_sq + (1.0 - BETA2) * grad.square()
-        root = self.exp_avg_sq.sqrt() / sqrt(1.0 - BETA2**self.steps)
-        self.w = self.w - lr / (1.0 - BETA1**self.steps) * self.exp_avg / (root + ADAM_EPS)
+            self.w = self.adam.step(self.w * (1.0 - lr * gamma), grad, lr)
 
     def state_dict(self) -> dict[str, Any]:
-        """Logits, moments and step count."""
-        return {
-            "w": self.w,
-            "exp_avg": self.exp_avg,
-            "exp_avg_sq": self.exp_avg_sq,
-            "steps": self.steps,
-        }
+        """Logits and their Adam."""
+        return {"w": self.w, "adam": self.adam.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of :meth:`state_dict`."""
-        device = self.w.device
-        self.w = state["w"].to(device, copy=True)
-        self.exp_avg = state["exp_avg"].to(device, copy=True)
-        self.exp_avg_sq = state["exp_avg_sq"].to(device, copy=True)
-        self.steps = state["steps"]
+        self.w = state["w"].to(self.w.device, copy=True)
+        self.adam.load_state_dict(state["adam"])

@@ -320,8 +320,8 @@ def test_config_wins_over_a_restored_state() -> None:
     restored.load_state_dict(deepcopy(donor.state_dict()))
     restored.apply(config, 0.5, 5)
     twin = FamoTwin([0.02, 0.02], 0.1, [-1.0, -1.0], published=False, min_weight=0.05)
-    twin.w, twin.t = donor.logits.w.numpy().copy(), donor.logits.steps
-    twin.m, twin.v = donor.logits.exp_avg.numpy().copy(), donor.logits.exp_avg_sq.numpy().copy()
+    twin.w, twin.t = donor.logits.w.numpy().copy(), donor.logits.adam.steps
+    twin.m, twin.v = donor.logits.adam.exp_avg.numpy().copy(), donor.logits.adam.exp_avg_sq.numpy().copy()
     restored.update(tensor([1.0, 2.0]), tensor([0.9, 1.9]))
     twin.update([1.0, 2.0], [0.9, 1.9])
     assert_close(restored.logits.w, twin.w, 1e-14)
@@ -501,7 +501,7 @@ def test_float32_losses_are_weighed_in_float64() -> None:
     assert isinstance(balancer, FamoBalancer)
     losses = torch.tensor([1.0, 1.0])
     balancer.update(losses, losses * torch.tensor([1.0, 0.9986]))
-    first, second = balancer.logits.exp_avg.tolist()
+    first, second = balancer.logits.adam.exp_avg.tolist()
     expected = 0.1 * 0.25 * math.log((1 + 1) / (1.9986))
     assert -first == pytest.approx(expected, rel=1e-4)
     assert second == pytest.approx(expected, rel=1e-4)

@@ -1,0 +1,82 @@
+"""Dynamic weight average (Liu, Johns and Davison 2019, "End-to-End Multi-Task Learning with
+Attention", eq. 7): weights from how fast each task's loss fell over the last two epochs.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from hpcm.optimizers.balancer import Balancer, Tasks
+from hpcm.schema import config_class, hot
+
+
+@config_class
+class Dwa:
+    """Task weights n softmax(r / T), r_i the ratio of the last two epochs' mean losses."""
+
+    name: Literal["dwa"] = "dwa"
+    tasks: Tasks = "two_task"
+    temperature: float = hot(2.0)  # T, above 0: the larger, the more equal the weights
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise ValueError(f"temperature is {self.temperature}; must be above 0")
+
+    def build(
+        self, names: tuple[str, ...], scales: tuple[int | None, ...], device: torch.device | str
+    ) -> DwaBalancer:
+        """The balancer of the tasks ``names``."""
+        return DwaBalancer(self, names, scales, device)
+
+
+class DwaBalancer(Balancer):
+    """Weights of 1 until two epochs are over; they sum to n, as those of the plain sum do."""
+
+    def __init__(
+        self,
+        config: Dwa,
+        names: tuple[str, ...],
+        scales: tuple[int | None, ...],
+        device: torch.device | str,
+    ) -> None:
+        super().__init__(names, scales, device)
+        self.config = config
+        self.total = torch.zeros_like(self.weights)
+        self.steps = 0
+        self.means: list[Tensor] = []  # of the last two epochs, (n,) each
+
+    def weigh(self, losses: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights of this epoch; takes note of the losses."""
+        self.total = self.total + losses
+        self.steps += 1
+        weights = torch.ones_like(losses)
+        if len(self.means) == 2:
+            older, newer = self.means
+            weights = len(losses) * (newer / older / self.config.temperature).softmax(0)
+        return weights, (weights * losses).sum()
+
+    def observe(self, scale_losses: dict[str, float] | Tensor) -> None:
+        """An epoch is over: its mean losses, of the tasks, count from the next one on."""
+        if self.steps:
+            self.means = [*self.means, self.total / self.steps][-2:]
+        self.total, self.steps = torch.zeros_like(self.total), 0
+
+    def apply(self, config: Dwa, t: float, epoch: int) -> None:
+        """Take the temperature from ``config``."""
+        self.config = config
+
+    def state_dict(self) -> dict[str, Any]:
+        """Means of the last two epochs, and this epoch's sum."""
+        own = {"total": self.total, "steps": self.steps, "means": list(self.means)}
+        return {**super().state_dict(), **own}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of :meth:`state_dict`."""
+        super().load_state_dict(state)
+        device = self.total.device
+        self.total = state["total"].to(device, copy=True)
+        self.steps = state["steps"]
+        self.means = [mean.to(device, copy=True) for mean in state["means"]]

@@ -1,0 +1,234 @@
+"""Task weights that are learned by gradient descent on the weighted loss itself.
+
+Uncertainty weighting (Kendall, Gal and Cipolla 2018, eq. 10, without its factor 1/2) and direct
+weighting. Both published forms are kept; each loss they define has a minimum that does not train:
+``docs/methods.md``.
+"""
+
+from __future__ import annotations
+
+from math import log
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from hpcm.optimizers.balancer import TASK_COUNT, Balancer, Tasks, across_ranks
+from hpcm.optimizers.tensor_adam import TensorAdam
+from hpcm.schema import config_class, hot
+
+PUBLISHED_W_LR = 5e-6  # a tenth of the published learning rate of the model, 5e-5
+SOUND_W_LR = 5e-3
+PUBLISHED_DIRECT = (0.5, 0.5, 0.2, 0.1, 0.1)  # the last is ours: the published form has four
+RAW_BOUND = 10.0  # of the published direct weights' logarithms
+
+
+@config_class
+class Uncertainty:
+    """Minimise sum exp(-s_i) (L_i + o) + s_i in s too; ``published``: o = 0, clamp in the graph."""
+
+    name: Literal["uncertainty"] = "uncertainty"
+    tasks: Tasks = "two_task"
+    w_lr: float | None = hot(None)  # of s's Adam, > 0; None: 5e-3, published 5e-6
+    init: float = 0.0  # s at the start, within the clamp
+    clamp: float = 10.0  # |s| is at most this, > 0
+    offset: float | None = None  # o, > 0; None: 1
+    published: bool = False
+
+    def __post_init__(self) -> None:
+        _check_w_lr(self.w_lr)
+        _check_offset(self.offset, self.published)
+        if not self.clamp > 0:
+            raise ValueError(f"clamp is {self.clamp}; must be above 0")
+        if abs(self.init) > self.clamp:
+            raise ValueError(f"init is {self.init}; must be within the clamp, {self.clamp}")
+
+    def build(
+        self, names: tuple[str, ...], scales: tuple[int | None, ...], device: torch.device | str
+    ) -> UncertaintyBalancer:
+        """The balancer of the tasks ``names``."""
+        return UncertaintyBalancer(self, names, scales, device)
+
+
+@config_class
+class Direct:
+    """Learn the weights themselves; sound: on a simplex, held to their start by an entropy term."""
+
+    name: Literal["direct"] = "direct"
+    tasks: Tasks = "two_task"
+    w_lr: float | None = hot(None)  # of the weights' Adam, > 0; None: 5e-3, published 5e-6
+    init: tuple[float, ...] | None = None  # weights at the start, > 0; None: equal, published ones
+    strength: float | None = hot(None)  # of the entropy term, > 0; None: 1
+    published: bool = False
+
+    def __post_init__(self) -> None:
+        _check_w_lr(self.w_lr)
+        n = TASK_COUNT[self.tasks]
+        if self.init is not None:
+            if len(self.init) != n or min(self.init) <= 0:
+                raise ValueError(f"init is {list(self.init)}; {self.tasks} wants {n} above 0")
+            if self.published and abs(self.init[0] + self.init[1] - 1) > 1e-6:
+                raise ValueError(f"init is {list(self.init)}; published, the first two sum to 1")
+        if self.strength is None:
+            return
+        if self.published:
+            raise ValueError(f"strength is {self.strength}; the published form has no such term")
+        if not self.strength > 0:
+            raise ValueError(f"strength is {self.strength}; must be above 0")
+
+    def build(
+        self, names: tuple[str, ...], scales: tuple[int | None, ...], device: torch.device | str
+    ) -> DirectBalancer:
+        """The balancer of the tasks ``names``."""
+        return DirectBalancer(self, names, scales, device)
+
+
+class LearnedWeightsBalancer(Balancer):
+    """A raw parameter per task and its Adam. ``update`` learns from the losses of the step."""
+
+    def __init__(
+        self,
+        config: Any,
+        raw: Tensor,
+        names: tuple[str, ...],
+        scales: tuple[int | None, ...],
+        device: torch.device | str,
+    ) -> None:
+        super().__init__(names, scales, device)
+        self.config = config
+        self.raw = raw.to(self.weights)
+        self.adam = TensorAdam(self.raw)
+
+    def raw_gradient(self, losses: Tensor) -> Tensor:
+        """Gradient of the weighted loss with respect to ``raw`` (n,)."""
+        raise NotImplementedError
+
+    def project(self, raw: Tensor) -> Tensor:
+        """``raw`` as it may be after a step."""
+        return raw
+
+    def due(self, step: int) -> bool:
+        """After every step that was taken."""
+        return True
+
+    def update(self, before: Tensor, after: Tensor) -> None:
+        """One Adam step on ``raw`` for the losses before the step."""
+        lr = self.config.w_lr or (PUBLISHED_W_LR if self.config.published else SOUND_W_LR)
+        grad = self.raw_gradient(across_ranks(before))
+        self.raw = self.project(self.adam.step(self.raw, grad, lr))
+
+    def apply(self, config: Any, t: float, epoch: int) -> None:
+        """Take hot values from ``config``."""
+        self.config = config
+
+    def state_dict(self) -> dict[str, Any]:
+        """The raw parameters and their Adam."""
+        return {**super().state_dict(), "raw": self.raw, "adam": self.adam.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of :meth:`state_dict`."""
+        super().load_state_dict(state)
+        self.raw = state["raw"].to(self.raw.device, copy=True)
+        self.adam.load_state_dict(state["adam"])
+
+
+class UncertaintyBalancer(LearnedWeightsBalancer):
+    """Weights exp(-s_i). At rest s_i = log(L_i + o), so the weights are 1 / (L_i + o).
+
+    Sound: they are divided by their sum, s is clamped after its step so that it can come back, and
+    the offset keeps lambda in the balance (see :mod:`hpcm.optimizers.famo`). Published: o = 0, and
+    the clamp inside the graph has no gradient beyond its bounds.
+    """
+
+    def __init__(
+        self,
+        config: Uncertainty,
+        names: tuple[str, ...],
+        scales: tuple[int | None, ...],
+        device: torch.device | str,
+    ) -> None:
+        raw = torch.full((len(names),), config.init)
+        super().__init__(config, raw, names, scales, device)
+        self.offset = 0.0 if config.published else config.offset or 1.0
+
+    def weigh(self, losses: Tensor) -> tuple[Tensor, Tensor]:
+        """exp(-s), and sum_i exp(-s_i) (L_i + o) + s_i."""
+        s = self.raw.clamp(-self.config.clamp, self.config.clamp)
+        weights = (-s).exp()
+        value = (weights * (losses + self.offset) + s).sum()
+        return weights if self.config.published else weights / weights.sum(), value
+
+    def raw_gradient(self, losses: Tensor) -> Tensor:
+        """1 - exp(-s_i) (L_i + o); 0 beyond the clamp."""
+        bound = self.config.clamp
+        grad = 1.0 - (-self.raw.clamp(-bound, bound)).exp() * (losses + self.offset)
+        return grad.where(self.raw.abs() <= bound, 0.0)
+
+    def project(self, raw: Tensor) -> Tensor:
+        """Within the clamp, unless published."""
+        bound = self.config.clamp
+        return raw if self.config.published else raw.clamp(-bound, bound)
+
+
+class DirectBalancer(LearnedWeightsBalancer):
+    """Sound: q = softmax(raw), minimising sum_i q_i L_i + strength KL(q, start).
+
+    At rest q_i is proportional to start_i exp(-L_i / strength). Published: alpha = sigmoid(a) and
+    1 - alpha on the first two tasks, exp(r_i) on the others, with nothing to hold them: they go to
+    0, for the loss is smallest when nothing is trained.
+    """
+
+    def __init__(
+        self,
+        config: Direct,
+        names: tuple[str, ...],
+        scales: tuple[int | None, ...],
+        device: torch.device | str,
+    ) -> None:
+        n = len(names)
+        start = config.init or (PUBLISHED_DIRECT[:n] if config.published else (1.0,) * n)
+        raw = [log(max(weight, 1e-8)) for weight in start]
+        if config.published:  # a and, unused, the task whose weight is 1 - alpha
+            raw[:2] = [log(start[0] / (1 - start[0] + 1e-8)), 0.0]
+        super().__init__(config, torch.tensor(raw, dtype=torch.float64), names, scales, device)
+        self.log_start = self.raw.log_softmax(0)
+
+    def weigh(self, losses: Tensor) -> tuple[Tensor, Tensor]:
+        """The weights, and the loss they minimise."""
+        if self.config.published:
+            alpha = self.raw[:1].sigmoid()
+            others = self.raw[2:].clamp(-RAW_BOUND, RAW_BOUND).exp()
+            weights = torch.cat([alpha, 1.0 - alpha, others])
+            return weights, (weights * losses).sum()
+        weights = self.raw.softmax(0)
+        return weights, (weights * self._costs(losses)).sum()
+
+    def raw_gradient(self, losses: Tensor) -> Tensor:
+        """By the chain rule through sigmoid and exp, or through the softmax."""
+        weights, _ = self.weigh(losses)
+        if self.config.published:
+            alpha = weights[:1]
+            slope = alpha * (1.0 - alpha) * (losses[:1] - losses[1:2])
+            inside = self.raw[2:].abs() <= RAW_BOUND
+            return torch.cat([slope, 0.0 * slope, (weights * losses)[2:].where(inside, 0.0)])
+        costs = self._costs(losses)
+        return weights * (costs - (weights * costs).sum())
+
+    def _costs(self, losses: Tensor) -> Tensor:
+        """L_i + strength log(q_i / start_i); (n,)."""
+        strength = self.config.strength or 1.0
+        return losses + strength * (self.raw.log_softmax(0) - self.log_start)
+
+
+def _check_w_lr(w_lr: float | None) -> None:
+    if w_lr is not None and not w_lr > 0:
+        raise ValueError(f"w_lr is {w_lr}; must be above 0")
+
+
+def _check_offset(offset: float | None, published: bool) -> None:
+    if offset is None:
+        return
+    if published:
+        raise ValueError(f"offset is {offset}; the published form has none, leave it out")
+    if not offset > 0:
+        raise ValueError(f"offset is {offset}; must be above 0")
