@@ -1,4 +1,4 @@
-"""The trials of an experiment as pandas tables: one row per trial, per report, per rung."""
+"""An experiment that ran or is running: its result, and its trials as pandas tables."""
 
 from __future__ import annotations
 
@@ -7,8 +7,40 @@ from typing import Any
 
 import pandas as pd
 
-from tuning.records import TrialRecord
+from tuning import storage as places
+from tuning.ledger import read_events, read_trials
+from tuning.outcome import experiment_result
+from tuning.records import ExperimentInfo, ExperimentResult, TrialRecord
 from tuning.space import SearchSpace
+
+
+def read_result(experiment: str, storage: str = places.DEFAULT_STORAGE) -> ExperimentResult:
+    """An experiment as its ledger has it, without touching it; ``last`` is the one that ran last.
+
+    Raises :class:`ConfigError` where there is none.
+    """
+    directory = places.find(places.storage_folder(storage), experiment)
+    space = places.read_experiment(directory)
+    trials = read_trials(directory, devices=space.resources.gpu or space.resources.cpu)
+    closed = [line for line in read_events(directory) if line["event"] in ("opened", "closed")]
+    last = closed[-1] if closed else {}
+    info = ExperimentInfo(
+        name=directory.name,
+        directory=directory,
+        space=space,
+        resumed=False,
+        dashboard_url=None,
+        token_hint=None,
+        address="",
+        resources={},
+    )
+    return experiment_result(
+        info,
+        trials,
+        budget_spent=bool(last.get("complete")),
+        interrupted=bool(last.get("interrupted")),
+        error=last.get("error"),
+    )
 
 
 def trials_table(trials: Sequence[TrialRecord], space: SearchSpace) -> pd.DataFrame:

@@ -88,7 +88,7 @@ def _search(flags: argparse.Namespace, console: Console) -> int:
         )
     finally:
         watch.close()
-    export = export_best(result, choice) if result.best and result.complete else None
+    export = export_best(result) if result.best and result.complete else None
     for line in summary_lines(result, export):
         console.say(line)
     return exit_code(result)
@@ -121,7 +121,7 @@ def _reopen_space(flags: argparse.Namespace, console: Console) -> tuple[ProfileC
     recorded, facts = places.read_experiment(directory), places.read_provenance(directory)
     flags.resume = directory.name
     flags.set = [*facts.get("overrides", []), *flags.set]
-    choice = ProfileChoice(recorded.profile, f"that of {directory.name}")
+    choice = ProfileChoice(recorded.profile, facts["profile_reason"])
     if flags.profile not in (None, "auto", recorded.profile):
         choice = choose_profile(flags.profile, flags.address)
     console.say(label_line("profile", str(choice)))

@@ -13,10 +13,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from tuning.outcome import best_of
 from tuning.progress import Progress
 from tuning.records import ExperimentInfo, TrialRecord
 from tuning.searchers import total_trials
-from tuning.trial_table import best_of, trial_table
+from tuning.trial_table import trial_table
 from tuning.wording import (
     clock_text,
     count_text,

@@ -20,7 +20,8 @@ def size_lines(space: SearchSpace, cost: Cost) -> list[str]:
     """The first screen's account of the space: parameters, rungs, trials, cost."""
     conditional = sum(bool(parameter.when) for parameter in space.parameters.values())
     budget, resources = space.budget, space.resources
-    each = f"{resources.gpu:g} GPU, {resources.cpu:g} CPU each"
+    gpu = f"{resources.gpu:g} GPU and " if resources.gpu else ""
+    each = f"{gpu}{resources.cpu:g} CPU each"
     wide = f", {budget.concurrent} at a time" if budget.concurrent else ""
     parameters = count_text(len(space.parameters), "parameter")
     rungs = ", ".join(map(str, space.rungs()))

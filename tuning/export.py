@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 
 from hpcm.config import TrainConfig
@@ -16,11 +16,12 @@ from tuning.profiles import ProfileChoice
 from tuning.records import ExperimentResult, TrialRecord
 from tuning.retarget import full_command, repeat_command
 from tuning.space import SearchSpace, load_space
+from tuning.storage import read_provenance
 from tuning.wording import columns, count_text, difference_text, metric_name, metric_text
 
 PROXY = "laptop"  # its exports are proxies: a small model for a few minutes
 FULL = "cluster"
-PACKAGES = ("hpcm-tune", "torch", "numpy", "ray", "optuna")
+PACKAGES = ("torch", "numpy", "ray", "optuna")
 SHOWN_METRICS = ("val_rd_cost", "val_bpp", "val_psnr")
 
 
@@ -38,7 +39,7 @@ class Export:
     is_proxy: bool
 
 
-def export_best(result: ExperimentResult, choice: ProfileChoice) -> Export:
+def export_best(result: ExperimentResult) -> Export:
     """Write the best trial's config to the experiment's folder and to ``best/`` beside its space.
 
     Raises ValueError where no trial has a result.
@@ -62,10 +63,21 @@ def export_best(result: ExperimentResult, choice: ProfileChoice) -> Export:
         full_epochs=target.epochs,
         is_proxy=proxy,
     )
-    config.to_yaml(export.stored, header="\n".join(_header(result, choice, export)))
+    config.to_yaml(export.stored, header="\n".join(_header(result, export)))
     copied.parent.mkdir(exist_ok=True)
     shutil.copyfile(export.stored, copied)
     return export
+
+
+def best_config(result: ExperimentResult) -> TrainConfig:
+    """The best trial's run config, to the end of its schedules.
+
+    Raises ValueError where no trial has a result.
+    """
+    if result.best is None:
+        raise ValueError(f"{result.info.name}: no trial has a result")
+    space = result.info.space
+    return space.config(result.best.params, epochs=space.fidelity.horizon)
 
 
 def best_path(space: SearchSpace) -> Path:
@@ -90,19 +102,21 @@ def _shown(path: Path) -> Path:
     return path.resolve().relative_to(here) if path.resolve().is_relative_to(here) else path
 
 
-def _header(result: ExperimentResult, choice: ProfileChoice, export: Export) -> list[str]:
+def _header(result: ExperimentResult, export: Export) -> list[str]:
     """What the file is, where it comes from, what it reached, and how to run it."""
     info, space = result.info, result.info.space
+    facts = read_provenance(info.directory)
     assert result.best is not None
     what = (
         f"PROXY: found under the profile {space.profile}; it ranks settings for that model only."
         if export.is_proxy
         else "The best run config of a search."
     )
-    facts = [
+    rows = [
         ("experiment", info.name),
         ("trial", f"{result.best.number} of {len(result.trials)}"),
-        ("profile", str(choice)),
+        ("profile", str(ProfileChoice(space.profile, facts["profile_reason"]))),
+        ("overrides", " ".join(facts["overrides"]) or "none"),
         ("written", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
         ("git commit", git_commit()),
         ("config digest", export.config.digest),
@@ -113,7 +127,7 @@ def _header(result: ExperimentResult, choice: ProfileChoice, export: Export) -> 
     return [
         what,
         "",
-        *columns(facts),
+        *columns(rows),
         "",
         *_numbers(result),
         "",
@@ -164,13 +178,8 @@ def git_commit() -> str:
 
 def versions() -> list[str]:
     """Python and the packages that decide numbers, as ``name version``."""
-    found = [f"Python {platform.python_version()}"]
-    for package in PACKAGES:
-        try:
-            found.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            found.append(f"{package} not installed as a package")
-    return found
+    packages = [f"{name} {version(name)}" for name in PACKAGES]
+    return [f"Python {platform.python_version()}", *packages]
 
 
 def _git(directory: Path, *words: str) -> str:

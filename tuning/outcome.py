@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from tuning.records import ExperimentInfo, ExperimentResult, TrialRecord
 from tuning.searchers import total_trials
 from tuning.space import SearchSpace
-from tuning.trial_table import best_of
 
 
 def experiment_result(
@@ -33,6 +32,15 @@ def experiment_result(
         interrupted=interrupted and not all_ended,
         error=error,
     )
+
+
+def best_of(trials: Sequence[TrialRecord], space: SearchSpace) -> TrialRecord | None:
+    """The best trial so far among those that went furthest, by the objective."""
+    metric, sign = space.objective.metric, 1 if space.objective.mode == "min" else -1
+    scored = [trial for trial in trials if metric in trial.last and trial.state != "failed"]
+    furthest = max((trial.epochs for trial in scored), default=0)
+    level = [trial for trial in scored if trial.epochs == furthest]
+    return min(level, key=lambda trial: sign * trial.last[metric], default=None)
 
 
 def hours_without_stopping(trial: TrialRecord, space: SearchSpace) -> float:

@@ -6,6 +6,7 @@ from typing import Any
 
 from tuning.export import Export
 from tuning.records import ExperimentResult, TrialRecord
+from tuning.storage import DEFAULT_STORAGE, storage_folder
 from tuning.wording import (
     ABSENT,
     columns,
@@ -27,7 +28,7 @@ def summary_lines(result: ExperimentResult, export: Export | None) -> list[str]:
         lines += ["", *comparison_lines(result, result.best)]
     lines += ["", *_cost_lines(result)]
     if export is not None:
-        lines += ["", *_export_lines(export)]
+        lines += ["", *export_lines(export)]
     return [*lines, "", *_look_lines(result)]
 
 
@@ -67,12 +68,18 @@ def _or_absent(values: dict[str, Any], path: str) -> str:
 def _outcome(result: ExperimentResult) -> str:
     words = {"finished": "finished", "stopped": "stopped early", "failed": "failed"}
     count = {w: sum(t.state == state for t in result.trials) for state, w in words.items()}
+    where = (
+        ""
+        if result.info.storage == storage_folder(DEFAULT_STORAGE)
+        else f" --storage {result.info.storage}"
+    )
+    again = f"continue with python tune.py --resume {result.info.name}{where}"
     if result.error:
         how = f"broke off: {result.error}"
     elif result.interrupted:
-        how = f"interrupted; continue with --resume {result.info.name}"
+        how = f"interrupted; {again}"
     elif not result.complete:
-        how = f"not complete; continue with --resume {result.info.name}"
+        how = f"not complete; {again}"
     else:
         how = "complete"
     told = ", ".join(f"{number} {word}" for word, number in count.items() if number)
@@ -97,7 +104,8 @@ def _cost_lines(result: ExperimentResult) -> list[str]:
     return [f"{spent}; stopping early saved {saved} ({share:.0f} % of full training)"]
 
 
-def _export_lines(export: Export) -> list[str]:
+def export_lines(export: Export) -> list[str]:
+    """Where the best config is, and the commands that use it."""
     lines = [f"exported to  {export.shown}  (and {export.stored})"]
     if export.is_proxy:
         lines += [

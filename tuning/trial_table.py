@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from tuning.outcome import best_of
 from tuning.progress import ended_text, tries_text
 from tuning.records import TrialRecord
 from tuning.wording import ABSENT, clock_text, metric_name, metric_text
@@ -16,6 +17,16 @@ from tuning.wording import ABSENT, clock_text, metric_name, metric_text
 if TYPE_CHECKING:
     from tuning.space import SearchSpace
 
+WIDTHS = {  # of the columns, at least
+    "trial": 5,
+    "epoch": 7,
+    "objective": 8,
+    "vs prior": 8,
+    "bpp": 6,
+    "PSNR": 5,
+    "time": 7,
+    "state": 14,
+}
 STYLES = {"running": "cyan", "finished": "green", "stopped": "dim", "failed": "red"}
 
 
@@ -23,10 +34,11 @@ def trial_table(trials: Sequence[TrialRecord], space: SearchSpace, height: int) 
     """The running trials, then the ended ones from best to worst, in ``height`` rows."""
     metric, rungs = space.objective.metric, space.rungs()
     best = best_of(trials, space)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=True)
-    for name in ("trial", "epoch", metric_name(metric), "vs prior", "bpp", "PSNR", "time"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("state", no_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0), expand=True)
+    for name, width in WIDTHS.items():
+        heading = metric_name(metric) if name == "objective" else name
+        justify: Literal["left", "right"] = "left" if name == "state" else "right"
+        table.add_column(heading, justify=justify, no_wrap=True, min_width=width)
     table.add_column("what it tries", ratio=1, no_wrap=True, overflow="ellipsis")
     shown = sorted(
         (trial for trial in trials if trial.state != "pending"),
@@ -38,15 +50,6 @@ def trial_table(trials: Sequence[TrialRecord], space: SearchSpace, height: int) 
     if len(shown) > height:
         table.add_row("", *[""] * 7, f"and {len(shown) - height} more", style="dim")
     return table
-
-
-def best_of(trials: Sequence[TrialRecord], space: SearchSpace) -> TrialRecord | None:
-    """The best trial so far among those that went furthest, by the objective."""
-    metric, sign = space.objective.metric, 1 if space.objective.mode == "min" else -1
-    scored = [trial for trial in trials if metric in trial.last and trial.state != "failed"]
-    furthest = max((trial.epochs for trial in scored), default=0)
-    level = [trial for trial in scored if trial.epochs == furthest]
-    return min(level, key=lambda trial: sign * trial.last[metric], default=None)
 
 
 def _interest(trial: TrialRecord, metric: str, mode: str) -> tuple[float, ...]:

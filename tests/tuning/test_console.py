@@ -8,10 +8,11 @@ from rich.console import Console as RichConsole
 
 from tests.tuning.searches import make_info, make_space, make_trials, report
 from tuning.console import Console
+from tuning.outcome import best_of
 from tuning.progress import Progress
 from tuning.records import TrialRecord
 from tuning.space import SearchSpace
-from tuning.trial_table import best_of, trial_table
+from tuning.trial_table import trial_table
 
 
 @pytest.fixture

@@ -1,0 +1,76 @@
+"""``python -m tuning status | trials | export``: look at an experiment that ran or is running.
+
+Exit codes: 0 done; 2 something the user can mend, said in one message.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from hpcm.schema import ConfigError
+from tuning import storage as places
+from tuning.analysis import read_result, survival_table, trials_table
+from tuning.export import export_best
+from tuning.records import ExperimentResult
+from tuning.summary import export_lines, summary_lines
+from tuning.trial_table import trial_table
+
+ALL_ROWS = 10**6
+WIDE = 160  # columns, where no terminal says how many there are
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    flags = _parser().parse_args(words)
+    try:
+        result = read_result(flags.experiment, flags.storage)
+        flags.run(result)
+    except ConfigError as error:
+        print(str(error).removeprefix("--resume "), file=sys.stderr)
+        return 2
+    return 0
+
+
+def _status(result: ExperimentResult) -> None:
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=WIDE)
+    space = result.info.space
+    console.print(trial_table(result.trials, space, ALL_ROWS))
+    print(survival_table(result.trials, space).to_string(), end="\n\n")
+    print("\n".join(summary_lines(result, export=None)))
+
+
+def _trials(result: ExperimentResult) -> None:
+    trials_table(result.trials, result.info.space).to_csv(sys.stdout)
+
+
+def _export(result: ExperimentResult) -> None:
+    if result.best is None:
+        raise ConfigError(f"{result.info.name}: no trial has a result, so nothing can be exported")
+    print("\n".join(export_lines(export_best(result))))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tuning", description="Look at an experiment that ran or is running."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, run, told in (
+        ("status", _status, "all trials, survival per rung, the best beside the prior, the cost"),
+        ("trials", _trials, "all trials as CSV"),
+        ("export", _export, "write the best trial's run config, as tune.py does at its end"),
+    ):
+        command = commands.add_parser(name, help=told, description=told)
+        command.add_argument("experiment", metavar="EXPERIMENT|last")
+        command.add_argument("--storage", metavar="DIR", default=places.DEFAULT_STORAGE)
+        command.set_defaults(run=run)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
