@@ -104,7 +104,11 @@ def project_on_dual_cone(wanted: Tensor, gramian: Tensor) -> Tensor:
     """
     n = len(gramian)
     g = gramian.double().cpu()
-    g = g / g.diagonal().sum() + 1e-9 * torch.eye(n, dtype=torch.float64)  # tasks may be parallel
+    if not bool(g.isfinite().all()):
+        return torch.full_like(wanted, torch.nan)
+    g = g / g.diagonal().sum().clamp_min(1e-300) + 1e-9 * torch.eye(
+        n, dtype=torch.float64
+    )  # tasks may be parallel
     sets = [torch.tensor(active) for active in itertools.product((True, False), repeat=n)]
     rows = []
     for u in wanted.double().cpu():

@@ -7,6 +7,7 @@ weighting. Both published forms are kept; each loss they define has a minimum th
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from math import log
 from typing import Any, Literal
 
@@ -83,7 +84,7 @@ class Direct:
         return DirectBalancer(self, names, scales, device)
 
 
-class LearnedWeightsBalancer(Balancer):
+class LearnedWeightsBalancer(Balancer, ABC):
     """A raw parameter per task and its Adam. ``update`` learns from the losses of the step."""
 
     def __init__(
@@ -99,9 +100,9 @@ class LearnedWeightsBalancer(Balancer):
         self.raw = raw.to(self.weights)
         self.adam = TensorAdam(self.raw)
 
+    @abstractmethod
     def raw_gradient(self, losses: Tensor) -> Tensor:
         """Gradient of the weighted loss with respect to ``raw`` (n,)."""
-        raise NotImplementedError
 
     def project(self, raw: Tensor) -> Tensor:
         """``raw`` as it may be after a step."""

@@ -12,7 +12,7 @@ BETA1, BETA2, EPS = 0.9, 0.999, 1e-8  # as published for every learned task weig
 
 
 class TensorAdam:
-    """Moments and step count. A step makes new tensors: a state given out earlier stays as it was."""
+    """Moments and step count. A step makes new tensors: a state given out before stays as it is."""
 
     def __init__(self, like: Tensor) -> None:
         self.exp_avg = torch.zeros_like(like)
