@@ -7,15 +7,17 @@ result. 2: something to mend in a file or a flag; nothing was created. 130: inte
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from hpcm.evaluation.image_sets import SkippedImages
 from hpcm.schema import ConfigError
 from tuning import storage as places
 from tuning.console import Console
@@ -40,10 +42,10 @@ COMPLETE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 def main(words: Sequence[str]) -> int:
     """Run `tune.py` with the command line ``words``; gives the exit code."""
     console = Console()
-    warnings.showwarning = lambda message, *_, **__: console.say(f"warning: {message}", "yellow")
     try:
-        flags = parse_flags(words)
-        return _dry_run(flags, console) if flags.dry_run else _search(flags, console)
+        with _warnings_on(console):
+            flags = parse_flags(words)
+            return _dry_run(flags, console) if flags.dry_run else _search(flags, console)
     except ConfigError as error:
         for line in str(error).splitlines():
             print(f"tune.py: {line}" if not line.startswith(" ") else line, file=sys.stderr)
@@ -52,6 +54,22 @@ def main(words: Sequence[str]) -> int:
         return INTERRUPTED
     finally:
         console.stop()
+
+
+@contextlib.contextmanager
+def _warnings_on(console: Console) -> Iterator[None]:
+    """A warning about the user's images is one line for the user; others keep their place."""
+    with warnings.catch_warnings():
+        shows = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
+            if issubclass(category, SkippedImages):
+                console.say(f"warning: {message}", "yellow")
+            else:
+                shows(message, category, *place)
+
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
 
 
 def _dry_run(flags: argparse.Namespace, console: Console) -> int:

@@ -16,6 +16,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from hpcm.schema import ConfigError
 
+PROCESSES = Path("/proc")
+
 
 @dataclass(frozen=True)
 class ProfileChoice:
@@ -81,7 +83,7 @@ def most_gpus() -> int:
 def gpus_in_autoscaler_file() -> int:
     """The GPUs that the autoscaler running on this machine may start; 0 without one."""
     flag = "--autoscaling-config="
-    for process in Path("/proc").glob("[0-9]*/cmdline"):
+    for process in PROCESSES.glob("[0-9]*/cmdline"):
         try:
             words = process.read_text(errors="replace").split("\0")
         except OSError:  # it ended meanwhile, or is another user's

@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tuning.searches import make_info, make_result, make_trials, write_space
+from tuning import cli
+from tuning.flags import flag_names
+from tuning.records import ExperimentResult
+from tuning.space import SearchSpace, load_space
+from tuning.storage import write_experiment
+
+
+@pytest.fixture
+def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A storage that is not there yet, in a working folder with the small space; no GPU."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.setattr(cli, "seconds_of_an_epoch", lambda space: 12.0)
+    write_space(tmp_path)
+    return tmp_path / "storage"
+
+
+@pytest.fixture
+def searched(storage: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What `run_experiment` is called with; it gives a complete experiment at once."""
+    calls: list[dict[str, Any]] = []
+
+    def run(space: SearchSpace, **given: Any) -> ExperimentResult:
+        calls.append({"space": space, **given})
+        info = make_info(space, storage.parent)
+        write_experiment(info.directory, space, **given["provenance"])
+        given["on_start"](info)
+        given["on_change"](make_trials(space))
+        return make_result(space, storage.parent)
+
+    monkeypatch.setattr(cli, "run_experiment", run)
+    return calls
+
+
+def test_these_are_all_the_flags() -> None:
+    assert flag_names() == [
+        "--help",
+        "--space",
+        "--profile",
+        "--set",
+        "--resume",
+        "--storage",
+        "--address",
+        "--dry-run",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("", "--space: missing; give a name in search_spaces/ or a file, or --resume"),
+        ("--space phase4x", "phase4x: there is no such search space"),
+        ("--space phse3", "Did you mean 'phase3'?"),
+        ("--space nowhere.yaml", "nowhere.yaml: there is no such file"),
+        ("--spce phase3", "--spce: no such flag. Did you mean '--space'?"),
+        ("--space", "--space: expected one argument; see python tune.py --help"),
+        ("phase3", "phase3: does not belong to a flag"),
+        ("--space quick.yaml budget.trials=3", "write --set budget.trials=3"),
+        ("--space quick.yaml --set budget.trials", "write it as key.path=value"),
+        ("--space quick.yaml --set budget.trails=3", "Did you mean 'trials'?"),
+        ("--space quick.yaml --set budget.trials=many", "budget.trials: 'many'"),
+        ("--space quick.yaml --profile laptp", "Did you mean 'laptop'?"),
+        ("--space quick.yaml --storage quick.yaml/x", "quick.yaml is a file"),
+        ("--resume last", "no experiment in"),
+        ("--resume quick-1", "--resume quick-1: no such experiment"),
+        ("--resume last --dry-run", "--dry-run: not with --resume"),
+    ],
+)
+def test_bad_input_is_one_message_exit_2_and_creates_nothing(
+    words: str, said: str, storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(storage.parent.rglob("*"))
+    flags = words.split()
+    if "--storage" not in flags:
+        flags += ["--storage", str(storage)]
+    assert cli.main(flags) == 2
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert captured.err.startswith("tune.py: ")
+    assert "Traceback" not in captured.err
+    assert sorted(storage.parent.rglob("*")) == before
+
+
+def test_broken_yaml_names_its_line(storage: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("broken.yaml").write_text("base: {}\nparameters: {a: [}\n")
+    assert cli.main(["--space", "broken.yaml"]) == 2
+    assert "broken.yaml: line 2: not valid YAML" in capsys.readouterr().err
+
+
+def test_an_address_where_no_cluster_answers(
+    storage: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: object) -> None:
+        raise ConnectionError("could not connect\nat all")
+
+    monkeypatch.setattr("ray.init", refuse)
+    assert cli.main(["--space", "quick.yaml", "--address", "10.0.0.1:6379"]) == 2
+    said = capsys.readouterr().err
+    assert "--address 10.0.0.1:6379: no Ray cluster answers there: could not connect;" in said
+
+
+def test_help_is_not_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--help"])
+    assert ended.value.code == 0
+    assert "python tune.py --space phase3" in capsys.readouterr().out
+
+
+def test_dry_run_shows_the_plan_and_creates_nothing(
+    storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--space", "quick.yaml", "--dry-run", "--storage", str(storage)]
+    assert cli.main([*words, "--set", "budget.trials=3", "budget.concurrent=1"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.splitlines()[0] == "profile     laptop (no GPU on this machine)"
+    assert "trials      3, 1 at a time" in shown
+    assert "name: hpcm_tiny" in shown
+    assert "sample 5" in shown
+    assert not storage.exists()
+
+
+def test_a_search_prints_profile_size_and_dashboard_then_the_end(
+    searched: list[dict[str, Any]], storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--space", "quick.yaml", "--storage", str(storage)]
+    assert cli.main([*words, "--set", "budget.trials=4", "--set", "budget.hours=1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    starts = ("profile", "space", "rungs", "trials", "cost", "experiment", "dashboard", "ray")
+    labels = [line.split()[0] for line in lines if line and line[0] != " "]
+    assert tuple(labels[:8]) == starts
+    assert lines[0] == "profile     laptop (no GPU on this machine)"
+    assert any("trial   2  stopped   at rung 2 of 3" in line for line in lines)
+    assert "  python -m hpcm train best/quick.laptop.yaml" in lines
+    (call,) = searched
+    assert call["space"].budget.hours == 1
+    assert call["provenance"]["profile_reason"] == "no GPU on this machine"
+    assert call["provenance"]["overrides"] == ["budget.trials=4", "budget.hours=1"]
+    assert (call["storage"], call["resume"]) == (str(storage), None)
+
+
+def test_resume_alone_continues_what_was_started(
+    searched: list[dict[str, Any]], storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = storage / "quick-1"
+    space = load_space("quick.yaml", "laptop", ["budget.trials=7"])
+    write_experiment(
+        directory, space, profile_reason="that day's reason", overrides=["budget.trials=7"]
+    )
+    assert cli.main(["--resume", "last", "--storage", str(storage)]) == 0
+    (call,) = searched
+    assert call["resume"] == "quick-1"
+    assert call["space"] == space
+    assert call["provenance"]["overrides"] == ["budget.trials=7"]
+    assert "laptop (that day's reason)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({}, 0),
+        ({"complete": False, "interrupted": True}, 130),
+        ({"complete": False, "error": "the head is gone"}, 1),
+        ({"best": None}, 1),
+        ({"complete": False}, 1),
+    ],
+)
+def test_the_exit_code_tells_how_it_ended(
+    changes: dict[str, Any], code: int, tmp_path: Path
+) -> None:
+    result = make_result(load_space(write_space(tmp_path), "laptop"), tmp_path)
+    assert cli.exit_code(replace(result, **changes)) == code
+
+
+def test_a_signal_is_acknowledged_and_passed_on(
+    searched: list[dict[str, Any]],
+    storage: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    heard: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
+    original: Callable[..., ExperimentResult] = cli.run_experiment
+
+    def interrupted(space: SearchSpace, **given: Any) -> ExperimentResult:
+        result = original(space, **given)
+        os.kill(os.getpid(), signal.SIGINT)
+        return replace(result, complete=False, interrupted=True)
+
+    monkeypatch.setattr(cli, "run_experiment", interrupted)
+    try:
+        assert cli.main(["--space", "quick.yaml", "--storage", str(storage)]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert heard == [signal.SIGINT]
+    shown = capsys.readouterr().out
+    assert "stopping: running trials save after their epoch" in shown
+    assert "interrupted; continue with python tune.py --resume quick-x" in shown
+    assert "exported" not in shown
+
+
+def test_wandb_runs_beside_the_search_when_asked(
+    searched: list[dict[str, Any]],
+    storage: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert cli.main(["--space", "quick.yaml", "--storage", str(storage)]) == 0
+    runs = sorted((storage / "quick-x" / "wandb").glob("offline-run-*"))
+    assert len(runs) == 4
+    shown = capsys.readouterr().out
+    assert "wandb       offline, group quick-x" in shown
+    assert "wandb sync" in shown

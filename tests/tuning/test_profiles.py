@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tuning import profiles
+from tuning.profiles import choose_profile, gpus_of_node_types
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """``cluster(has, may)``: a connected Ray cluster with so many GPUs now, and at most."""
+
+    def make(has: int, may: int) -> None:
+        monkeypatch.setattr(profiles, "connect", lambda address: None)
+        monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 4.0, "GPU": float(has)})
+        monkeypatch.setattr(profiles, "most_gpus", lambda: may)
+
+    return make
+
+
+def test_what_is_asked_for_is_taken() -> None:
+    assert str(choose_profile("cluster", None)) == "cluster (asked for with --profile)"
+
+
+@pytest.mark.parametrize(
+    ("gpus", "told"),
+    [
+        (0, "laptop (no GPU on this machine)"),
+        (1, "cluster (this machine has 1 GPU)"),
+        (8, "cluster (this machine has 8 GPUs)"),
+    ],
+)
+def test_here_the_machine_decides(gpus: int, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+    assert str(choose_profile("auto", None)) == told
+
+
+@pytest.mark.parametrize(
+    ("has", "may", "told"),
+    [
+        (4, 0, "cluster (the Ray cluster at h:1 has 4 GPUs)"),
+        (0, 16, "cluster (the Ray cluster at h:1 may scale to 16 GPUs)"),
+        (0, 0, "laptop (the Ray cluster at h:1 has no GPU and its autoscaler may start none)"),
+    ],
+)
+def test_on_a_cluster_what_it_has_or_may_start_decides(
+    has: int, may: int, told: str, cluster: Any
+) -> None:
+    cluster(has, may)
+    assert str(choose_profile("auto", "h:1")) == told
+
+
+def test_a_job_finds_its_cluster_in_the_environment(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster(2, 0)
+    monkeypatch.setenv("RAY_ADDRESS", "h:2")
+    assert str(choose_profile("auto", None)) == "cluster (the Ray cluster at h:2 has 2 GPUs)"
+
+
+@pytest.mark.parametrize(
+    ("config", "gpus"),
+    [
+        ({}, 0),
+        ({"available_node_types": {"head": {"resources": {"CPU": 4}}}}, 0),
+        (
+            {
+                "head_node_type": "head",
+                "max_workers": 6,
+                "available_node_types": {
+                    "head": {"resources": {"CPU": 4}},
+                    "gpu": {"resources": {"CPU": 8, "GPU": 4}, "max_workers": 3},
+                    "more": {"resources": {"GPU": 1}, "max_workers": 100},
+                },
+            },
+            3 * 4 + 6 * 1,
+        ),
+        (
+            {
+                "head_node_type": "head",
+                "available_node_types": {"head": {"resources": {"GPU": 2}}},
+            },
+            2,
+        ),
+    ],
+)
+def test_gpus_of_a_cluster_file(config: dict[str, Any], gpus: int) -> None:
+    assert gpus_of_node_types(config) == gpus
+
+
+def test_the_running_autoscaler_names_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "cluster.yaml"
+    kinds = {"gpu": {"resources": {"GPU": 8}, "max_workers": 2}}
+    file.write_text(yaml.safe_dump({"available_node_types": kinds}))
+    process = tmp_path / "proc" / "42"
+    process.mkdir(parents=True)
+    words = ["python", "monitor.py", f"--autoscaling-config={file}"]
+    (process / "cmdline").write_text("\0".join(words))
+    monkeypatch.setattr(profiles, "PROCESSES", tmp_path / "proc")
+    assert profiles.gpus_in_autoscaler_file() == 16
