@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from hpcm import ConfigError, Diverged
-from hpcm.commands import compare, data, evaluate, train
+from hpcm.commands import compare, data, evaluate, schedule, train
 from hpcm.evaluation.image_sets import SkippedImages
 
 #: Each has ``add_commands(subparsers)``, which sets ``run``: parsed arguments to exit code.
-COMMANDS: tuple[ModuleType, ...] = (train, evaluate, compare, data)
+COMMANDS: tuple[ModuleType, ...] = (train, evaluate, compare, data, schedule)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

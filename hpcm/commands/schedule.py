@@ -1,0 +1,125 @@
+"""``schedule CONFIG``: what a run's schedules do to its values, as a table or a picture."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from hpcm import ConfigError, TrainConfig
+from hpcm.losses import TASK_SETS
+from hpcm.optimizers.extra_packages import require
+from hpcm.optimizers.param_groups import PARTS
+
+Table = dict[str, list[float]]
+
+PLOTTED_POINTS = 400
+
+
+def add_commands(subparsers: argparse._SubParsersAction) -> None:
+    """Add ``schedule``."""
+    parser = subparsers.add_parser("schedule", help="learning rate, gammas and band over a run")
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="a run config, YAML")
+    parser.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change fields"
+    )
+    parser.add_argument("--rows", type=_two_or_more, default=21, metavar="N", help="rows to print")
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE", help="draw all epochs, .png .svg or .pdf"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the table, and draw it where asked to; see the module."""
+    cfg = TrainConfig.from_yaml(arguments.config, arguments.set)
+    table = schedule_table(cfg, arguments.rows)
+    print("  ".join(f"{name:>12}" for name in table))
+    for row in zip(*table.values(), strict=True):
+        print("  ".join(f"{value:12.6g}" for value in row))
+    if _adapts(cfg):
+        print("the adaptive gammas also follow the losses, which are not known here")
+    if arguments.plot:
+        plot(schedule_table(cfg, PLOTTED_POINTS), arguments.plot, arguments.config.stem)
+        print(f"written {arguments.plot}")
+    return 0
+
+
+def schedule_table(cfg: TrainConfig, rows: int) -> Table:
+    """Columns ``epoch t lr gamma/.. spectral/tau`` at up to ``rows`` epochs over the horizon.
+
+    ``lr/<part>`` is there for a part of the model whose rate differs from the optimizer's; it is 0
+    while the part is frozen. Values are those of the epoch that starts; tau is 2 ** 0.5 (every
+    frequency) once there is no truncation.
+    """
+    last = cfg.schedule_horizon
+    epochs = sorted({round(last * row / (rows - 1)) for row in range(rows)})
+    found = [_values(cfg, epoch) for epoch in epochs]
+    return {name: [values[name] for values in found] for name in _shown(found)}
+
+
+def plot(table: Table, path: Path, title: str) -> None:
+    """Draw every kind of value over the epochs. Raises :class:`ConfigError` where it cannot."""
+    require("matplotlib", "matplotlib", "--plot")
+    from matplotlib.figure import Figure
+
+    kinds = {name.split("/")[0]: [] for name in table if name not in ("epoch", "t")}
+    for name in table:
+        if name not in ("epoch", "t"):
+            kinds[name.split("/")[0]].append(name)
+    figure = Figure(figsize=(8, 2.5 * len(kinds)), layout="constrained")
+    axes = figure.subplots(len(kinds), squeeze=False)[:, 0]
+    for axis, (kind, names) in zip(axes, kinds.items(), strict=True):
+        for name in names:
+            axis.plot(table["epoch"], table[name], label=name, drawstyle="steps-post")
+        axis.set_ylabel(kind)
+        if kind == "lr":
+            axis.set_yscale("symlog", linthresh=max(min(v for v in table["lr"] if v > 0), 1e-12))
+        axis.legend()
+    axes[0].set_title(title)
+    axes[-1].set_xlabel("epoch")
+    try:
+        figure.savefig(path)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--plot {path}: cannot be written: {error}") from None
+
+
+def _values(cfg: TrainConfig, epoch: int) -> dict[str, float]:
+    """All scheduled values of the epoch that starts at ``epoch``."""
+    t, length = epoch / cfg.schedule_horizon, 1 / cfg.schedule_horizon
+    rate = cfg.optimizer.lr * cfg.lr_schedule.factor(t)
+    frozen = cfg.parts.frozen(t)
+    parts = {
+        f"lr/{part}": 0.0 if part in frozen else rate * getattr(cfg.parts, part).factor(t, length)
+        for part in PARTS
+    }
+    tasks = TASK_SETS[cfg.tasks]
+    balancer = cfg.balancer.build(tasks.names, tasks.scales, "cpu")
+    balancer.apply(cfg.balancer, t, epoch)
+    gammas = {name: value for name, value in balancer.log().items() if name.startswith("gamma/")}
+    truncation = cfg.regularizers.dct_truncation.build()
+    tau = truncation.log(t).get("spectral/tau", 2**0.5)
+    return {"epoch": epoch, "t": t, "lr": rate, **parts, **gammas, "spectral/tau": tau}
+
+
+def _shown(rows: Sequence[dict[str, float]]) -> list[str]:
+    """The columns that say something: no part at the common rate, no band that is never cut."""
+    silent = {
+        name
+        for name in rows[0]
+        if (name.startswith("lr/") and all(row[name] == row["lr"] for row in rows))
+        or (name == "spectral/tau" and all(row[name] == 2**0.5 for row in rows))
+    }
+    return [name for name in rows[0] if name not in silent]
+
+
+def _adapts(cfg: TrainConfig) -> bool:
+    schedule = getattr(cfg.balancer, "gamma_schedule", None)
+    return schedule is not None and schedule.name == "adaptive"
+
+
+def _two_or_more(text: str) -> int:
+    rows = int(text)
+    if rows < 2:
+        raise argparse.ArgumentTypeError(f"{rows}; must be 2 or more")
+    return rows

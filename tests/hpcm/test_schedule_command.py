@@ -1,0 +1,77 @@
+"""``python -m hpcm schedule``: the table is what the loop would set, and the picture is written."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from hpcm import ConfigError, TrainConfig
+from hpcm.__main__ import main
+from hpcm.commands.schedule import plot, schedule_table
+
+
+def config(**sections: Any) -> TrainConfig:
+    return TrainConfig.from_plain({"schedule_horizon": 3000, **sections}, "test")
+
+
+def test_table_of_the_published_recipe() -> None:
+    cfg = config(optimizer={"lr": 5e-5}, balancer={"name": "famo_per_scale"})
+    table = schedule_table(cfg, 31)
+    assert list(table) == ["epoch", "t", "lr", "gamma/s1", "gamma/s2", "gamma/s3"]
+    assert table["epoch"] == [100 * row for row in range(31)]
+    at = {epoch: row for row, epoch in enumerate(table["epoch"])}
+    rates = [table["lr"][at[epoch]] for epoch in (0, 2700, 2800, 2900, 3000)]
+    assert rates == pytest.approx([5e-5, 5e-5, 1.5e-5, 5e-6, 5e-7])
+    assert table["gamma/s1"][at[300]] == pytest.approx(0.008 * 1.2)
+    assert table["gamma/s3"][at[3000]] == pytest.approx(0.004 * 1.3)
+
+
+def test_rates_of_parts_and_the_band_show_where_they_say_something() -> None:
+    plain = schedule_table(config(), 3)
+    assert list(plain) == ["epoch", "t", "lr"]
+    cfg = config(
+        optimizer={"lr": 1e-5},
+        lr_schedule={"name": "constant"},
+        parts={"context": {"mult": 0.1}, "freeze": "progressive"},
+        regularizers={"dct_truncation": {"tau_init": 0.5, "end": 0.5}},
+    )
+    table = schedule_table(cfg, 5)
+    assert {"lr/context", "lr/h_a", "spectral/tau"} < set(table)
+    assert "lr/g_a" not in table
+    assert table["lr/context"] == pytest.approx([0, 0, 1e-6, 1e-6, 1e-6])
+    assert table["spectral/tau"][0] == 0.5
+    assert table["spectral/tau"][-1] == 2**0.5
+
+
+def test_a_short_horizon_has_a_row_per_epoch_at_most() -> None:
+    assert schedule_table(config(schedule_horizon=4), 21)["epoch"] == [0, 1, 2, 3, 4]
+
+
+def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, picture = tmp_path / "run.yaml", tmp_path / "run.svg"
+    path.write_text(yaml.safe_dump({"balancer": {"name": "famo"}, "schedule_horizon": 60}))
+    setting = "balancer.gamma_schedule.name=adaptive"
+    assert (
+        main(["schedule", str(path), "--set", setting, "--rows", "3", "--plot", str(picture)]) == 0
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["epoch", "t", "lr", "gamma/gamma"]
+    assert lines[1].split() == ["0", "0", "0.0001", "0.003"]
+    assert len(lines) == 6
+    assert "follow the losses" in lines[4]
+    assert "<svg" in picture.read_text()
+
+
+def test_plot_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = schedule_table(config(), 3)
+    with pytest.raises(ConfigError, match="--plot .*: cannot be written"):
+        plot(table, tmp_path / "no_folder" / "x.png", "x")
+    with pytest.raises(ConfigError, match="--plot .*: cannot be written"):
+        plot(table, tmp_path / "x.unknown", "x")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ConfigError, match="--plot needs the package matplotlib"):
+        plot(table, tmp_path / "x.png", "x")
