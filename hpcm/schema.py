@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import json
 from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar, dataclass_transform, get_args, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -140,6 +141,21 @@ def did_you_mean(given: object, allowed: Any) -> str:
     return f"; allowed: {', '.join(names)}" if 0 < len(names) <= 24 else ""
 
 
+def number_advice(text: str) -> str:
+    """``. YAML reads 1e-4 as text; write 1.0e-4`` where text is a number, else nothing."""
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return ""
+    if not number.is_finite():
+        return ""
+    mantissa, e, exponent = f"{number:e}".partition("e")
+    if "e" not in text.lower():
+        return f". It is in quotes; write {text}"
+    whole = "" if "." in mantissa else ".0"
+    return f". YAML reads {text} as text; write {mantissa}{whole}{e}{exponent}"
+
+
 def _config_classes(annotation: Any) -> list[type]:
     """The config classes inside an annotation: the class itself, or the members of a union."""
     if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
@@ -159,6 +175,8 @@ def _message(cls: type, data: Any, problem: Any) -> str:
             for info in fields_of(cls)
             if info.path.startswith(prefix)
         }
+        if key in siblings:  # a union's member was meant that has no such field
+            return f"{path}: unknown key; only another {prefix}name has it"
         return f"{path}: unknown key{did_you_mean(key, siblings)}"
     if kind == "union_tag_invalid":
         allowed = [tag.strip().strip("'") for tag in context["expected_tags"].split(",")]
@@ -166,11 +184,8 @@ def _message(cls: type, data: Any, problem: Any) -> str:
     if kind == "missing":
         return f"{path}: missing"
     advice = ""
-    if isinstance(given, str) and kind in ("float_type", "int_type", "float_parsing"):
-        try:
-            advice = f". YAML reads {given} as text; write {float(given):.1e}"
-        except ValueError:
-            advice = ""
+    if isinstance(given, str) and kind in ("float_type", "int_type"):
+        advice = number_advice(given)
     if kind == "literal_error":
         allowed = [
             part.strip().strip("'") for part in context["expected"].replace(" or ", ", ").split(",")

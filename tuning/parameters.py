@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Any, TypeAlias
 
-from hpcm.schema import config_class
+from hpcm.schema import config_class, number_advice
 from tuning.coordinates import Coordinate, Suggest, same
 
 
@@ -164,8 +164,8 @@ class Categorical:
                 raise ValueError(f"choices holds {choice!r}; must be scalars")
             if any(same(choice, other) for other in self.choices[:index]):
                 raise ValueError(f"choices holds {choice!r} twice")
-            if isinstance(choice, str) and (advice := _as_number(choice)):
-                raise ValueError(f"choices holds {choice!r}: YAML reads it as text; {advice}")
+            if isinstance(choice, str) and (advice := number_advice(choice)):
+                raise ValueError(f"choices holds {choice!r}{advice}")
         if not self.contains(self.prior):
             allowed = ", ".join(str(choice) for choice in self.choices)
             raise ValueError(f"prior is {self.prior!r}, not one of {allowed}")
@@ -270,11 +270,3 @@ def _check_bounds(low: float, high: float, log: bool) -> None:
         raise ValueError(f"low is {low:g}, not below high ({high:g})")
     if log and not low > 0:
         raise ValueError(f"low is {low:g}; must be above 0 on a log scale")
-
-
-def _as_number(text: str) -> str:
-    """Advice for a number that YAML 1.1 reads as text, such as ``1e-4``; empty for other text."""
-    try:
-        return f"write {float(text):.1e}"
-    except ValueError:
-        return ""

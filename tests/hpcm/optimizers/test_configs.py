@@ -80,7 +80,7 @@ def test_hot_fields() -> None:
     [
         ("optimizer", {"name": "adam", "cap": 3.0}, "optimizer.cap: unknown key"),
         ("optimizer", {"name": "cadam"}, "optimizer.name: 'cadam' is unknown"),
-        ("optimizer", {"lr": "1e-4"}, "optimizer.lr: .* write 1.0e-04"),
+        ("optimizer", {"lr": "1e-4"}, "optimizer.lr: .* write 1.0e-4"),
         ("balancer", {"name": "sum", "gamma": 0.1}, "balancer.gamma: unknown key"),
         ("balancer", {"name": "famo", "gamma_s1": 0.1}, "balancer.gamma_s1: unknown key"),
         ("balancer", {"name": "famo", "tasks": "exact4"}, "balancer.tasks: 'exact4' is unknown"),
