@@ -12,7 +12,7 @@ import difflib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
-from typing import Any, TypeVar, dataclass_transform, get_args, get_type_hints
+from typing import Any, TypeVar, cast, dataclass_transform, get_args, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
@@ -28,7 +28,8 @@ class ConfigError(ValueError):
 def config_class(cls: type[T]) -> type[T]:
     """Make ``cls`` a frozen, keyword-only dataclass that refuses unknown keys and wrong types."""
     strict = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-    return pydantic_dataclass(frozen=True, kw_only=True, config=strict)(cls)  # type: ignore[no-any-return,call-overload]
+    decorate: Any = pydantic_dataclass(frozen=True, kw_only=True, config=strict)
+    return cast("type[T]", decorate(cls))
 
 
 def hot(default: Any) -> Any:
