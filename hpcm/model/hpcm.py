@@ -7,7 +7,7 @@ the latent and n = 2 for parameters: scales, then means.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from hpcm.model import partition
 from hpcm.model.blocks import pointwise
+from hpcm.model.code_tables import CodeTables, build_tables, default_scale_table
+from hpcm.model.codec import CodedImage, decode_image, encode_image
 from hpcm.model.coding_order import CODING_ORDER, SCALES, CodingStep, steps_of
 from hpcm.model.context import CrossAttention, SpatialPrior, build_adaptor
 from hpcm.model.entropy import GeneralizedGaussian, Likelihood, quantize, uniform_noise, widen
@@ -110,10 +112,9 @@ class HPCM(nn.Module):
         where a side is not a multiple of `stride`.
         """
         self._check(x)
-        y = widen(self.g_a(x)).contiguous()  # (B, M, H, W)
-        z = widen(self.h_a(y))  # (B, N, H/4, W/4)
+        y, z = self.analyse(x)
         z_hat = quantize(z, self.means_hyper)
-        params = widen(self.h_s(z_hat))  # (B, 2M, H, W)
+        params = self.hyper_params(z_hat)
         walked = self.walk(params, self._quantizer(y))
         y_hat = walked.latents["s3"]
         scales, means = walked.params.chunk(2, dim=1)
@@ -137,6 +138,21 @@ class HPCM(nn.Module):
             "scales": scales,
             "params": params,
         }
+
+    def analyse(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """y (B, M, H, W) and z (B, N, H/4, W/4)."""
+        y = widen(self.g_a(x)).contiguous()
+        return y, widen(self.h_a(y))
+
+    def hyper_params(self, z_hat: Tensor) -> Tensor:
+        """The hyper tensor (B, 2M, H, W): scales, then means."""
+        return widen(self.h_s(z_hat))
+
+    def grids(self, y: Tensor) -> dict[int, Tensor]:
+        """What each scale codes of the latent (B, M, H, W): (B, 1, 8, m, h, w)."""
+        s3 = split_eighths(y, self.spec.latent)
+        s2 = partition.to_s2(s3)
+        return {1: partition.to_s1(s2), 2: s2, 3: s3}
 
     def walk(self, hyper: Tensor, decide: Decide) -> Walked:
         """Run the coding steps in order from the hyper tensor (B, 2M, H, W).
@@ -198,9 +214,7 @@ class HPCM(nn.Module):
 
     def _quantizer(self, y: Tensor) -> Decide:
         """Decide the steps by rounding the latent (B, M, H, W)."""
-        s3 = split_eighths(y, self.spec.latent)
-        s2 = partition.to_s2(s3)
-        grids = {1: partition.to_s1(s2), 2: s2, 3: s3}
+        grids = self.grids(y)
 
         def decide(step: CodingStep, mask: Tensor, psi: Tensor) -> Tensor:
             return quantize(grids[step.scale], psi[:, 1:])
@@ -213,6 +227,56 @@ class HPCM(nn.Module):
         """Residuals with the training noise, drawn for z first."""
         drawn = {name: uniform_noise(residuals[name], generator) for name in ("z", "y")}
         return {name: residuals[name] + noise for name, noise in drawn.items()}
+
+    def update(self, scale_table: Tensor | None = None, force: bool = False) -> bool:
+        """Build the code tables where there are none, or with ``force``; True where it did.
+
+        ``scale_table`` (levels,) are the scales y is coded with; None: the published 60.
+        """
+        if self.cdf_length_y.numel() and not force:
+            return False
+        table = default_scale_table() if scale_table is None else scale_table.float()
+        self.set_tables(
+            table,
+            z=build_tables(self.scales_hyper.flatten(), self.entropy_estimation),
+            y=build_tables(table, self.entropy_estimation),
+        )
+        return True
+
+    def set_tables(self, scale_table: Tensor, z: CodeTables, y: CodeTables) -> None:
+        """Make these the model's code tables."""
+        for name, value in zip(TABLE_BUFFERS, (scale_table, *z, *y), strict=True):
+            setattr(self, name, value.to(self.means_hyper.device))
+
+    def compress(self, x: Tensor) -> dict[str, Any]:
+        """Bitstreams of images (B, 3, H, W): ``strings`` is [y per image, z per image].
+
+        ``shape`` is that of z. Call `update` once before. Images are coded one by one.
+        """
+        self._check(x)
+        coded = [encode_image(self, image[None]) for image in x]
+        strings = [[image.y for image in coded], [image.z for image in coded]]
+        return {"strings": strings, "shape": torch.Size(coded[0].shape)}
+
+    def decompress(self, strings: list[list[bytes]], shape: Sequence[int]) -> dict[str, Tensor]:
+        """``x_hat`` (B, 3, H, W), clamped to [0, 1], from what `compress` returned.
+
+        The device, its type and the number of CPU threads must be those of `compress`.
+        """
+        height, width = (int(side) for side in shape)
+        images = [
+            decode_image(self, CodedImage(y, z, (height, width)))
+            for y, z in zip(*strings, strict=True)
+        ]
+        return {"x_hat": torch.cat(images)}
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Tables have the size of those that are loaded: none in a fresh model."""
+        for name in TABLE_BUFFERS:
+            value = state_dict.get(prefix + name)
+            if isinstance(value, Tensor) and value.shape != getattr(self, name).shape:
+                setattr(self, name, torch.empty_like(value, device=self.means_hyper.device))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def bits(self, likelihoods: dict[str, Tensor]) -> dict[str, Tensor]:
         """Bits of each image: of z (B,), and of y in each coding step (B, 11)."""
