@@ -177,7 +177,7 @@ def _check_path(
         fixed = fixed.get(part, _ABSENT) if isinstance(fixed, dict) else _ABSENT
     if fixed is not _ABSENT:
         yield where, f"base fixes it to {fixed!r}; give it in one place"
-    if parameter.mutable and not any(field.hot for field in fields):
+    if parameter.mutable and not all(field.hot for field in fields):
         yield f"{where}.mutable", "the field cannot change during a run; only hot fields can"
     if parameter.mutable and decides:
         yield f"{where}.mutable", "it decides whether another parameter is active"

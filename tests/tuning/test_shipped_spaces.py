@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import cache
 
 import pytest
 
@@ -11,17 +12,18 @@ from tuning.documents import SHIPPED, shipped_spaces
 from tuning.draws import draw
 from tuning.space import SearchSpace
 
+loaded = cache(load_space)
 CASES = [
     (name, profile)
     for name in shipped_spaces()
-    for profile in load_space(name).profiles
+    for profile in loaded(name).profiles
 ]  # fmt: skip
 
 
 @pytest.fixture(params=CASES, ids=lambda case: "-".join(case), scope="module")
 def shipped(request: pytest.FixtureRequest) -> SearchSpace:
     """One space under one profile."""
-    return load_space(*request.param)
+    return loaded(*request.param)
 
 
 def test_spaces_ship() -> None:
@@ -68,9 +70,9 @@ def test_what_a_profile_is_for(shipped: SearchSpace) -> None:
 
 def test_the_same_question_under_every_profile() -> None:
     for name in shipped_spaces():
-        cluster = load_space(name)
+        cluster = loaded(name)
         for profile in cluster.profiles:
-            assert load_space(name, profile).parameters == cluster.parameters
+            assert loaded(name, profile).parameters == cluster.parameters
 
 
 def test_headers_name_the_command() -> None:
