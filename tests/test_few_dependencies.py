@@ -9,20 +9,22 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 
-# An import hook that stands in for a machine where these were never installed.
+# As on a machine where these were never installed: no finder finds them.
 SCRIPT = """
-import importlib.abc, math, sys
+import math, sys
 
 ABSENT = {"ray", "optuna", "compressai", "wandb", "torchvision", "pandas", "skimage", "sklearn",
           "rich", "scipy", "pyarrow", "matplotlib", "pytorch_msssim", "tuning"}
 
-class Absent(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ABSENT:
-            raise ModuleNotFoundError(f"No module named {name!r} (blocked)", name=name)
-        return None
+class Without:
+    def __init__(self, finder):
+        self.finder = finder
 
-sys.meta_path.insert(0, Absent())
+    def find_spec(self, name, path=None, target=None):
+        absent = name.split(".")[0] in ABSENT
+        return None if absent else self.finder.find_spec(name, path, target)
+
+sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
 from hpcm import TrainConfig, build_model, train
 
 config = TrainConfig.from_plain(
