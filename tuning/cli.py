@@ -107,7 +107,7 @@ def _search(flags: argparse.Namespace, console: Console) -> int:
     finally:
         watch.close()
     export = export_best(result) if result.best and result.complete else None
-    for line in summary_lines(result, export):
+    for line in ["", *summary_lines(result, export)]:
         console.say(line)
     return exit_code(result)
 

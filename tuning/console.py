@@ -81,7 +81,6 @@ class Console:
         if self._live:
             self._live.stop()
             self._live = None
-            self.say()
 
     def _screen(self) -> RenderableType:
         if self._info is None:
@@ -99,7 +98,7 @@ def opening_lines(info: ExperimentInfo, trials: Sequence[TrialRecord]) -> list[s
     lines = [label_line("experiment", f"{info.name} in {info.storage}")]
     if info.resumed:
         ended = sum(trial.ended for trial in trials)
-        told = f"{count_text(ended, 'trial')} ended before, not run again"
+        told = f"{ended} of {count_text(total_trials(info.space), 'trial')} had ended"
         lines.append(label_line("resumed", told))
     if info.dashboard_url:
         token = f" (token: {info.token_hint})" if info.token_hint else ""

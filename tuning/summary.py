@@ -35,9 +35,14 @@ def summary_lines(result: ExperimentResult, export: Export | None) -> list[str]:
 def comparison_lines(result: ExperimentResult, best: TrialRecord) -> list[str]:
     """Metrics at the same epoch, then every parameter, the prior's beside the best trial's."""
     prior = result.prior
-    name = f"best: trial {best.number}" + (", the prior itself" if best.is_prior else "")
-    rows = [(f"at epoch {best.epochs}", "prior", name, "difference")]
-    for metric in dict.fromkeys((result.info.space.objective.metric, *METRICS)):
+    metrics = dict.fromkeys((result.info.space.objective.metric, *METRICS))
+    if best.is_prior:
+        found = ", ".join(
+            f"{metric_name(m)} {metric_text(m, best.last[m])}" for m in metrics if m in best.last
+        )
+        return [f"the prior config is the best one, at epoch {best.epochs}: {found}"]
+    rows = [(f"at epoch {best.epochs}", "prior", f"best: trial {best.number}", "difference")]
+    for metric in metrics:
         value = best.last.get(metric)
         reference = prior.curve(metric).get(best.epochs) if prior else None
         rows.append(
@@ -68,6 +73,7 @@ def _or_absent(values: dict[str, Any], path: str) -> str:
 def _outcome(result: ExperimentResult) -> str:
     words = {"finished": "finished", "stopped": "stopped early", "failed": "failed"}
     count = {w: sum(t.state == state for t in result.trials) for state, w in words.items()}
+    count["unfinished"] = sum(not trial.ended for trial in result.trials)
     where = (
         ""
         if result.info.storage == storage_folder(DEFAULT_STORAGE)
@@ -97,7 +103,7 @@ def _failures(result: ExperimentResult) -> list[str]:
 
 def _cost_lines(result: ExperimentResult) -> list[str]:
     spent = f"spent {hours_text(result.hours_spent, result.unit)}"
-    if not result.hours_saved:
+    if not (result.complete and result.hours_saved):
         return [spent]
     share = 100 * result.hours_saved / result.hours_full
     saved = hours_text(result.hours_saved, result.unit)

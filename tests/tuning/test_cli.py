@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from hpcm.evaluation.image_sets import image_set
 from tests.tuning.searches import make_info, make_result, make_trials, write_space
 from tuning import cli
 from tuning.flags import flag_names
@@ -224,3 +225,20 @@ def test_wandb_runs_beside_the_search_when_asked(
     shown = capsys.readouterr().out
     assert "wandb       offline, group quick-x" in shown
     assert "wandb sync" in shown
+
+
+@pytest.mark.filterwarnings("default::hpcm.evaluation.image_sets.SkippedImages")
+def test_skipped_images_are_one_line(
+    searched: list[dict[str, Any]],
+    storage: Path,
+    image_folder: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = image_folder("mine")
+    (folder / "torn.png").write_bytes((folder / "000.png").read_bytes()[:100])
+    monkeypatch.setattr(cli, "seconds_of_an_epoch", lambda space: image_set("mine").count)
+    assert cli.main(["--space", "quick.yaml", "--dry-run"]) == 0
+    shown = [line for line in capsys.readouterr().out.splitlines() if "skipped" in line]
+    assert len(shown) == 1
+    assert shown[0].startswith("warning: image set 'mine': 1 image skipped: torn.png: ")

@@ -53,7 +53,7 @@ def test_a_resume_does_not_tell_the_past_again(space: SearchSpace, tmp_path: Pat
     trials = make_trials(space)
     console.start(make_info(space, tmp_path, resumed=True), trials)
     console.update(trials)
-    assert "4 trials ended before, not run again" in stream.getvalue()
+    assert "4 of 4 trials had ended" in stream.getvalue()
     assert "reported" not in stream.getvalue()
 
 

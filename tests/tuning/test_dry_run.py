@@ -1,13 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
-from hpcm.config import TrainConfig
+from hpcm import EpochReport, TrainConfig
 from tests.tuning.searches import make_space, write_space
-from tuning.cost import Cost, can_measure, estimate
+from tuning.cost import Cost, can_measure, estimate, seconds_of_an_epoch
 from tuning.dry_run import prior_lines, sample_lines, size_lines
 from tuning.space import load_space
 
@@ -50,6 +51,25 @@ def test_only_the_device_that_trials_use_is_measured(
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     assert can_measure(make_space(tmp_path, "laptop"))
     assert not can_measure(make_space(tmp_path, "cluster"))
+
+
+def test_an_epoch_is_measured_by_three_steps_and_a_validation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def train(config: TrainConfig, device: str) -> Iterator[EpochReport]:
+        calls.append((config, device))
+        for epoch, seconds in enumerate((9.0, 2.0, 3.0), start=1):
+            yield EpochReport(epoch, {"train/seconds": seconds}, lambda directory: None)
+
+    monkeypatch.setattr("hpcm.train", train)
+    space = make_space(tmp_path)  # 8 crops an epoch in batches of 4
+    assert seconds_of_an_epoch(space) == 2 * 2.0 + 1.0
+    ((config, device),) = calls
+    assert (config.epochs, config.validate_every, device) == (3, 3, "cpu")
+    assert config.data.crops_per_epoch == config.data.batch_size == 4
+    assert config.precision.threads == 1
 
 
 def test_the_prior_is_shown_as_the_run_config_of_trial_0(tmp_path: Path) -> None:

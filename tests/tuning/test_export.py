@@ -164,6 +164,15 @@ def test_the_summary_sets_the_best_beside_the_prior(
     assert export.full in rows
 
 
+def test_a_prior_that_stays_the_best_is_said_so(tmp_path: Path) -> None:
+    result = make_result(make_space(tmp_path), tmp_path)
+    lines = summary_lines(replace(result, best=result.trials[0]), None)
+    assert (
+        "the prior config is the best one, at epoch 9: rd_cost 1.6111, bpp 0.8056, PSNR 28.39 dB"
+        in lines
+    )
+
+
 def test_an_interrupted_search_says_how_to_go_on(tmp_path: Path) -> None:
     result = make_result(make_space(tmp_path), tmp_path)
     text = "\n".join(summary_lines(replace(result, complete=False, interrupted=True), None))
