@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import tomllib
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -257,3 +258,16 @@ def test_ray_version_is_the_pin() -> None:
     import ray
 
     assert ray_version() == ray.__version__
+
+
+def test_submitted_folder_is_the_code_and_small(tmp_path: Path) -> None:
+    """What `ray job submit --working-dir .` uploads."""
+    from ray._private.ray_constants import RAY_RUNTIME_ENV_DEFAULT_EXCLUDES as DEFAULTS
+    from ray._private.runtime_env.packaging import create_package
+
+    package = tmp_path / "code.zip"
+    create_package(str(ROOT), package, include_gitignore=True, excludes=DEFAULTS.split(","))
+    names = {Path(name).parts[0] for name in zipfile.ZipFile(package).namelist()}
+    assert {"hpcm", "tuning", "tune.py", "search_spaces", "deploy"} <= names
+    assert not names & {".venv", ".git", "tests", "results"}
+    assert package.stat().st_size < 10e6
