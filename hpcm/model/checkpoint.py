@@ -21,6 +21,7 @@ from hpcm.model.hpcm import HPCM, TABLE_BUFFERS
 from hpcm.schema import ConfigError, did_you_mean
 
 FORMAT = "hpcm-tune weights 1"
+MODEL_FILE = "model.pt"  # in a checkpoint folder: a bare state dict, as the authors publish theirs
 GAINS = "adaptive_params_list."
 WRAPPER = "module."
 
@@ -137,7 +138,7 @@ def first_difference(model: HPCM, state: Mapping[str, Tensor]) -> str | None:
 
 def check_tables(state: Mapping[str, Tensor], where: str) -> None:
     """Refuse code tables that the coder cannot read: it does not check them itself."""
-    tables = {name: state[name] for name in TABLE_BUFFERS}
+    tables = {name: state[name] for name in TABLE_BUFFERS if name in state}
     if all(value.numel() == 0 for value in tables.values()):
         return
     for name in ("y", "z"):

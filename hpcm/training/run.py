@@ -12,9 +12,11 @@ from hpcm.losses import TASK_SETS
 from hpcm.losses.dct_truncation import DctTruncator
 from hpcm.losses.inter_scale import InterScaleTerm
 from hpcm.model import build_model
+from hpcm.model.checkpoint import load_weights, read_weights
 from hpcm.optimizers.balancer import Balancer
 from hpcm.optimizers.early_stopping import ScaleStopper
 from hpcm.training.seeding import initial_weights
+from hpcm.training.starting_point import starting_point
 
 
 @dataclass
@@ -42,6 +44,9 @@ class Run:
             torch.set_num_threads(cfg.precision.threads)
         with initial_weights(cfg.seed):
             model = build_model(cfg.model) if model is None else model
+            if cfg.start_from is not None:
+                weights = read_weights(starting_point(cfg.start_from))
+                load_weights(model, weights, f"start_from: {cfg.start_from}")
             inter_scale = cfg.regularizers.inter_scale.build(model.latent_channels)
         model, inter_scale = model.to(place), inter_scale.to(place)
         if cfg.precision.channels_last:

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 
 from hpcm.config import TrainConfig
+from hpcm.model.checkpoint import MODEL_FILE
 from hpcm.schema import ConfigError, fields_of
 from hpcm.training.run import Run
 
-MODEL_FILE = "model.pt"  # a bare state dict, as the authors publish theirs
 TRAINING_FILE = "training.pt"  # optimiser, balancer, regulariser, early stopping
 RUN_FILE = (
     "run.json"  # epoch, step, config, checksums; written last, so its presence means complete

@@ -168,7 +168,7 @@ WRONG = {
     "train toy.yaml --output toy.yaml/out": "toy.yaml/out: cannot be written: Not a directory",
     "train toy.yaml --device gpu": "--device gpu: no device; cpu, cuda or cuda:N",
     "train toy.yaml --device cuda:99": "--device cuda:99: this machine has ",
-    "evaluate gone --images few": "gone: a file of weights does not say its variant",
+    "evaluate gone --images few": "gone: cannot be read: No such file",
     "evaluate gone --images few --model hpcm_base": "gone: cannot be read: No such file",
     "evaluate toy.yaml --images few --model hpcm_base": "toy.yaml: not a file of weights",
     "evaluate . --images few": ".: not a complete checkpoint",
@@ -237,7 +237,7 @@ def test_evaluate_takes_a_file_of_weights(config: Path, capsys: pytest.CaptureFi
     assert main(["evaluate", "wrapped.pt", *command]) == 0
     capsys.readouterr()
     assert main(["evaluate", "other.pt", *command]) == 2
-    assert "other.pt: the weights do not fit: " in capsys.readouterr().err
+    assert "other.pt, as hpcm_base: does not fit: " in capsys.readouterr().err
 
 
 def test_data_describes_a_set(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

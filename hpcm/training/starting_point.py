@@ -1,0 +1,35 @@
+"""Where fine-tuning starts: weights by name under ``$HPCM_CHECKPOINTS``, never by path."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from hpcm.model.checkpoint import MODEL_FILE
+from hpcm.schema import ConfigError, did_you_mean
+
+
+def starting_point(name: str) -> Path:
+    """The file of weights called ``name``: a file, or the model of a checkpoint folder.
+
+    Raises :class:`ConfigError` that says where it was looked for and what is there.
+    """
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ConfigError(f"start_from: '{name}' is a path; name a file under $HPCM_CHECKPOINTS")
+    folder = os.environ.get("HPCM_CHECKPOINTS", "")
+    if not folder:
+        raise ConfigError(
+            f"start_from: '{name}': the environment variable HPCM_CHECKPOINTS is not set; it names "
+            "the folder of checkpoints"
+        )
+    found = Path(folder).expanduser() / name
+    if found.is_dir():
+        found = found / MODEL_FILE
+    if not found.is_file():
+        root = Path(folder).expanduser()
+        there = sorted(path.name for path in root.iterdir()) if root.is_dir() else []
+        raise ConfigError(
+            f"start_from: '{name}' is not in $HPCM_CHECKPOINTS ({folder})"
+            f"{did_you_mean(name, there)}"
+        )
+    return found
