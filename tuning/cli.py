@@ -22,12 +22,12 @@ from hpcm.schema import ConfigError
 from tuning import storage as places
 from tuning.console import Console
 from tuning.cost import can_measure, estimate, seconds_of_an_epoch
-from tuning.documents import shipped_spaces
 from tuning.dry_run import prior_lines, sample_lines, size_lines
 from tuning.experiment import run_experiment
-from tuning.export import export_best, git_commit
+from tuning.export import export_best, source_of
 from tuning.flags import parse_flags
 from tuning.profiles import ProfileChoice, choose_profile
+from tuning.provenance import git_commit
 from tuning.records import ExperimentInfo, ExperimentResult, TrialRecord
 from tuning.space import SearchSpace, load_space
 from tuning.summary import summary_lines
@@ -143,16 +143,8 @@ def _reopen_space(flags: argparse.Namespace, console: Console) -> tuple[ProfileC
     if flags.profile not in (None, "auto", recorded.profile):
         choice = choose_profile(flags.profile, flags.address)
     console.say(label_line("profile", str(choice)))
-    source = flags.space or _source_of(recorded)
-    space = load_space(source, choice.name, flags.set) if source else recorded
+    space = load_space(flags.space or source_of(recorded), choice.name, flags.set)
     return choice, _warned(space, console)
-
-
-def _source_of(recorded: SearchSpace) -> str | None:
-    """The file that a recorded space came from, or the shipped one; None if both are gone."""
-    if recorded.path and Path(recorded.path).is_file():
-        return recorded.path
-    return recorded.name if recorded.name in shipped_spaces() else None
 
 
 def _warned(space: SearchSpace, console: Console) -> SearchSpace:

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import platform
 import shutil
-import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from hpcm.config import TrainConfig
-from hpcm.evaluation.image_sets import image_set
+from hpcm.schema import ConfigError
+from tuning.documents import SHIPPED, shipped_spaces
 from tuning.profiles import ProfileChoice
+from tuning.provenance import data_facts, git_commit, versions
 from tuning.records import ExperimentResult, TrialRecord
-from tuning.retarget import full_command, repeat_command
+from tuning.retarget import differences, full_command, repeat_command
 from tuning.space import SearchSpace, load_space
 from tuning.storage import read_provenance
-from tuning.wording import columns, count_text, difference_text, metric_name, metric_text
+from tuning.wording import columns, difference_text, metric_name, metric_text
 
-PROXY = "laptop"  # its exports are proxies: a small model for a few minutes
-FULL = "cluster"
-PACKAGES = ("torch", "numpy", "ray", "optuna")
+FULL = "cluster"  # the file as written; what any other profile finds is a proxy
+REASON = "asked for by the program that ran the search"  # where tune.py did not
 SHOWN_METRICS = ("val_rd_cost", "val_bpp", "val_psnr")
 
 
@@ -47,8 +47,8 @@ def export_best(result: ExperimentResult) -> Export:
     if result.best is None:
         raise ValueError(f"{result.info.name}: no trial has a result, so nothing can be exported")
     space, best = result.info.space, result.best
-    proxy = space.profile == PROXY
-    target = _target(space, best)
+    proxy = space.profile != FULL
+    target = _target(result, best)
     epochs = best.epochs if proxy else target.epochs
     config = space.config(best.params, epochs=epochs)
     copied = best_path(space)
@@ -82,18 +82,46 @@ def best_config(result: ExperimentResult) -> TrainConfig:
 
 def best_path(space: SearchSpace) -> Path:
     """``best/phase3.yaml`` beside the space; ``best/phase3.laptop.yaml`` under another profile."""
-    assert space.path is not None
     suffix = "" if space.profile == FULL else f".{space.profile}"
-    return Path(space.path).parent / "best" / f"{space.name}{suffix}.yaml"
+    return Path(source_of(space)).parent / "best" / f"{space.name}{suffix}.yaml"
 
 
-def _target(space: SearchSpace, best: TrialRecord) -> TrainConfig:
-    """The full run of the trial's settings: the cluster's base, to the end of its schedules."""
-    full = space
-    if space.profile == PROXY:
-        assert space.path is not None
-        full = load_space(space.path, FULL)
+def source_of(space: SearchSpace) -> str:
+    """The file of a recorded space: where it was, or the shipped one where the project moved.
+
+    Raises :class:`ConfigError` where both are gone.
+    """
+    if space.path and Path(space.path).is_file():
+        return space.path
+    if space.name in shipped_spaces():
+        return str(SHIPPED / f"{space.name}.yaml")
+    raise ConfigError(f"{space.path}: the file of this search space is gone; put it back")
+
+
+def _target(result: ExperimentResult, best: TrialRecord) -> TrainConfig:
+    """The full run of the trial's settings: the cluster's base, to the end of its schedules.
+
+    An override stays, unless it is on a key that the profile itself changes: then it was about the
+    proxy.
+    """
+    space = result.info.space
+    if space.profile == FULL:
+        return space.config(best.params, epochs=space.fidelity.horizon)
+    source = source_of(space)
+    proxy, full = load_space(source, space.profile), load_space(source, FULL)
+    changed = differences(proxy.base, full.base) | differences(full.base, proxy.base)
+    overrides = read_provenance(result.info.directory).get("overrides", [])
+    kept = [text for text in overrides if _is_general(text.partition("=")[0], changed)]
+    full = load_space(source, FULL, kept)
     return full.config(best.params, epochs=full.fidelity.horizon)
+
+
+def _is_general(key: str, changed: Mapping[str, Any]) -> bool:
+    """Whether an override's key is part of the question, and not of what the profile changes."""
+    top, _, path = key.partition(".")
+    return top == "parameters" or (
+        top == "base" and not any(path == c or path.startswith(f"{c}.") for c in changed)
+    )
 
 
 def _shown(path: Path) -> Path:
@@ -115,8 +143,8 @@ def _header(result: ExperimentResult, export: Export) -> list[str]:
     rows = [
         ("experiment", info.name),
         ("trial", f"{result.best.number} of {len(result.trials)}"),
-        ("profile", str(ProfileChoice(space.profile, facts["profile_reason"]))),
-        ("overrides", " ".join(facts["overrides"]) or "none"),
+        ("profile", str(ProfileChoice(space.profile, facts.get("profile_reason", REASON)))),
+        ("overrides", " ".join(facts.get("overrides", [])) or "none"),
         ("written", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
         ("git commit", git_commit()),
         ("config digest", export.config.digest),
@@ -153,37 +181,3 @@ def _numbers(result: ExperimentResult) -> list[str]:
             )
         )
     return columns(rows)
-
-
-def data_facts(config: TrainConfig) -> list[tuple[str, str]]:
-    """Name, size and fingerprint of the images that gave the numbers."""
-    roles = {"trained on": config.data.train, "validated on": config.data.val}
-    sets = {role: image_set(name) for role, name in roles.items()}
-    return [
-        (role, f"{images.name}, {count_text(images.count, 'image')}, {images.fingerprint}")
-        for role, images in sets.items()
-    ]
-
-
-def git_commit() -> str:
-    """The commit of the code, marked where files differ from it; "unknown" outside a repository."""
-    here = Path(__file__).parent
-    try:
-        commit = _git(here, "rev-parse", "HEAD")
-        changed = _git(here, "status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return f"{commit} with uncommitted changes" if changed else commit
-
-
-def versions() -> list[str]:
-    """Python and the packages that decide numbers, as ``name version``."""
-    packages = [f"{name} {version(name)}" for name in PACKAGES]
-    return [f"Python {platform.python_version()}", *packages]
-
-
-def _git(directory: Path, *words: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(directory), *words], capture_output=True, text=True, check=True
-    )
-    return done.stdout.strip()

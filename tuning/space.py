@@ -236,7 +236,7 @@ def load_space(
         question=document.question,
         profile=profile,
         profiles=document.profiles,
-        path=str(document.path),
+        path=str(document.path.absolute()),
         base=copy.deepcopy(base),
         parameters=parameters,
         **{name: getattr(sections, name) for name in SECTIONS},

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from hpcm.config import TrainConfig, override
-from hpcm.schema import overlay
+from hpcm.schema import ConfigError, overlay
 from tests.tuning.searches import make_result, make_space
-from tuning.export import best_config, export_best, git_commit
+from tuning.export import best_config, export_best, source_of
+from tuning.provenance import git_commit
 from tuning.records import ExperimentResult
 from tuning.retarget import differences, full_command, repeat_command
+from tuning.space import load_space
 from tuning.storage import write_experiment
 from tuning.summary import summary_lines
 
@@ -55,6 +57,27 @@ def test_a_proxy_repeats_its_trial_and_retargets_to_the_full_run(
     target = set_on(read, words[6:])
     full = make_space(tmp_path, "cluster")
     assert target == full.config(result.best.params, epochs=3000)
+
+
+def test_an_override_goes_into_the_full_run_unless_it_is_about_the_proxy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = exported(tmp_path, monkeypatch, "laptop")
+    given = ["base.loss.lmbda=0.05", "base.data.crops_per_epoch=4", "fidelity.max=3"]
+    space = load_space(tmp_path / "quick.yaml", "laptop", given)
+    write_experiment(result.info.directory, space, profile_reason="because", overrides=given)
+    export = export_best(replace(result, info=replace(result.info, space=space)))
+    target = set_on(export.config, shlex.split(export.full)[6:])
+    assert (export.config.loss.lmbda, export.config.data.crops_per_epoch) == (0.05, 4)
+    assert (target.loss.lmbda, target.data.crops_per_epoch) == (0.05, None)
+    assert (target.epochs, target.schedule_horizon) == (3000, 3000)
+
+
+def test_a_space_that_moved_is_found_if_it_is_shipped(tmp_path: Path) -> None:
+    space = load_space("phase1", "laptop")
+    assert source_of(replace(space, path="/gone/phase1.yaml")) == space.path
+    with pytest.raises(ConfigError, match=r"/gone/mine.yaml: .* is gone"):
+        source_of(replace(space, name="mine", path="/gone/mine.yaml"))
 
 
 def test_a_proxy_of_a_trial_that_was_cut_repeats_what_it_trained(
