@@ -7,7 +7,6 @@ AdamW's decoupled decay and a cap on the rescaling, as in the public code of Bal
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from math import sqrt
 from typing import Any, Literal
 
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor
 from hpcm.optimizers.adam import Params, as_groups, check_adam, moments, set_hot
 from hpcm.schema import config_class, hot
 
-CHUNK = 1 << 16  # elements worked on at a time on a CPU: what its cache holds
+CHUNK = 1 << 16  # elements worked on at a time on a CPU, whose cache holds them all along
 
 
 @config_class
@@ -78,8 +77,8 @@ class CautiousAdamOptimizer(torch.optim.Optimizer):
                     self.state[param][key] = value.to(param.device, copy=True)
 
     def _by_step(self, group: dict[str, Any]) -> Iterator[tuple[int, list[Tensor]]]:
-        """Parameters with a gradient, by how many updates they have had, this one included."""
-        by_step: dict[tuple[int, torch.device], list[Tensor]] = {}
+        """Parameters with a gradient that one call may take, and how many updates they have had."""
+        by_step: dict[tuple[int, torch.device, torch.dtype], list[Tensor]] = {}
         for param in group["params"]:
             if param.grad is None:
                 continue
@@ -89,8 +88,8 @@ class CautiousAdamOptimizer(torch.optim.Optimizer):
             if not state:
                 state.update(fresh_state(param, group["amsgrad"]))
             state["step"] += 1
-            by_step.setdefault((state["step"], param.device), []).append(param)
-        for (step, _), params in by_step.items():
+            by_step.setdefault((state["step"], param.device, param.dtype), []).append(param)
+        for (step, *_), params in by_step.items():
             yield step, params
 
 
@@ -105,43 +104,44 @@ def fresh_state(param: Tensor, amsgrad: bool) -> dict[str, Any]:
 def update_one_by_one(
     params: list[Tensor], states: list[dict[str, Any]], step: int, group: dict[str, Any]
 ) -> None:
-    """One update, tensor after tensor, each in pieces whose many passes stay in a CPU's cache."""
-    for param, state in zip(params, states, strict=True):
-        _move([param], *_direction_in_pieces(param, state, step, group), step, group)
+    """One update, tensor after tensor, each in pieces that stay in a CPU's cache meanwhile."""
+    tensors = [_gradient_and_moments(*pair) for pair in zip(params, states, strict=True)]
+    room = tensors[0][0].new_empty(max(param.numel() for param in params))
+    for param, own in zip(params, tensors, strict=True):
+        if all(tensor.is_contiguous() for tensor in own):
+            direction = room[: param.numel()].view_as(param)
+            pieces = [tensor.view(-1).split(CHUNK) for tensor in (direction, *own)]
+        else:
+            direction = torch.empty_like(own[0])
+            pieces = [(tensor,) for tensor in (direction, *own)]
+        counts = [
+            _direction(*([part] for part in parts), step=step, group=group)[0]
+            for parts in zip(*pieces, strict=True)
+        ]
+        _move([param], [direction], [torch.stack(counts).sum()], group)
 
 
 def update_together(
     params: list[Tensor], states: list[dict[str, Any]], step: int, group: dict[str, Any]
 ) -> None:
     """One update of all tensors at once: a few launches on a GPU, however many tensors."""
-    tensors = zip(*map(_gradient_and_moments, params, states), strict=True)
-    _move(params, *_direction(*tensors, step=step, group=group), step, group)
+    grads, *moments = zip(*map(_gradient_and_moments, params, states), strict=True)
+    directions = [torch.empty_like(exp_avg) for exp_avg in moments[0]]
+    agreeing = _direction(directions, grads, *moments, step=step, group=group)
+    _move(params, directions, agreeing, group)
 
 
 def _gradient_and_moments(param: Tensor, state: dict[str, Any]) -> list[Tensor]:
-    """(g, m, v) or (g, m, v, v_max), all in the moments' precision."""
+    """(g, m, v) or (g, m, v, v_max): one precision, one layout in memory."""
     moments = [value for key, value in state.items() if key != "step"]
-    return [param.grad.to(moments[0].dtype), *moments]
-
-
-def _direction_in_pieces(
-    param: Tensor, state: dict[str, Any], step: int, group: dict[str, Any]
-) -> tuple[list[Tensor], list[Tensor]]:
-    """:func:`_direction` of one tensor on a CPU, in pieces whose passes stay in cache."""
-    tensors = _gradient_and_moments(param, state)
-    if not all(tensor.is_contiguous() for tensor in tensors):
-        return _direction(*([tensor] for tensor in tensors), step=step, group=group)
-    direction = torch.empty_like(tensors[1])
-    agreeing = tensors[1].new_zeros(())
-    pieces = zip(*(t.view(-1).split(CHUNK) for t in (direction, *tensors)), strict=True)
-    for target, *piece in pieces:
-        (part,), (count,) = _direction(*([t] for t in piece), step=step, group=group)
-        target.copy_(part)
-        agreeing += count
-    return [direction], [agreeing]
+    grad = param.grad.to(moments[0].dtype)
+    if grad.stride() != moments[0].stride():
+        grad = torch.empty_like(moments[0]).copy_(grad)
+    return [grad, *moments]
 
 
 def _direction(
+    directions: Sequence[Tensor],
     grads: Sequence[Tensor],
     exp_avgs: Sequence[Tensor],
     exp_avg_sqs: Sequence[Tensor],
@@ -149,43 +149,54 @@ def _direction(
     *,
     step: int,
     group: dict[str, Any],
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Update the moments; give m mask / (sqrt(v) + eps') and how many elements agree, per tensor.
+) -> list[Tensor]:
+    """Update the moments, write -mask m_hat / (sqrt(v_hat) + eps); give how many elements agree.
 
-    mask = 1 where m g > 0, with the new m. eps' = eps sqrt(1 - beta2^t): both bias corrections are
-    left to the step size.
+    mask = 1 where m g > 0, with the new m. The unmasked direction is what Adam's own kernel makes
+    of zeros at a learning rate of 1.
     """
-    beta1, beta2 = group["betas"]
-    torch._foreach_lerp_(exp_avgs, grads, 1.0 - beta1)
-    torch._foreach_mul_(exp_avg_sqs, beta2)
-    torch._foreach_addcmul_(exp_avg_sqs, grads, grads, 1.0 - beta2)
-    if max_exp_avg_sqs:
-        torch._foreach_maximum_(max_exp_avg_sqs, exp_avg_sqs)
-    denominators = torch._foreach_sqrt(max_exp_avg_sqs or exp_avg_sqs)
-    torch._foreach_add_(denominators, group["eps"] * sqrt(1.0 - beta2**step))
-    directions = torch._foreach_mul(exp_avgs, grads)
-    torch._foreach_sign_(directions)
-    torch._foreach_clamp_min_(directions, 0.0)  # the mask: 1 where they agree, else 0
-    agreeing = torch._foreach_norm(directions, 1)
-    torch._foreach_mul_(directions, exp_avgs)
-    torch._foreach_div_(directions, denominators)
-    return directions, agreeing
+    now = torch.full((), float(step), dtype=torch.float32, device=directions[0].device)
+    torch._foreach_zero_(directions)
+    torch._fused_adam_(
+        directions,
+        grads,
+        exp_avgs,
+        exp_avg_sqs,
+        max_exp_avg_sqs,
+        [now] * len(directions),
+        amsgrad=bool(max_exp_avg_sqs),
+        lr=1.0,
+        beta1=group["betas"][0],
+        beta2=group["betas"][1],
+        weight_decay=0.0,
+        eps=group["eps"],
+        maximize=False,
+    )
+    masks = torch._foreach_mul(exp_avgs, grads)
+    if masks[0].is_cpu:  # sign and norm are slow there, and there is no launch to save
+        agreeing = [mask.gt_(0.0).sum() for mask in masks]
+    else:
+        torch._foreach_sign_(masks)
+        torch._foreach_clamp_min_(masks, 0.0)
+        agreeing = list(torch._foreach_norm(masks, 1))
+    torch._foreach_mul_(directions, masks)
+    return agreeing
 
 
 def _move(
-    params: list[Tensor],
-    directions: list[Tensor],
+    params: Sequence[Tensor],
+    directions: Sequence[Tensor],
     agreeing: list[Tensor],
-    step: int,
     group: dict[str, Any],
 ) -> None:
-    """theta <- (1 - lr wd) theta - lr' s direction; s = min(1 / max(agreeing share, 1e-3), cap)."""
-    beta1, beta2 = group["betas"]
-    if group["weight_decay"]:  # decoupled: first, and on every element
+    """theta <- (1 - lr wd) theta + lr s direction; the decay comes first and knows no mask.
+
+    s = min(1 / max(share of the tensor's elements that agree, 1e-3), cap).
+    """
+    if group["weight_decay"]:
         torch._foreach_mul_(params, 1.0 - group["lr"] * group["weight_decay"])
-    size = group["lr"] * sqrt(1.0 - beta2**step) / (1.0 - beta1**step)
     scales = torch._foreach_div(agreeing, [float(param.numel()) for param in params])
     torch._foreach_clamp_min_(scales, max(1e-3, 1.0 / group["cap"]))
     torch._foreach_reciprocal_(scales)
     for param, direction, scale in zip(params, directions, scales, strict=True):
-        param.addcmul_(direction, scale, value=-size)
+        param.addcmul_(direction, scale, value=group["lr"])
