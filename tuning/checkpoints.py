@@ -1,9 +1,9 @@
 """Checkpoints of trials: in one known place, written aside and renamed, the one before kept.
 
-``<experiment>/checkpoints/<trial>/epoch-000111/`` holds what the run saved, and its epoch's metrics.
-They are ours and not Ray's, because Ray 2.60 retries a damaged checkpoint until the trial is lost,
-and after a restart may look for one that was rotated away. Disk: at most two checkpoints of each
-running trial, and one of each other.
+``<experiment>/checkpoints/<trial>/epoch-000111/`` holds what the run saved, and its epoch's
+metrics. They are ours and not Ray's, because Ray 2.60 retries a damaged checkpoint until the trial
+is lost, and after a restart may look for one that was rotated away. Disk: at most two checkpoints
+of each running trial, and one of each other.
 """
 
 from __future__ import annotations

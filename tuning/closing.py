@@ -78,6 +78,6 @@ class Closing(tune.Stopper):
         try:
             yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            for wanted, handler in before.items():
+                signal.signal(wanted, handler)
             self._file.unlink(missing_ok=True)

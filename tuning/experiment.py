@@ -2,8 +2,8 @@
 
 Ray places trials and starts them again after a crash. What is known of them is in the ledger, what
 was compared is in the rungs, what was learnt is in the checkpoints, all in the experiment's
-directory. So a resume does not depend on Ray's own snapshot, which is up to ten seconds old and holds
-no scheduler: it starts a new Ray run that continues the unfinished trials.
+directory. So a resume does not depend on Ray's own snapshot, which is up to ten seconds old and
+holds no scheduler: it starts a new Ray run that continues the unfinished trials.
 """
 
 from __future__ import annotations

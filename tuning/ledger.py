@@ -1,9 +1,10 @@
 """The append-only record of an experiment, and the one source of truth about its trials.
 
 ``ledger.jsonl`` holds one JSON object a line: what was proposed, reported and decided, and how each
-trial ended. Ray's own files are a cache beside it. Every line reaches the operating system before the
-next step is taken, so a killed driver loses nothing; all but reports are also synced to the disk, and
-a sync carries the reports before it. A last line cut short by a crash is dropped at the next start.
+trial ended. Ray's own files are a cache beside it. Every line reaches the operating system before
+the next step is taken, so a killed driver loses nothing; all but reports are also synced to the
+disk, and a sync carries the reports before it. A last line cut short by a crash is dropped at the
+next start.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class Ledger:
 
     def _apply(self, line: dict[str, Any]) -> None:
         self.count += 1
-        if self._opened is not None:  # a killed session ends with its last line
+        if self._opened is not None and line["event"] != "opened":
             self.seconds += max(0.0, line["time"] - self._opened)
             self._opened = line["time"]
         match line["event"]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import ray
@@ -26,7 +25,9 @@ def slots(space: SearchSpace) -> int:
     may_start = int(most_gpus() / need.gpu + EPS) if need.gpu else 0
     if here or may_start:
         return max(here, may_start)
-    largest = max(nodes, key=lambda node: (node.get("GPU", 0), node.get("CPU", 0)), default={})
+    largest: dict[str, float] = max(
+        nodes, key=lambda node: (node.get("GPU", 0), node.get("CPU", 0)), default={}
+    )
     raise ConfigError(
         f"resources: a trial asks for {need.gpu:g} GPU and {need.cpu:g} CPU; no node of the Ray"
         f" cluster has them (the largest has {largest.get('GPU', 0):g} GPU and"
@@ -52,4 +53,4 @@ def _fits(cpu: float, gpu: float, node: dict[str, Any]) -> int:
     counts = [node.get("CPU", 0.0) / cpu]
     if gpu:
         counts.append(node.get("GPU", 0.0) / gpu)
-    return math.floor(min(counts) + EPS)
+    return int(min(counts) + EPS)

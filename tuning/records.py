@@ -21,9 +21,10 @@ TrialState = Literal["pending", "running", "stopped", "finished", "failed"]
 class TrialRecord:
     """One trial as it stands.
 
-    ``pending``: proposed and not running, be it that it waits or that the experiment was interrupted.
-    ``stopped``: cut by the scheduler, or by the end of the budget. ``finished``: reached the maximum
-    fidelity. ``failed``: diverged, or crashed more often than it may be retried; ``reason`` says which.
+    ``pending``: proposed and not running, be it that it waits or that the experiment was
+    interrupted. ``stopped``: cut by the scheduler, or by the end of the budget. ``finished``:
+    reached the maximum fidelity. ``failed``: diverged, or crashed more often than it may be
+    retried; ``reason`` says which.
     """
 
     id: str  # <experiment>-<number>, unique for good: a resume keeps it

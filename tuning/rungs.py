@@ -2,9 +2,9 @@
 
 Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning" (ASHA), with three rules
 that Ray 2.60's version lacks: a score is recorded only when a trial *crosses* a rung, never
-back-filled into a lower one; nothing is decided before ``min_peers`` trials have been there; and the
-table is on disk before a decision takes effect, so that a resumed search decides as one that was
-never killed.
+back-filled into a lower one; nothing is decided before ``min_peers`` trials have been there; and
+the table is on disk before a decision takes effect, so that a resumed search decides as one that
+was never killed.
 """
 
 from __future__ import annotations

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from ray import cloudpickle
 from ray.exceptions import RayActorError
 from ray.tune.experiment import Trial
 from ray.tune.result import AUTO_RESULT_KEYS
@@ -152,9 +154,12 @@ def metrics_of(result: Mapping[str, Any]) -> dict[str, float]:
 
 def crash_text(trial: Trial) -> str:
     """One line on why the trial's process failed."""
-    error = trial.get_pickled_error() or trial.get_error()
+    path = trial.pickled_error_file  # written a moment ago, by this process
+    error = cloudpickle.loads(Path(path).read_bytes()) if path else None
     cause = getattr(error, "cause", None) or error
     if isinstance(cause, RayActorError):
         return "its process died (killed, out of memory, or its node was lost)"
+    if cause is None:
+        return f"Ray could not run it, see {trial.error_file}"
     text = " ".join(str(cause).split())
     return f"{type(cause).__name__}: {text}"[:300]

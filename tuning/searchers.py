@@ -2,9 +2,9 @@
 
 Ray's :class:`OptunaSearch` is kept for its interface and its define-by-run sampling. What differs:
 the study that a proposal is drawn from is rebuilt from the ledger (:mod:`tuning.study`); each
-proposal has a seed of its own, made of the space's seed and the trial's number; and outcomes are told
-as they were. So a search that was killed and resumed proposes what one that was not killed proposes,
-where trials run one after the other; and Optuna never hears of a trial twice.
+proposal has a seed of its own, made of the space's seed and the trial's number; and outcomes are
+told as they were. So a search that was killed and resumed proposes what one that was not killed
+proposes, where trials run one after the other; and Optuna never hears of a trial twice.
 """
 
 from __future__ import annotations

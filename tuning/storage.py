@@ -7,13 +7,14 @@ import fcntl
 import json
 import os
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 from hpcm.schema import ConfigError, did_you_mean
 from tuning.rungs import write_atomically
@@ -35,8 +36,13 @@ def storage_folder(storage: str) -> Path:
     existing = next(p for p in (folder, *folder.parents) if p.exists())
     if not existing.is_dir():
         raise ConfigError(f"--storage {storage}: {existing} is a file; must be a folder")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise ConfigError(f"--storage {storage}: {existing} is not writable")
+    try:
+        with tempfile.TemporaryFile(dir=existing) as file:
+            file.write(b"room?")
+    except OSError as error:
+        raise ConfigError(
+            f"--storage {storage}: {existing} cannot be written to: {error.strerror}"
+        ) from None
     return folder
 
 

@@ -2,12 +2,12 @@
 
 Two studies, both made from the ledger's records. The *evidence* is built anew for each proposal, in
 memory, so that a proposal depends on the records alone, not on how often the driver was restarted
-(0.1 s at 1,000 trials). The *copy* is kept in ``study.journal`` for ``optuna-dashboard FILE`` and for
-Optuna's own analyses.
+(0.1 s at 1,000 trials). The *copy* is kept in ``study.journal`` for ``optuna-dashboard FILE`` and
+for Optuna's own analyses.
 
 The copy is a journal file and not SQLite: an ask, ten reports and an outcome take 0.06 to 0.11 s
-instead of 0.55 s (Optuna 5.0, TPE, 100 to 5,000 trials), readers on a shared filesystem are what the
-format is made for, and optuna-dashboard opens it by its path alone.
+instead of 0.55 s (Optuna 5.0, TPE, 100 to 5,000 trials), readers on a shared filesystem are what
+the format is made for, and optuna-dashboard opens it by its path alone.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class StudyCopy:
 
     def sync(self, record: TrialRecord, records: Sequence[TrialRecord]) -> None:
         """Add the trial, tell its new reports, and tell its outcome, each once."""
-        number, worst = record.number, None
+        number = record.number
         if number in self._told:
             return
         if number not in self._ids:
@@ -165,8 +165,8 @@ class StudyCopy:
             if record.reason:
                 self.storage.set_trial_user_attr(trial_id, "reason", record.reason)
             worst = self.outcomes.worst(records)
-            state, value = self.outcomes.state(record, worst)
-            values = None if value is None else [value]
+            state, final = self.outcomes.state(record, worst)
+            values = None if final is None else [final]
             self.storage.set_trial_state_values(trial_id, state, values)
             self._told.add(number)
 

@@ -23,7 +23,8 @@ STOP_FILE = "closing"  # in the experiment's directory: save, and stop after thi
 class TrainFunction(Protocol):
     """What :func:`hpcm.train` is to a trial."""
 
-    def __call__(self, cfg: TrainConfig, *, resume: Path | None) -> Iterator[EpochReport]: ...
+    def __call__(self, cfg: TrainConfig, *, resume: Path | None) -> Iterator[EpochReport]:
+        """Yield a report per epoch; a resume that cannot be read is refused in the call itself."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ def run_trial(sampled: Mapping[str, Any], place: Place) -> None:
 
     It continues from the newest checkpoint that can be read, whoever started it before. An epoch is
     saved where trials are compared, at the end, when the experiment closes, and in between as often
-    as costs little. What a retry cannot help (diverged, a config that is refused, the same exception
-    twice) is reported as a failure; any other exception is Ray's to retry.
+    as costs little. What a retry cannot help (diverged, a config that is refused, the same
+    exception twice) is reported as a failure; any other exception is Ray's to retry.
     """
     number = int(sampled["trial"])
     store = place.checkpoints(number)

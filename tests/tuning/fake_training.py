@@ -1,8 +1,8 @@
 """A training of milliseconds for tests of the search: same interface as `hpcm.train`, no model.
 
-The score falls as 1 / epoch towards a floor that depends on the learning rate. A file in the folder
-``FAKE_TRAINING`` of the environment says where to fail, and every epoch that is really trained leaves
-a line there, so that a test can count them.
+The score falls as 1 / epoch towards a floor that depends on the learning rate. In the folder that
+``FAKE_TRAINING`` of the environment names, every epoch that is really trained leaves a line in
+``epochs``, and ``misbehave.json`` says what learning rates come to grief in epoch 2, and how.
 """
 
 from __future__ import annotations
@@ -41,7 +41,6 @@ def _epochs(cfg: TrainConfig, first: int) -> Iterator[EpochReport]:
         with (folder / "epochs").open("a") as file:
             file.write(f"{cfg.optimizer.lr!r} {epoch}\n")
         time.sleep(SECONDS)
-        _misbehave(cfg, epoch, folder)
         metrics = {
             "epoch": float(epoch),
             "val_rd_cost": score(cfg, epoch),
@@ -49,7 +48,7 @@ def _epochs(cfg: TrainConfig, first: int) -> Iterator[EpochReport]:
             "val_psnr": 30.0,
             "train/seconds": 0.01,
         }
-        if (folder / "nan").exists() and cfg.optimizer.lr > 2e-4 and epoch == 2:
+        if _misbehaves(cfg, epoch, folder):
             metrics["val_rd_cost"] = math.nan
 
         def save(directory: str | Path, epoch: int = epoch) -> None:
@@ -59,16 +58,26 @@ def _epochs(cfg: TrainConfig, first: int) -> Iterator[EpochReport]:
         yield EpochReport(epoch, metrics, save)
 
 
-def _misbehave(cfg: TrainConfig, epoch: int, folder: Path) -> None:
-    if (folder / "diverge").exists() and cfg.optimizer.lr > 2e-4 and epoch == 2:
-        raise Diverged("loss is inf")
-    crash = folder / "crash_once"
-    if crash.exists() and epoch == 2:
-        crash.unlink()
-        raise RuntimeError("a cosmic ray")
-    if (folder / "crash_always").exists() and cfg.optimizer.lr > 2e-4 and epoch == 2:
-        raise RuntimeError("index out of range")
-    die = folder / "die_once"
-    if die.exists() and epoch == 2:
-        die.unlink()
-        os._exit(137)
+def misbehave(folder: Path, **how: float) -> None:
+    """``misbehave(folder, diverge=1e-3)``: diverge, nan, crash, crash_once, die_once."""
+    folder.joinpath("misbehave.json").write_text(json.dumps({repr(v): k for k, v in how.items()}))
+
+
+def _misbehaves(cfg: TrainConfig, epoch: int, folder: Path) -> bool:
+    """Come to grief as asked; whether the score is to be NaN."""
+    path = folder / "misbehave.json"
+    if epoch != 2 or not path.exists():
+        return False
+    how = json.loads(path.read_text()).get(repr(cfg.optimizer.lr))
+    once = folder / f"{how}-{cfg.optimizer.lr!r}"
+    if how in ("crash_once", "die_once") and once.exists():
+        return False
+    once.touch()
+    match how:
+        case "diverge":
+            raise Diverged("loss is inf")
+        case "crash" | "crash_once":
+            raise RuntimeError("a cosmic ray")
+        case "die_once":
+            os._exit(137)
+    return how == "nan"

@@ -1,0 +1,194 @@
+"""Whole experiments on a real Ray, with a training of milliseconds."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+import ray._private.state
+
+from hpcm import ConfigError
+from tests.tuning.fake_training import misbehave, train
+from tests.tuning.lr_space import METRIC, lr_space
+from tuning.cluster import cluster
+from tuning.experiment import run_experiment
+from tuning.ledger import read_events, read_trials
+from tuning.records import ExperimentInfo, ExperimentResult, TrialRecord
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One Ray for the module; its workers see this folder's ``FAKE_TRAINING``."""
+    found = tmp_path_factory.mktemp("trainings")
+    os.environ["FAKE_TRAINING"] = str(found)
+    with cluster(None, dashboard=False):
+        yield found
+    del os.environ["FAKE_TRAINING"]
+
+
+@pytest.fixture
+def run(
+    folder: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., ExperimentResult]]:
+    """``run(resume=..., **sections)``: one experiment below ``tmp_path``."""
+
+    def start(
+        resume: str | None = None,
+        on_start: Callable[[ExperimentInfo], None] | None = None,
+        on_change: Callable[[Sequence[TrialRecord]], None] | None = None,
+        **sections: dict[str, Any],
+    ) -> ExperimentResult:
+        return run_experiment(
+            lr_space(tmp_path, **sections),
+            storage=str(tmp_path / "storage"),
+            resume=resume,
+            on_start=on_start,
+            on_change=on_change,
+            train=train,
+        )
+
+    yield start
+    for path in folder.iterdir():
+        path.unlink()
+
+
+def states(result: ExperimentResult) -> dict[int, str]:
+    return {trial.number: trial.state for trial in result.trials}
+
+
+def test_an_experiment_from_start_to_end(run: Any, tmp_path: Path) -> None:
+    started: list[ExperimentInfo] = []
+    changes: list[int] = []
+    actors: set[str] = set()
+
+    def changed(trials: Sequence[TrialRecord]) -> None:
+        changes.append(sum(t.epochs for t in trials))
+        actors.update(a["ActorClassName"] for a in ray._private.state.actors().values())
+
+    result = run(on_start=started.append, on_change=changed)
+    assert "rates_trial" in actors
+    assert ray.is_initialized()  # the module's, which is not ours to stop
+    assert (result.complete, result.interrupted, result.error) == (True, False, None)
+    assert len(result.trials) == 8
+    assert "stopped" in states(result).values()
+    assert set(states(result).values()) == {"stopped", "finished"}
+    assert result.prior is result.trials[0]
+    assert (result.prior.state, result.prior.epochs) == ("finished", 9)
+    assert result.best is not None
+    assert result.best.epochs == 9
+    assert result.best.last[METRIC] <= result.prior.last[METRIC]
+    assert 0 < result.hours_spent < result.hours_full
+    assert changes[-1] == sum(t.epochs for t in result.trials)
+    (info,) = started
+    assert info.directory == tmp_path / "storage" / info.name
+    assert read_trials(info.directory) == result.trials
+    _look_at_the_files(info.directory, result)
+
+
+def _look_at_the_files(directory: Path, result: ExperimentResult) -> None:
+    """Ray's own results are there, under recognisable names."""
+    for trial in result.trials:
+        own = directory / f"rates-{trial.number:04d}"
+        rows = [json.loads(line) for line in (own / "result.json").read_text().splitlines()]
+        assert [row[METRIC] for row in rows] == [r[METRIC] for r in trial.reports]
+        assert (own / "progress.csv").exists()
+        assert list(own.glob("events.out.tfevents.*"))
+    assert list(directory.glob("rates-*")) == list(directory.glob("rates-????"))
+
+
+def test_a_finished_experiment_goes_on_with_a_larger_budget(run: Any) -> None:
+    short = {"min": 1, "max": 3, "schedule_horizon": "max"}
+    first = run(budget={"trials": 3}, fidelity=short)
+    again = run(budget={"trials": 3}, fidelity=short, resume="last")
+    assert [t.reports for t in again.trials] == [t.reports for t in first.trials]
+    more = run(budget={"trials": 5}, fidelity=short, resume=first.info.name)
+    assert more.complete
+    assert [t.reports for t in more.trials[:3]] == [t.reports for t in first.trials]
+    assert len(more.trials) == 5
+
+
+def test_every_kind_of_failure_ends_its_trial_and_no_other(run: Any, folder: Path) -> None:
+    rates = {"crash_once": 1e-4, "diverge": 1e-2, "nan": 2e-2, "crash": 3e-2, "die_once": 2e-4}
+    misbehave(folder, **rates)
+    result = run(
+        parameters={
+            "optimizer.lr": {
+                "type": "categorical",
+                "choices": [*rates.values(), 3e-4],
+                "prior": 1e-4,
+            }
+        },
+        searcher={"name": "grid"},
+        scheduler={"name": "asha", "reduction_factor": 9},  # rungs 1 and 9; nine peers never meet
+    )
+    assert result.complete
+    again = "the same error twice, not tried again: RuntimeError: a cosmic ray"
+    assert [(t.params["optimizer.lr"], t.state, t.retries, t.diverged) for t in result.trials] == [
+        (1e-4, "finished", 1, False),
+        (1e-2, "failed", 0, True),
+        (2e-2, "failed", 0, True),
+        (3e-2, "failed", 1, False),
+        (2e-4, "finished", 1, False),
+        (3e-4, "finished", 0, False),
+    ]
+    reasons = [trial.reason for trial in result.trials if trial.state == "failed"]
+    assert reasons == ["diverged: loss is inf", f"{METRIC} is nan at epoch 2", again]
+    lines = [line.split() for line in (folder / "epochs").read_text().splitlines()]
+    for rate in (1e-4, 2e-4):  # epoch 1 was saved, for there is a rung; epoch 2 broke
+        epochs = [int(epoch) for lr, epoch in lines if float(lr) == rate]
+        assert epochs == [1, 2, 2, 3, 4, 5, 6, 7, 8, 9]
+    retried = {e["reason"] for e in read_events(result.info.directory) if e["event"] == "retried"}
+    died = "its process died (killed, out of memory, or its node was lost)"
+    assert retried == {"RuntimeError: a cosmic ray", died}
+    error = (result.info.directory / "rates-0000" / "error.txt").read_text()
+    assert "repr=rates-0000" in error  # what Ray's dashboard calls it; stock: ImplicitFunc
+
+
+def test_a_signal_saves_and_a_resume_completes(run: Any, folder: Path) -> None:
+    def interrupt(trials: Sequence[TrialRecord]) -> None:
+        if sum(t.epochs for t in trials) > 3 and not sent:
+            sent.append(True)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    sent: list[bool] = []
+    before = signal.getsignal(signal.SIGTERM)
+    first = run(budget={"trials": 4}, on_change=interrupt)
+    assert (first.interrupted, first.complete) == (True, False)
+    assert signal.getsignal(signal.SIGTERM) == before
+    trained = (folder / "epochs").read_text().splitlines()
+    result = run(budget={"trials": 4}, resume="last")
+    assert (result.interrupted, result.complete) == (False, True)
+    assert {t.state for t in result.trials} <= {"finished", "stopped"}
+    everything = (folder / "epochs").read_text().splitlines()
+    assert everything[: len(trained)] == trained
+    assert len(everything) == len(set(everything))  # every trial had saved: no epoch twice
+
+
+def test_the_end_of_the_hours_is_a_completion(run: Any) -> None:
+    result = run(budget={"trials": 8, "hours": 1.0 / 3600})
+    assert (result.complete, result.interrupted) == (True, False)
+    unfinished = [t for t in result.trials if t.state == "stopped" and t.rung_stopped_at is None]
+    assert all("hours are spent" in str(t.reason) for t in unfinished)
+    more = run(budget={"trials": 2, "hours": 1.0}, resume="last")
+    assert more.complete
+    assert {t.state for t in more.trials[:2]} <= {"finished", "stopped"}
+    assert all(t.rung_stopped_at or t.epochs == 9 for t in more.trials)
+
+
+def test_bad_input_creates_nothing(run: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="a trial asks for 1 GPU"):
+        run(resources={"gpu": 1, "cpu": 1})
+    with pytest.raises(ConfigError, match="no such experiment"):
+        run(resume="rates-20000101-000000")
+    assert not (tmp_path / "storage").exists()
+    done = run(budget={"trials": 1}, fidelity={"min": 1, "max": 1})
+    with pytest.raises(ConfigError, match="fidelity.max: 1 -> 9"):
+        run(resume=done.info.name)

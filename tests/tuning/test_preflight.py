@@ -1,0 +1,72 @@
+"""What is refused before an experiment exists."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpcm import ConfigError
+from tests.tuning.lr_space import lr_space
+from tuning import preflight
+
+
+def nodes(monkeypatch: pytest.MonkeyPatch, *resources: dict[str, float], more: int = 0) -> None:
+    found = [{"Alive": True, "Resources": each} for each in resources]
+    dead = {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}}
+    monkeypatch.setattr(preflight.ray, "nodes", lambda: [*found, dead])
+    monkeypatch.setattr(preflight, "most_gpus", lambda: more)
+
+
+@pytest.mark.parametrize(
+    ("resources", "cluster", "more", "slots"),
+    [
+        ({"gpu": 0, "cpu": 1}, [{"CPU": 2.0}], 0, 2),
+        ({"gpu": 0, "cpu": 2}, [{"CPU": 3.0}, {"CPU": 3.0}], 0, 2),  # no trial spans nodes
+        ({"gpu": 1, "cpu": 8}, [{"CPU": 16.0, "GPU": 8.0}, {"CPU": 4.0}], 0, 2),
+        ({"gpu": 0.25, "cpu": 1}, [{"CPU": 16.0, "GPU": 2.0}], 0, 8),
+        ({"gpu": 1, "cpu": 8}, [{"CPU": 4.0}], 6, 6),  # an autoscaler will
+    ],
+)
+def test_slots(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    resources: dict[str, Any],
+    cluster: list[dict[str, float]],
+    more: int,
+    slots: int,
+) -> None:
+    nodes(monkeypatch, *cluster, more=more)
+    assert preflight.slots(lr_space(tmp_path, resources=resources)) == slots
+
+
+def test_a_trial_that_fits_nowhere_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stock Ray waits for ever."""
+    nodes(monkeypatch, {"CPU": 2.0}, {"CPU": 16.0, "GPU": 1.0})
+    space = lr_space(tmp_path, resources={"gpu": 2, "cpu": 8})
+    with pytest.raises(ConfigError, match="asks for 2 GPU and 8 CPU.*largest has 1 GPU and 16 CPU"):
+        preflight.slots(space)
+
+
+@pytest.mark.parametrize(("asked", "given"), [(None, 4), (2, 2), (9, 4)])
+def test_trials_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: int | None, given: int
+) -> None:
+    nodes(monkeypatch, {"CPU": 4.0})
+    space = lr_space(tmp_path, budget={"trials": 8, "concurrent": asked})
+    assert preflight.concurrent(space) == given
+
+
+def test_never_more_at_a_time_than_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes(monkeypatch, {"CPU": 64.0})
+    assert preflight.concurrent(lr_space(tmp_path, budget={"trials": 3, "concurrent": None})) == 3
+
+
+def test_missing_data_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HPCM_DATA", str(tmp_path))
+    space = lr_space(tmp_path, base={"data": {"train": "nowhere", "val": "sample_val"}})
+    with pytest.raises(ConfigError, match="nowhere"):
+        preflight.check_data(space)

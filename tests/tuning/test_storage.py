@@ -1,0 +1,159 @@
+"""Where experiments live: names, what may be resumed, and one driver at a time."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpcm import ConfigError
+from tests.tuning.lr_space import lr_space
+from tuning import storage
+from tuning.storage import LOCK_FILE, driving
+
+
+def make(folder: Path, name: str, space: Any, used: float) -> Path:
+    directory = folder / name
+    storage.write_experiment(directory, space, git_commit="abc")
+    ledger = directory / "ledger.jsonl"
+    ledger.touch()
+    os.utime(ledger, (used, used))
+    return directory
+
+
+def test_names_say_space_and_time_and_are_unique(tmp_path: Path) -> None:
+    space = lr_space(tmp_path)
+    first = storage.new_name(space, tmp_path)
+    (tmp_path / first).mkdir()
+    second = storage.new_name(space, tmp_path)
+    assert first.startswith("rates-20")
+    assert second != first
+
+
+def test_an_experiment_is_found_by_name_or_as_the_last(tmp_path: Path) -> None:
+    space = lr_space(tmp_path)
+    make(tmp_path, "rates-2", space, used=200.0)
+    make(tmp_path, "rates-1", space, used=300.0)
+    assert storage.experiments(tmp_path) == ["rates-2", "rates-1"]
+    assert storage.find(tmp_path, "rates-2").name == "rates-2"
+    assert storage.find(tmp_path, "last").name == "rates-1"
+    assert storage.find(tmp_path, "last", "rates").name == "rates-1"
+    assert storage.read_experiment(tmp_path / "rates-1") == space
+    assert storage.read_provenance(tmp_path / "rates-1")["git_commit"] == "abc"
+
+
+@pytest.mark.parametrize(
+    ("name", "space", "message"),
+    [
+        ("rate-1", None, "no such experiment in .*Did you mean 'rates-1'"),
+        ("last", "phase3", "--resume last: no experiment of phase3 in"),
+    ],
+)
+def test_an_unknown_experiment_is_refused(
+    tmp_path: Path, name: str, space: str | None, message: str
+) -> None:
+    make(tmp_path, "rates-1", lr_space(tmp_path), used=1.0)
+    with pytest.raises(ConfigError, match=message):
+        storage.find(tmp_path, name, space)
+
+
+def test_an_empty_storage_says_so(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match="--resume x: no such experiment in .*holds no experiment"
+    ):
+        storage.find(tmp_path, "x")
+    with pytest.raises(ConfigError, match="--resume last: no experiment in"):
+        storage.find(tmp_path, "last")
+
+
+def test_a_changed_space_is_refused_with_what_differs(tmp_path: Path) -> None:
+    old = lr_space(tmp_path)
+    new = lr_space(tmp_path, fidelity={"max": 27}, budget={"trials": 30})
+    with pytest.raises(ConfigError, match=r"fidelity.max: 9 -> 27") as caught:
+        storage.refuse_changes(old, new, "rates-1")
+    assert "budget" not in str(caught.value)
+
+
+def test_a_larger_budget_is_welcome(tmp_path: Path) -> None:
+    more = lr_space(tmp_path, budget={"trials": 30, "hours": 2.0})
+    storage.refuse_changes(lr_space(tmp_path), more, "rates-1")
+
+
+def test_the_folder_need_not_exist_but_must_be_writable(tmp_path: Path) -> None:
+    assert storage.storage_folder(str(tmp_path / "a" / "b")) == tmp_path / "a" / "b"
+    assert not (tmp_path / "a").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="file is a file"):
+        storage.storage_folder(str(tmp_path / "file" / "below"))
+    with pytest.raises(ConfigError, match="/proc cannot be written to"):
+        storage.storage_folder("/proc/hpcm-tune")
+    with pytest.raises(ConfigError, match="a URL"):
+        storage.storage_folder("s3://bucket/x")
+
+
+def test_a_home_is_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert storage.storage_folder(storage.DEFAULT_STORAGE) == tmp_path / "hpcm-tune"
+
+
+def test_a_second_driver_is_refused_by_name(tmp_path: Path) -> None:
+    who = f"process {os.getpid()} on {socket.gethostname()}"
+    with driving(tmp_path), pytest.raises(ConfigError, match=who), driving(tmp_path):
+        pass
+    with driving(tmp_path):  # free again
+        pass
+
+
+def test_the_lock_of_a_killed_driver_is_free(tmp_path: Path) -> None:
+    child = _hold(tmp_path, _drive_for_ever)
+    with pytest.raises(ConfigError, match=f"process {child.pid} on"), driving(tmp_path):
+        pass
+    child.kill()
+    child.join()
+    with driving(tmp_path):
+        owner = json.loads((tmp_path / LOCK_FILE).read_text())
+    assert owner["pid"] == os.getpid()
+
+
+def test_without_locks_a_dead_owner_is_told_from_a_live_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: Any) -> None:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(storage.fcntl, "flock", no_locks)
+    lock = tmp_path / LOCK_FILE
+    myself = storage._myself()
+    for owner, free in (
+        ({**myself, "created": 1.0}, True),  # the number was given to another process since
+        (myself, False),
+        ({**myself, "host": "elsewhere"}, False),
+    ):
+        lock.write_text(json.dumps(owner))
+        if free:
+            with driving(tmp_path):
+                pass
+        else:
+            with pytest.raises(ConfigError, match="runs this experiment"), driving(tmp_path):
+                pass
+
+
+def _drive_for_ever(folder: Path, ready: Any) -> None:
+    with driving(folder):
+        ready.set()
+        multiprocessing.Event().wait()
+
+
+def _hold(folder: Path, target: Callable[..., None]) -> Any:
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    child = context.Process(target=target, args=(folder, ready), daemon=True)
+    child.start()
+    assert ready.wait(60)
+    return child
