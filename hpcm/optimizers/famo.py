@@ -95,6 +95,7 @@ class FamoBalancer(Balancer):
         self.config = config
         self.logits = Logits(len(names), device)
         self.memory = GammaMemory(len(self.configured_gammas(config)))
+        self.total, self.steps = self.weights.new_zeros(()), 0  # of this epoch's losses
         self.floor: Tensor | None = self.weights.new_full((len(names),), -(config.offset or 1.0))
         self.apply(config, 0.0, 0)
         self.weights = self.contributions()
@@ -122,6 +123,7 @@ class FamoBalancer(Balancer):
 
     def weigh(self, losses: Tensor) -> tuple[Tensor, Tensor]:
         """q_i = (z'_i / D_i) / c and sum_i z'_i log(D_i) / c."""
+        self.total, self.steps = self.total + losses.sum(), self.steps + 1
         z = self.logits.shares(self.config.min_weight)
         above = self.above_floor(losses)
         c = (self.normaliser(z) / above).sum()
@@ -155,8 +157,13 @@ class FamoBalancer(Balancer):
         self.gammas = self.weights.new_tensor(self.gamma_per_task(self.gammas_in_use))
 
     def observe(self, scale_losses: dict[str, float] | Tensor) -> None:
-        """Remember an epoch's mean losses for the ``adaptive`` schedule."""
-        self.memory.observe(scale_losses)
+        """Remember an epoch's mean loss for the ``adaptive`` schedule: of all tasks, for one gamma.
+
+        The two tasks have no scale, so the scales' losses would be zeros.
+        """
+        if self.steps:
+            self.memory.observe({"all": float(self.total) / self.steps})
+        self.total, self.steps = torch.zeros_like(self.total), 0
 
     def contributions(self) -> Tensor:
         """z' (n,)."""
@@ -184,6 +191,8 @@ class FamoBalancer(Balancer):
             "logits": self.logits.state_dict(),
             "memory": self.memory.state_dict(),
             "floor": self.floor,
+            "total": self.total,
+            "steps": self.steps,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -191,5 +200,6 @@ class FamoBalancer(Balancer):
         super().load_state_dict(state)
         self.logits.load_state_dict(state["logits"])
         self.memory.load_state_dict(state["memory"])
+        self.total, self.steps = state["total"].to(self.weights.device, copy=True), state["steps"]
         floor = state["floor"]
         self.floor = None if floor is None else floor.to(self.weights.device, copy=True)

@@ -110,6 +110,11 @@ class FamoPerScaleBalancer(FamoBalancer):
             self.floor = losses.clone()
         return super().weigh(losses)
 
+    def observe(self, scale_losses: dict[str, float] | Tensor) -> None:
+        """Remember an epoch's mean loss of each scale for the ``adaptive`` schedule."""
+        self.memory.observe(scale_losses)
+        self.total, self.steps = torch.zeros_like(self.total), 0
+
     def contributions(self) -> Tensor:
         """z' (n,); the published form reports z."""
         z = self.logits.shares(self.config.min_weight)
