@@ -155,16 +155,19 @@ def slurm_problems(text: str) -> Iterator[str]:
         return
     code = "\n".join(line for line in text.splitlines() if not re.match(r"#(?!SBATCH)", line))
     joined = code.replace("\\\n", " ")
-    runs = re.findall(r"ray symmetric-run (.*?) -- ", joined)
+    runs = re.findall(r"ray symmetric-run (.*?) -- (.*)", joined)
     if len(runs) != 1:
         yield f"{len(runs)} calls of `ray symmetric-run ... -- command`; one is right"
         return
-    flags = {word.partition("=")[0] for word in runs[0].split()}
+    ((given, search),) = runs
+    flags = {word.partition("=")[0] for word in given.split()}
     for flag in sorted(flags & REFUSED):
         yield f"{flag}: symmetric-run sets it and refuses it"
     for flag in sorted({"--address", "--min-nodes"} - flags):
         yield f"{flag} is missing"
-    yield from dashboard_problems("symmetric-run", runs[0])
+    if "--address" not in search:
+        yield "the search has no --address: it would start a Ray of its own on one node"
+    yield from dashboard_problems("symmetric-run", given)
     if not re.search(r"^#SBATCH --exclusive$", code, re.MULTILINE):
         yield "--exclusive is missing: symmetric-run stops every Ray process of the user on a node"
     if "RAY_AUTH_MODE=token" not in code and "node_env.sh" not in code:

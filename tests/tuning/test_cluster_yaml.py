@@ -165,6 +165,7 @@ def test_check_finds(name: str, change: Change, expected: str, tmp_path: Path) -
         ("--min-nodes", "--head --min-nodes", "--head"),
         ('--min-nodes "$SLURM_JOB_NUM_NODES"', "", "--min-nodes is missing"),
         ("127.0.0.1 --", "0.0.0.0 --", "--dashboard-host=0.0.0.0"),
+        (' --address "$address:$port" "$@"', ' "$@"', "the search has no --address"),
         ("#SBATCH --exclusive\n", "", "--exclusive is missing"),
         (". deploy/node_env.sh", "", "RAY_AUTH_MODE=token"),
         ("ray symmetric-run", "ray start", "0 calls"),
