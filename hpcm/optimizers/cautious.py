@@ -15,7 +15,7 @@ from torch import Tensor
 from hpcm.optimizers.adam import Params, as_groups, check_adam, moments, set_hot
 from hpcm.schema import config_class, hot
 
-CHUNK = 1 << 16  # elements worked on at a time on a CPU, whose cache holds them all along
+CHUNK = 1 << 16  # elements a CPU thread works on at a time: its cache holds them all along
 
 
 @config_class
@@ -107,10 +107,11 @@ def update_one_by_one(
     """One update, tensor after tensor, each in pieces that stay in a CPU's cache meanwhile."""
     tensors = [_gradient_and_moments(*pair) for pair in zip(params, states, strict=True)]
     room = tensors[0][0].new_empty(max(param.numel() for param in params))
+    chunk = CHUNK * torch.get_num_threads()
     for param, own in zip(params, tensors, strict=True):
         if all(tensor.is_contiguous() for tensor in own):
             direction = room[: param.numel()].view_as(param)
-            pieces = [tensor.view(-1).split(CHUNK) for tensor in (direction, *own)]
+            pieces = [tensor.view(-1).split(chunk) for tensor in (direction, *own)]
         else:
             direction = torch.empty_like(own[0])
             pieces = [(tensor,) for tensor in (direction, *own)]
