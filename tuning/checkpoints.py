@@ -9,6 +9,7 @@ of each running trial, and one of each other.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -35,7 +36,7 @@ class CheckpointStore:
         """Write a checkpoint; a reader sees all of it or none. Keeps the one before."""
         started = time.monotonic()
         final = self.directory / f"epoch-{epoch:06d}"
-        partial = self.directory / f"{final.name}{PARTIAL}"
+        partial = self.directory / f"{final.name}.{os.getpid()}{PARTIAL}"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         save(partial)
@@ -54,17 +55,20 @@ class CheckpointStore:
 
     def newest_first(self) -> Iterator[tuple[Path, dict[str, float]]]:
         """Each whole checkpoint with its epoch's metrics."""
-        for path in sorted(self.directory.glob("epoch-*"), reverse=True):
+        for path in reversed(self._whole()):
             try:
                 yield path, json.loads((path / METRICS_FILE).read_text())
             except (OSError, ValueError):
                 continue
 
     def keep(self, count: int) -> None:
-        """Remove all but the ``count`` newest, and what a crash left half written."""
-        whole = sorted(p for p in self.directory.glob("epoch-*") if p.suffix != PARTIAL)
-        broken = self.directory.glob(f"epoch-*{PARTIAL}")
-        for path in [*whole[: max(0, len(whole) - count)], *broken]:
+        """Remove all but the ``count`` newest."""
+        for path in self._whole()[:-count]:
+            shutil.rmtree(path, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Remove what a process that died left half written; for the start of the next one."""
+        for path in self.directory.glob(f"epoch-*{PARTIAL}"):
             shutil.rmtree(path, ignore_errors=True)
 
     def same_crash(self, text: str) -> bool:
@@ -74,3 +78,6 @@ class CheckpointStore:
         self.directory.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(text))
         return bool(before == text)
+
+    def _whole(self) -> list[Path]:
+        return sorted(p for p in self.directory.glob("epoch-*") if p.suffix != PARTIAL)

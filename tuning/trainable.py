@@ -93,6 +93,7 @@ def _start(
     cfg: TrainConfig, train: TrainFunction, store: CheckpointStore
 ) -> tuple[Iterator[EpochReport], dict[str, float] | None]:
     """A training from the newest good checkpoint, or from the start; and that epoch's metrics."""
+    store.sweep()
     for directory, metrics in store.newest_first():
         with suppress(ConfigError):  # damaged: the one before it, at the worst a fresh start
             return train(cfg, resume=directory), metrics

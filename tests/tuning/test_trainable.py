@@ -108,7 +108,7 @@ def test_half_a_checkpoint_is_none(place: Place, run: Any) -> None:
     with pytest.raises(KeyboardInterrupt):
         store.save(2, {"epoch": 2.0}, die)
     assert saved(place) == [1]
-    store.keep(2)
+    store.sweep()
     assert [path.name for path in store.directory.iterdir()] == ["epoch-000001"]
 
 
