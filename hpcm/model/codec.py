@@ -10,79 +10,77 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from hpcm.model.bitstream import BitstreamError, Decoder, Rows, encode
 from hpcm.model.code_tables import CodeTables, scale_indexes
 from hpcm.model.coding_order import CodingStep
+from hpcm.model.portable import ambiguous, read_positions, settled_indexes, write_positions
 
 if TYPE_CHECKING:
     from hpcm.model.hpcm import HPCM
 
 
-@dataclass
 class SymbolCheck:
     """A checksum over symbols as they are coded or decoded: unequal means a wrong image."""
 
-    crc: int = 0
+    def __init__(self) -> None:
+        self.crc = 0
 
     def add(self, symbols: Tensor) -> None:
         """Symbols in coding order."""
-        values = symbols.detach().to("cpu", torch.float32).numpy().astype(np.int64)
-        self.crc = zlib.crc32(values.astype("<i4").tobytes(), self.crc)
+        values = symbols.detach().flatten().to("cpu", torch.int64).numpy()
+        self.crc = zlib.crc32(values.astype("<i8").tobytes(), self.crc)
 
 
-@dataclass
+@dataclass(frozen=True)
 class CodedImage:
     """The streams of one image."""
 
     y: bytes
     z: bytes
     shape: tuple[int, int]  # of z
-    symbol_crc: int | None = None  # over the symbols of z, then y
+    symbol_crc: int | None = None  # over the symbols of z, then y; None: nothing to check with
+    corrections: bytes | None = None  # of a portable stream, see `hpcm.model.portable`
 
 
-@dataclass
-class _Parts:
-    """What the steps of one image code, in order."""
-
-    symbols: list[Tensor] = field(default_factory=list)
-    indexes: list[Tensor] = field(default_factory=list)
-
-
-def encode_image(model: HPCM, x: Tensor) -> CodedImage:
+def encode_image(model: HPCM, x: Tensor, portable: bool = False) -> CodedImage:
     """Code one image (1, 3, H, W) whose sides are multiples of the stride."""
+    model.update()
     rows_y, rows_z = code_rows(model)
+    symbols: list[Tensor] = []  # of y, per step
+    indexes: list[Tensor] = []
+    listed: list[Tensor] = []  # elements whose table another machine could miss
     with exact_arithmetic(x.device):
         y, z = model.analyse(x)
         z_symbols = torch.round(z - model.means_hyper)
-        z_hat = z_symbols + model.means_hyper
         grids = model.grids(y)
-        parts = _Parts()
 
         def decide(step: CodingStep, mask: Tensor, psi: Tensor) -> Tensor:
-            scales, means = psi[:, :1], psi[:, 1:]
-            symbols = torch.round(grids[step.scale] - means)
-            parts.symbols.append(pack(symbols, mask, step))
-            parts.indexes.append(scale_indexes(pack(scales, mask, step), model.scale_table))
-            return symbols + means
+            scales, means = pack(psi[:, :1], mask, step), psi[:, 1:]
+            rounded = torch.round(grids[step.scale] - means)
+            symbols.append(pack(rounded, mask, step).flatten())
+            close = ambiguous(scales, model.scale_table) if portable else None
+            indexes.append(_indexes(scales, model.scale_table, close).flatten())
+            if close is not None:
+                listed.append(close.flatten())
+            return rounded + means
 
-        model.walk(model.hyper_params(z_hat), decide)
-        y_symbols = torch.cat([part.flatten() for part in parts.symbols])
-        y_indexes = torch.cat([part.flatten() for part in parts.indexes])
+        model.walk(model.hyper_params(z_symbols + model.means_hyper), decide)
+    y_symbols = torch.cat(symbols)
     check = SymbolCheck()
-    check.add(z_symbols.flatten())
+    check.add(z_symbols)
     check.add(y_symbols)
     return CodedImage(
-        y=encode(y_symbols, y_indexes, rows_y),
+        y=encode(y_symbols, torch.cat(indexes), rows_y),
         z=encode(z_symbols, channel_indexes(z_symbols), rows_z),
         shape=(z.shape[-2], z.shape[-1]),
         symbol_crc=check.crc,
+        corrections=_write_corrections(torch.cat(listed)) if portable else None,
     )
 
 
@@ -92,30 +90,67 @@ def decode_image(model: HPCM, coded: CodedImage) -> Tensor:
     Raises BitstreamError where a stream is damaged or the symbols are not those of the checksum:
     a stream of another model, or arithmetic that differs from the encoder's.
     """
+    model.update()
     rows_y, rows_z = code_rows(model)
-    device = model.means_hyper.device
-    height, width = coded.shape
-    z_shape = (1, model.spec.hyper, height, width)
-    elements = model.spec.latent * 16 * height * width
-    found = SymbolCheck()
-    with exact_arithmetic(device):
-        z_indexes = channel_indexes(torch.empty(z_shape, device=device))
-        z_symbols = Decoder(coded.z, rows_z, z_indexes.numel()).read(z_indexes)
-        found.add(z_symbols.flatten())
+    check = SymbolCheck()
+    with exact_arithmetic(model.means_hyper.device):
+        z_symbols = _decode_z(model, coded, rows_z)
+        check.add(z_symbols)
+        elements = model.spec.latent * 16 * coded.shape[0] * coded.shape[1]
         decoder = Decoder(coded.y, rows_y, elements)
+        corrections = _Corrections(coded.corrections, elements, z_symbols.device)
 
         def decide(step: CodingStep, mask: Tensor, psi: Tensor) -> Tensor:
-            scales, means = psi[:, :1], psi[:, 1:]
-            indexes = scale_indexes(pack(scales, mask, step), model.scale_table)
-            symbols = decoder.read(indexes).to(means.dtype)
-            found.add(symbols.flatten())
-            return unpack(symbols, step) + means
+            scales, means = pack(psi[:, :1], mask, step), psi[:, 1:]
+            close = corrections.read(scales.shape)
+            found = decoder.read(_indexes(scales, model.scale_table, close))
+            check.add(found)
+            return unpack(found.to(means.dtype), step) + means
 
-        z_hat = z_symbols.to(model.means_hyper.dtype) + model.means_hyper
-        walked = model.walk(model.hyper_params(z_hat), decide)
-        if coded.symbol_crc not in (None, found.crc):
-            raise BitstreamError("the decoded symbols are not those that were coded")
+        walked = model.walk(model.hyper_params(z_symbols + model.means_hyper), decide)
+        if coded.symbol_crc not in (None, check.crc):
+            raise BitstreamError(
+                "the decoded symbols are not those that were coded: other weights, or arithmetic "
+                "that rounds differently"
+            )
         return model.g_s(walked.latents["s3"]).clamp(0, 1)
+
+
+def _decode_z(model: HPCM, coded: CodedImage, rows: Rows) -> Tensor:
+    """The symbols of z: (1, N, h, w)."""
+    means = model.means_hyper
+    indexes = channel_indexes(means.expand(1, -1, *coded.shape))
+    return Decoder(coded.z, rows, indexes.numel()).read(indexes).to(means.dtype)
+
+
+def _indexes(scales: Tensor, table: Tensor, listed: Tensor | None) -> Tensor:
+    if listed is None:
+        return scale_indexes(scales, table)
+    return settled_indexes(scales, table, listed)
+
+
+def _write_corrections(listed: Tensor) -> bytes:
+    return write_positions(listed.cpu().numpy().nonzero()[0], listed.numel())
+
+
+class _Corrections:
+    """The listed elements of a portable stream, step by step; None for others."""
+
+    def __init__(self, data: bytes | None, elements: int, device: torch.device) -> None:
+        self._listed: Tensor | None = None
+        self._read = 0
+        if data is not None:
+            listed = torch.zeros(elements, dtype=torch.bool)
+            listed[torch.from_numpy(read_positions(data, elements))] = True
+            self._listed = listed.to(device)
+
+    def read(self, shape: torch.Size) -> Tensor | None:
+        """Which of the next elements are listed."""
+        if self._listed is None:
+            return None
+        start = self._read
+        self._read += shape.numel()
+        return self._listed[start : self._read].view(shape)
 
 
 @contextmanager

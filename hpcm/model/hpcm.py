@@ -251,7 +251,8 @@ class HPCM(nn.Module):
     def compress(self, x: Tensor) -> dict[str, Any]:
         """Bitstreams of images (B, 3, H, W): ``strings`` is [y per image, z per image].
 
-        ``shape`` is that of z. Call `update` once before. Images are coded one by one.
+        ``shape`` is that of z. Images are coded one by one; code tables are built where there are
+        none, so call ``update(force=True)`` where the weights have changed since.
         """
         self._check(x)
         coded = [encode_image(self, image[None]) for image in x]

@@ -142,7 +142,7 @@ class WeightFill:
     def _units_of_block(self, block: str, width: int) -> str | None:
         """Which units the tensor has that a residual block adds to."""
         if block.startswith("h_s."):
-            return "P" if width == 2 * self.latent and (self.named or ".5" in block) else None
+            return "P" if width == 2 * self.latent else None
         if block.startswith("h_a."):
             first = range(4) if self.named else range(1)
             return "Y" if int(block.split(".")[-1]) in first else None
@@ -181,13 +181,13 @@ class WeightFill:
             }
         last = {
             net: max(int(key.split(".")[2]) for key in self.shapes if key.startswith(f"{net}."))
-            for net in ("g_a", "g_s")
+            for net in ("g_a", "g_s", "h_a", "h_s")
         }
         return {
             "g_a": (r"g_a\.branch\.0", rf"g_a\.branch\.{last['g_a']}"),
             "g_s": (r"g_s\.branch\.0", rf"g_s\.branch\.{last['g_s']}"),
-            "h_a": (r"h_a\.branch\.1", r"h_a\.branch\.5"),
-            "h_s": (r"h_s\.branch\.0", r"h_s\.branch\.4"),
+            "h_a": (r"h_a\.branch\.1", rf"h_a\.branch\.{last['h_a']}"),
+            "h_s": (r"h_s\.branch\.0", rf"h_s\.branch\.{last['h_s'] - 1}"),
         }
 
     def _plain(self, g: Array, key: str) -> Array:
