@@ -26,6 +26,7 @@ from tuning.dry_run import prior_lines, sample_lines, size_lines
 from tuning.experiment import run_experiment
 from tuning.export import export_best, source_of
 from tuning.flags import parse_flags
+from tuning.preflight import check_data
 from tuning.profiles import ProfileChoice, choose_profile
 from tuning.provenance import git_commit
 from tuning.records import ExperimentInfo, ExperimentResult, TrialRecord
@@ -47,8 +48,7 @@ def main(words: Sequence[str]) -> int:
             flags = parse_flags(words)
             return _dry_run(flags, console) if flags.dry_run else _search(flags, console)
     except ConfigError as error:
-        for line in str(error).splitlines():
-            print(f"tune.py: {line}" if not line.startswith(" ") else line, file=sys.stderr)
+        print(f"tune.py: {error}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -73,7 +73,8 @@ def _warnings_on(console: Console) -> Iterator[None]:
 
 
 def _dry_run(flags: argparse.Namespace, console: Console) -> int:
-    choice, space = _open_space(flags, console)
+    _, space = _open_space(flags, console)
+    _check_data(space, console)
     _show_plan(space, console)
     for title, lines in (
         ("the prior config, trial 0:", prior_lines(space)),
@@ -86,6 +87,7 @@ def _dry_run(flags: argparse.Namespace, console: Console) -> int:
 
 
 def _search(flags: argparse.Namespace, console: Console) -> int:
+    places.storage_folder(flags.storage)
     choice, space = _open_space(flags, console)
     if flags.resume is None:
         _show_plan(space, console)
@@ -151,6 +153,16 @@ def _warned(space: SearchSpace, console: Console) -> SearchSpace:
     for warning in space.warnings:
         console.say(f"warning: {warning}", "yellow")
     return space
+
+
+def _check_data(space: SearchSpace, console: Console) -> None:
+    """Missing images end a dry run only where this machine could run the trials."""
+    try:
+        check_data(space)
+    except ConfigError as error:
+        if can_measure(space):
+            raise
+        console.say(f"warning: {error}", "yellow")
 
 
 def _show_plan(space: SearchSpace, console: Console) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -82,7 +83,9 @@ def seconds_of_an_epoch(space: SearchSpace) -> float:
     config = space.config(space.prior())
     crops = config.data.crops_per_epoch or image_set(config.data.train).count
     few = replace(config.data, crops_per_epoch=config.data.batch_size, workers=0)
-    threads = None if space.resources.gpu else max(1, int(space.resources.cpu))
+    threads = None
+    if not space.resources.gpu:  # as Ray would give them, and no more than there are
+        threads = max(1, min(int(space.resources.cpu), os.cpu_count() or 1))
     probe = replace(
         config,
         data=few,

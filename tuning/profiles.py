@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from hpcm.schema import ConfigError
 
 PROCESSES = Path("/proc")
+SECONDS_TO_ANSWER = 10.0
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,21 @@ def connect(address: str) -> None:
     if ray.is_initialized():
         return
     try:
+        _knock(address)
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(
             f"--address {address}: no Ray cluster answers there: {reason}; "
             "allowed: HOST:PORT of a head, auto, or leave it out for this machine"
         ) from None
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nothing listens: Ray itself would try for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=SECONDS_TO_ANSWER).close()
 
 
 def most_gpus() -> int:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -102,15 +103,24 @@ def test_broken_yaml_names_its_line(storage: Path, capsys: pytest.CaptureFixture
 
 
 def test_an_address_where_no_cluster_answers(
-    storage: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    storage: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def refuse(**_: object) -> None:
-        raise ConnectionError("could not connect\nat all")
-
-    monkeypatch.setattr("ray.init", refuse)
-    assert cli.main(["--space", "quick.yaml", "--address", "10.0.0.1:6379"]) == 2
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"  # free again when this block ends
+    assert cli.main(["--space", "quick.yaml", "--address", address]) == 2
     said = capsys.readouterr().err
-    assert "--address 10.0.0.1:6379: no Ray cluster answers there: could not connect;" in said
+    assert f"tune.py: --address {address}: no Ray cluster answers there: " in said
+    assert "allowed: HOST:PORT of a head, auto, or leave it out" in said
+
+
+@pytest.mark.parametrize(("profile", "code"), [("cluster", 0), ("laptop", 2)])
+def test_a_dry_run_without_the_images_warns_unless_it_is_for_this_machine(
+    profile: str, code: int, storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--space", "quick.yaml", "--dry-run", "--profile", profile]
+    assert cli.main([*words, "--set", "base.data.train=flickr2w"]) == code
+    captured = capsys.readouterr()
+    assert "image set 'flickr2w'" in (captured.err if code else captured.out)
 
 
 def test_help_is_not_an_error(capsys: pytest.CaptureFixture[str]) -> None:
