@@ -1,4 +1,4 @@
-"""``python -m tuning status | trials | export``: look at an experiment that ran or is running.
+"""``python -m tuning status | trials | export | ablate``: look at an experiment, run an ablation.
 
 Exit codes: 0 done; 2 something the user can mend, said in one message.
 """
@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rich.console import Console
 
 from hpcm.schema import ConfigError
+from tuning import ablation
 from tuning import storage as places
 from tuning.analysis import read_result, survival_table, trials_table
 from tuning.export import export_best
@@ -27,8 +28,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     flags = _parser().parse_args(words)
     try:
-        result = read_result(flags.experiment, flags.storage)
-        flags.run(result)
+        flags.command(flags)
     except ConfigError as error:
         print(str(error).removeprefix("--resume "), file=sys.stderr)
         return 2
@@ -55,9 +55,13 @@ def _export(result: ExperimentResult) -> None:
     print("\n".join(export_lines(export_best(result))))
 
 
+def _of_experiment(run: Callable[[ExperimentResult], None]) -> Callable[[argparse.Namespace], None]:
+    return lambda flags: run(read_result(flags.experiment, flags.storage))
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m tuning", description="Look at an experiment that ran or is running."
+        prog="python -m tuning", description="Look at an experiment, or run an ablation."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, run, told in (
@@ -68,7 +72,8 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=told, description=told)
         command.add_argument("experiment", metavar="EXPERIMENT|last")
         command.add_argument("--storage", metavar="DIR", default=places.DEFAULT_STORAGE)
-        command.set_defaults(run=run)
+        command.set_defaults(command=_of_experiment(run))
+    ablation.add_commands(commands)
     return parser
 
 
