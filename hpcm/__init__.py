@@ -7,6 +7,7 @@ from hpcm.evaluation.images import evaluate
 from hpcm.losses.diverged import Diverged
 from hpcm.model import build_model
 from hpcm.schema import ConfigError
+from hpcm.training.inputs import check_inputs
 from hpcm.training.loop import EpochReport, train
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "EpochReport",
     "TrainConfig",
     "build_model",
+    "check_inputs",
     "evaluate",
     "train",
 ]

@@ -6,8 +6,7 @@ from typing import Any
 
 import ray
 
-from hpcm.evaluation.image_sets import image_set
-from hpcm.schema import ConfigError
+from hpcm import ConfigError, check_inputs
 from tuning.profiles import most_gpus
 from tuning.space import SearchSpace
 
@@ -43,10 +42,8 @@ def concurrent(space: SearchSpace) -> int:
 
 
 def check_data(space: SearchSpace) -> None:
-    """Raise :class:`ConfigError` where an image set that the trials read is missing or unusable."""
-    data = space.config(space.prior(), epochs=1).data
-    for name in (data.train, data.val):
-        image_set(name)
+    """Raise :class:`ConfigError` where images or weights that the trials read are missing."""
+    check_inputs(space.config(space.prior(), epochs=1))
 
 
 def _fits(cpu: float, gpu: float, node: dict[str, Any]) -> int:

@@ -15,8 +15,8 @@ from hpcm.model import build_model
 from hpcm.model.checkpoint import load_weights, read_weights
 from hpcm.optimizers.balancer import Balancer
 from hpcm.optimizers.early_stopping import ScaleStopper
+from hpcm.training.inputs import starting_point
 from hpcm.training.seeding import initial_weights
-from hpcm.training.starting_point import starting_point
 
 
 @dataclass

@@ -1,16 +1,26 @@
-"""Where fine-tuning starts: weights by name under ``$HPCM_CHECKPOINTS``, never by path."""
+"""What a run reads: image sets, and the weights that fine-tuning starts from, by name."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+from hpcm.config import TrainConfig
+from hpcm.evaluation.image_sets import image_set
 from hpcm.model.checkpoint import MODEL_FILE
 from hpcm.schema import ConfigError, did_you_mean
 
 
+def check_inputs(cfg: TrainConfig) -> None:
+    """Raise :class:`ConfigError` where what a run would read is missing or unusable."""
+    for name in (cfg.data.train, cfg.data.val):
+        image_set(name)
+    if cfg.start_from is not None:
+        starting_point(cfg.start_from)
+
+
 def starting_point(name: str) -> Path:
-    """The file of weights called ``name``: a file, or the model of a checkpoint folder.
+    """The weights called ``name`` under ``$HPCM_CHECKPOINTS``: a file, or a checkpoint's model.
 
     Raises :class:`ConfigError` that says where it was looked for and what is there.
     """
