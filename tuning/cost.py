@@ -70,8 +70,10 @@ def estimate(space: SearchSpace, seconds_per_epoch: float | None) -> Cost:
 
 
 def can_measure(space: SearchSpace) -> bool:
-    """Whether this machine has the kind of device that a trial asks for."""
-    return not space.resources.gpu or torch.cuda.device_count() > 0
+    """Whether this machine has the devices that a trial asks for."""
+    if space.resources.gpu:
+        return bool(torch.cuda.device_count())
+    return space.resources.cpu <= (os.cpu_count() or 1)
 
 
 def seconds_of_an_epoch(space: SearchSpace) -> float:
@@ -83,9 +85,7 @@ def seconds_of_an_epoch(space: SearchSpace) -> float:
     config = space.config(space.prior())
     crops = config.data.crops_per_epoch or image_set(config.data.train).count
     few = replace(config.data, crops_per_epoch=config.data.batch_size, workers=0)
-    threads = None
-    if not space.resources.gpu:  # as Ray would give them, and no more than there are
-        threads = max(1, min(int(space.resources.cpu), os.cpu_count() or 1))
+    threads = None if space.resources.gpu else max(1, int(space.resources.cpu))
     probe = replace(
         config,
         data=few,

@@ -12,6 +12,7 @@ from typing import Any
 import ray
 import torch
 import yaml
+from ray._private.services import canonicalize_bootstrap_address
 from ray._private.state import state as ray_state
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -73,7 +74,8 @@ def connect(address: str) -> None:
 
 def _knock(address: str) -> None:
     """Raise OSError where nothing listens: Ray itself would try for minutes."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    found = canonicalize_bootstrap_address(address) or ""
+    host, colon, port = found.rpartition(":")
     if colon and port.isdigit():
         socket.create_connection((host, int(port)), timeout=SECONDS_TO_ANSWER).close()
 
