@@ -1,4 +1,4 @@
-"""``python -m hpcm``: train, evaluate, compare, and look at data, without a search.
+"""``python -m hpcm``: train, evaluate, compare, code images, and look at data, without a search.
 
 Exit codes: 0 done; 2 something the user can mend, said in one message; 3 the run diverged; 130
 interrupted.
@@ -13,11 +13,19 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from hpcm import ConfigError, Diverged
-from hpcm.commands import compare, data, evaluate, schedule, train
+from hpcm.commands import codec, compare, convert, data, evaluate, schedule, train
 from hpcm.evaluation.image_sets import SkippedImages
 
 #: Each has ``add_commands(subparsers)``, which sets ``run``: parsed arguments to exit code.
-COMMANDS: tuple[ModuleType, ...] = (train, evaluate, compare, data, schedule)
+COMMANDS: tuple[ModuleType, ...] = (
+    train,
+    evaluate,
+    compare,
+    codec,
+    convert,
+    data,
+    schedule,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

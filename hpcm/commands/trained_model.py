@@ -5,20 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from hpcm import ConfigError, TrainConfig, build_model
 from hpcm.commands.run_folder import RunFolder
 from hpcm.model.checkpoint import load_weights, read_weights, recognise
+from hpcm.model.hpcm import HPCM
 from hpcm.training.state import MODEL_FILE, read_record
 
 
-def load_model(path: Path, variant: str | None) -> tuple[nn.Module, dict[str, Any]]:
+def load_model(path: Path, variant: str | None) -> tuple[HPCM, dict[str, Any]]:
     """The model at ``path`` and, for a results file, what it is.
 
-    ``path`` is a run's folder, a checkpoint, or a file of weights of ``variant`` (recognised where
-    it is not given). Raises
-    :class:`ConfigError` where it is none of them or the weights do not fit.
+    ``path`` is a run's folder, a checkpoint, or a file of weights, of which ``variant`` may say the
+    model. Raises :class:`ConfigError` where it is none of them or the weights do not fit.
     """
     if path.is_dir():
         return _from_checkpoint(RunFolder(path).checkpoint() or path, variant)
@@ -29,7 +27,7 @@ def load_model(path: Path, variant: str | None) -> tuple[nn.Module, dict[str, An
     return model, {**weights.about, "weights": path.name, "model": name}
 
 
-def _from_checkpoint(path: Path, variant: str | None) -> tuple[nn.Module, dict[str, Any]]:
+def _from_checkpoint(path: Path, variant: str | None) -> tuple[HPCM, dict[str, Any]]:
     record = read_record(path)
     cfg = TrainConfig.from_plain(record["config"], str(path))
     if variant not in (None, cfg.model.name):

@@ -40,11 +40,11 @@ class Rows:
 def encode(symbols: Tensor, indexes: Tensor, rows: Rows) -> bytes:
     """One stream of all symbols, in order; ``indexes`` choose the row of each.
 
-    Raises ValueError for symbols that are not finite or too large to code.
+    Raises BitstreamError for symbols that are not finite or too large to code.
     """
     flat = symbols.detach().flatten()
     if flat.numel() == 0 or not bool((flat.abs() < LARGEST_SYMBOL).all()):
-        raise ValueError("the latent holds values that are not finite or too large to be coded")
+        raise BitstreamError("the latent holds values that are not finite or too large to be coded")
     coder = _rans().BufferedRansEncoder()
     coder.encode_with_indexes(
         flat.to("cpu", torch.int64).tolist(),
