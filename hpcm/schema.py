@@ -86,6 +86,15 @@ def set_path(data: dict[str, Any], path: str, value: Any) -> None:
     data[last] = value
 
 
+def leaves(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dicts as one flat dict: ``{"a": {"b": 1}}`` gives ``{"a.b": 1}``."""
+    flat: dict[str, Any] = {}
+    for key, value in plain.items():
+        path = f"{prefix}{key}"
+        flat |= leaves(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
+    return flat
+
+
 def overlay(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
     """``top`` laid over ``base``, section by section; one with another ``name`` replaces it."""
     merged = dict(base)

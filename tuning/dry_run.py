@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-import yaml
-
+from hpcm import TrainConfig
+from hpcm.schema import leaves
 from tuning.cost import Cost
 from tuning.draws import draw
 from tuning.searchers import total_trials
@@ -37,9 +37,15 @@ def size_lines(space: SearchSpace, cost: Cost) -> list[str]:
 
 
 def prior_lines(space: SearchSpace) -> list[str]:
-    """The prior config as the run config that trial 0 trains."""
-    text: str = yaml.safe_dump(space.config(space.prior()).to_plain(), sort_keys=False)
-    return text.splitlines()
+    """The run config that trial 0 trains: what differs from the defaults of a run."""
+    default = leaves(TrainConfig().to_plain())
+    chosen = leaves(space.config(space.prior()).to_plain())
+    rows = [
+        [path, value_text(value)]
+        for path, value in chosen.items()
+        if path not in default or value != default[path]
+    ]
+    return columns([*rows, ["every other field", "its default"]])
 
 
 def sample_lines(space: SearchSpace) -> list[str]:

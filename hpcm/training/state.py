@@ -12,7 +12,7 @@ import torch
 
 from hpcm.config import TrainConfig
 from hpcm.model.checkpoint import MODEL_FILE
-from hpcm.schema import ConfigError, fields_of
+from hpcm.schema import ConfigError, fields_of, leaves
 from hpcm.training.run import Run
 
 TRAINING_FILE = "training.pt"  # optimiser, balancer, regulariser, early stopping
@@ -92,21 +92,13 @@ def restore(run: Run, directory: str | Path) -> None:
 
 def differences(saved: dict[str, Any], cfg: TrainConfig) -> list[str]:
     """The fields that decide the numbers and differ from a saved config: ``path: old, now new``."""
-    old, new = dict(_leaves(saved)), dict(_leaves(cfg.to_plain()))
+    old, new = leaves(saved), leaves(cfg.to_plain())
     allowed = MAY_DIFFER | {info.path for info in fields_of(TrainConfig) if info.hot}
     return [
         f"{path}: {old.get(path)!r}, now {new.get(path)!r}"
         for path in sorted(old.keys() | new.keys())
         if old.get(path) != new.get(path) and path not in allowed
     ]
-
-
-def _leaves(plain: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for key, value in plain.items():
-        path = f"{prefix}{key}"
-        found += _leaves(value, f"{path}.") if isinstance(value, dict) else [(path, value)]
-    return found
 
 
 def _read(path: Path, device: torch.device) -> Any:

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from hpcm import EpochReport, TrainConfig
+from hpcm.schema import set_path
 from tests.tuning.searches import make_space, write_space
 from tuning.cost import Cost, can_measure, estimate, seconds_of_an_epoch
 from tuning.dry_run import prior_lines, sample_lines, size_lines
@@ -73,10 +74,14 @@ def test_an_epoch_is_measured_by_three_steps_and_a_validation(
     assert config.precision.threads == 1
 
 
-def test_the_prior_is_shown_as_the_run_config_of_trial_0(tmp_path: Path) -> None:
+def test_the_prior_is_shown_as_what_differs_from_the_defaults(tmp_path: Path) -> None:
     space = make_space(tmp_path)
-    shown = yaml.safe_load("\n".join(prior_lines(space)))
+    *rows, rest = [line.split(maxsplit=1) for line in prior_lines(space)]
+    shown = TrainConfig().to_plain()
+    for path, value in rows:
+        set_path(shown, path, yaml.safe_load(value))
     assert TrainConfig.from_plain(shown, "shown") == space.config(space.prior())
+    assert " ".join(rest).split() == "every other field its default".split()
 
 
 def test_five_samples_stand_beside_the_prior(tmp_path: Path) -> None:
