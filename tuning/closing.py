@@ -1,4 +1,4 @@
-"""How an experiment ends before its time: a signal, or the end of its hours."""
+"""How an experiment ends early: a signal, the end of its hours, or a prior that is refused."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from ray import tune
 from ray.tune.stopper import NoopStopper
 
 from tuning.ledger import Ledger
-from tuning.trainable import STOP_FILE
+from tuning.trainable import REFUSED, STOP_FILE
 
+Reason = Literal["signal", "hours", "refused"]
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -26,7 +27,7 @@ class Closing(tune.Stopper):
     """
 
     def __init__(self, directory: Path, ledger: Ledger, hours: float | None) -> None:
-        self.reason: Literal["signal", "hours"] | None = None
+        self.reason: Reason | None = None
         self.at_once = False
         self._file = directory / STOP_FILE
         self._ledger = ledger
@@ -39,15 +40,29 @@ class Closing(tune.Stopper):
         """Never: trials are stopped by the scheduler."""
         return False
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether it was a signal."""
+        return self.reason == "signal"
+
     def asked(self) -> bool:
         """Whether nothing more is to be started."""
         late = self._deadline is not None and time.monotonic() > self._deadline
+        if self.reason is None and self.refusal is not None:
+            self.ask("refused")
         if self.reason is None and late:
             self.ask("hours")
         return self.reason is not None
 
-    def ask(self, reason: Literal["signal", "hours"]) -> None:
-        """Close; a signal comes before the end of the hours."""
+    @property
+    def refusal(self) -> str | None:
+        """Why the prior's config is refused where trials run; then all of them would be."""
+        prior = self._ledger.trials.get(0)
+        reason = (prior.reason or "") if prior is not None and prior.state == "failed" else ""
+        return reason.removeprefix(REFUSED) if reason.startswith(REFUSED) else None
+
+    def ask(self, reason: Reason) -> None:
+        """Close. A signal counts more than what was before it."""
         self.reason = reason if self.reason is None else "signal"
         self._file.touch()
 

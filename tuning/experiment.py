@@ -145,13 +145,14 @@ class _Session:
     ) -> None:
         """All trials. Not through `Tuner`, which pickles searcher and callbacks to the disk."""
         space, resources = self.space, self.space.resources
+        scheduler = build_scheduler(space, ledger)
         tune.run(
             trainable(place),
             name=self.directory.name,
             storage_path=str(self.directory.parent),
             resources_per_trial={"cpu": resources.cpu, "gpu": resources.gpu},
-            search_alg=build_searcher(space, ledger, closing.asked),
-            scheduler=build_scheduler(space, ledger),
+            search_alg=build_searcher(space, ledger, scheduler, closing.asked),
+            scheduler=scheduler,
             num_samples=-1,  # the searcher knows the budget
             max_concurrent_trials=at_a_time,
             trial_name_creator=_name_of(space),
@@ -163,11 +164,15 @@ class _Session:
             log_to_file=True,
             verbose=0,
         )
+        if not closing.interrupted:
+            scheduler.give_up()
 
     def _close(
         self, ledger: Ledger, closing: Closing, info: ExperimentInfo, error: str | None
     ) -> ExperimentResult:
         hours = self.space.budget.hours
+        if closing.reason == "refused":
+            error = f"the prior was refused: {closing.refusal}"
         if closing.reason == "hours" and error is None:
             for record in ledger.records():
                 if not record.ended:
@@ -176,7 +181,7 @@ class _Session:
             info,
             ledger.records(),
             budget_spent=closing.reason == "hours",
-            interrupted=closing.reason == "signal",
+            interrupted=closing.interrupted,
             error=error,
         )
         ledger.close(complete=result.complete, interrupted=result.interrupted, error=error)

@@ -21,6 +21,7 @@ from tuning.sections import (
     Fifo,
     Grid,
     Objective,
+    Promote,
     Random,
     Resources,
     Tpe,
@@ -45,7 +46,7 @@ TOP_LEVEL = (
 SECTIONS: dict[str, dict[str, type]] = {  # by the section's name, where it has a choice
     "fidelity": {"": Fidelity},
     "objective": {"": Objective},
-    "scheduler": {"asha": Asha, "fifo": Fifo},
+    "scheduler": {"asha": Asha, "promote": Promote, "fifo": Fifo},
     "searcher": {"tpe": Tpe, "random": Random, "grid": Grid},
     "budget": {"": Budget},
     "resources": {"": Resources},

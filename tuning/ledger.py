@@ -101,7 +101,12 @@ class Ledger:
             trial.seconds += seconds
             trial.cost_hours += seconds * self._devices / 3600
         elif event == "started":
-            trial.state = "running"
+            trial.state, trial.paused = "running", False
+        elif event == "paused":
+            trial.state, trial.paused, trial.reason = "pending", True, line["reason"]
+        elif event == "promoted":
+            trial.state, trial.paused = "pending", False
+            trial.rung_stopped_at, trial.reason = None, None
         elif event in ("suspended", "reopened"):
             trial.state, trial.rung_stopped_at, trial.reason = "pending", None, None
         elif event == "retried":
@@ -109,14 +114,15 @@ class Ledger:
             trial.retries += 1
             trial.reason = line["reason"]
         elif event in ENDINGS:
+            trial.paused = False
             trial.state = event  # type: ignore[assignment]
             trial.reason = line.get("reason")
             trial.rung_stopped_at = line.get("rung")
             trial.diverged = bool(line.get("diverged"))
 
 
-def read_events(directory: Path) -> Iterator[dict[str, Any]]:
-    """Every whole line of an experiment's ledger; nothing where there is none.
+def read_events(directory: Path, skip: int = 0) -> Iterator[dict[str, Any]]:
+    """Every whole line of an experiment's ledger after ``skip``; nothing where there is none.
 
     Raises :class:`ConfigError` for a damaged line that is not the last.
     """
@@ -126,7 +132,7 @@ def read_events(directory: Path) -> Iterator[dict[str, Any]]:
     except FileNotFoundError:
         return
     *lines, _torn = content.split(b"\n")
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(lines[skip:], start=skip + 1):
         try:
             event = json.loads(line)
         except ValueError:

@@ -35,6 +35,7 @@ class TrialRecord:
     rung_stopped_at: int | None = None  # epoch of the rung that stopped it
     reason: str | None = None  # of a stop, a failure or the last retry, one line
     diverged: bool = False  # failed because its numbers did, not its code
+    paused: bool = False  # pending, with a checkpoint at a rung, until it is promoted
     retries: int = 0  # times it was started again after a failure
     seconds: float = 0.0  # training time, epochs repeated after a crash included
     cost_hours: float = 0.0  # GPU-hours, or CPU-hours where trials use no GPU

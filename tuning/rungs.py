@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 RUNGS_FILE = "rungs.json"
@@ -27,6 +27,7 @@ class Entry:
     keeps: bool  # whether it went on
     rank: int  # 1 is the best of those there at the time, itself included
     peers: int  # trials there at the time, itself included
+    control: bool = False  # went on by lot, although it lost
 
 
 class RungTable:
@@ -64,17 +65,22 @@ class RungTable:
         there = self._table()[level]
         if trial in there:
             return there[trial]
-        better = sum((e.score, e.trial) < (score, trial) for e in there.values())
-        peers = len(there) + 1
-        room = max(1, peers // self.reduction_factor)
-        keeps = trial in self.never_stopped or peers < self.min_peers or better < room
-        there[trial] = Entry(trial, score, keeps, rank=better + 1, peers=peers)
+        entry = self._place(level, trial, score)
+        room = max(1, entry.peers // self.reduction_factor)
+        free = trial in self.never_stopped or entry.peers < self.min_peers
+        there[trial] = replace(entry, keeps=free or entry.rank <= room)
         self._save()
         return there[trial]
 
     def at(self, level: int) -> list[Entry]:
         """The trials that were at ``level``, best first."""
         return sorted(self._table()[level].values(), key=lambda e: (e.score, e.trial))
+
+    def _place(self, level: int, trial: int, score: float) -> Entry:
+        """Where a newcomer stands among those at ``level``; nothing is decided or kept."""
+        there = self._table()[level].values()
+        better = sum((entry.score, entry.trial) < (score, trial) for entry in there)
+        return Entry(trial, score, keeps=False, rank=better + 1, peers=len(there) + 1)
 
     def _table(self) -> dict[int, dict[int, Entry]]:
         if self._entries is None:

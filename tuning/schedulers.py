@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from ray.tune.result import AUTO_RESULT_KEYS
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from tuning.ledger import Ledger
+from tuning.promotion import PromotionTable
 from tuning.records import TrialRecord
 from tuning.rungs import RungTable
-from tuning.sections import Asha, Fifo
+from tuning.sections import Asha, Fifo, Promote
 from tuning.space import SearchSpace
 
 #: Keys with which a trial says more than metrics; see :mod:`tuning.trainable`.
@@ -73,6 +75,17 @@ class EpochScheduler(FIFOScheduler):
         """Whether a healthy trial goes on; ``before`` is the epoch of its last report."""
         return str(TrialScheduler.CONTINUE)
 
+    def promote(self) -> int | None:
+        """A trial that waited and may go on now."""
+        return None
+
+    def waits(self, number: int) -> bool:
+        """Whether an unfinished trial waits to be promoted."""
+        return False
+
+    def give_up(self) -> None:
+        """Nothing more will be promoted."""
+
     def on_trial_error(self, controller: Any, trial: Trial) -> None:
         """Note a crash: Ray starts the trial again, from its checkpoint, or has given it up."""
         super().on_trial_error(controller, trial)
@@ -98,7 +111,29 @@ class EpochScheduler(FIFOScheduler):
         return str(TrialScheduler.STOP)
 
 
-class AshaScheduler(EpochScheduler):
+class RungScheduler(EpochScheduler):
+    """What the schedulers with rungs share: a trial that crosses one enters the table."""
+
+    table: RungTable
+
+    def decide(self, record: TrialRecord, before: int, epoch: int, score: float) -> str:
+        """Enter the highest rung that was crossed, and write down what the table says."""
+        level = self.table.crossed(min(before, epoch - 1), epoch)
+        if level is None:
+            return str(TrialScheduler.CONTINUE)
+        entry = self.table.enter(level, record.number, score)
+        facts = {key: value for key, value in asdict(entry).items() if key != "trial"}
+        self.ledger.append("decision", record.number, epoch=level, **facts)
+        if entry.keeps:
+            return str(TrialScheduler.CONTINUE)
+        return self.lose(record, level, f"rank {entry.rank} of {entry.peers}")
+
+    def lose(self, record: TrialRecord, level: int, reason: str) -> str:
+        """What becomes of a trial that does not go on from a rung."""
+        raise NotImplementedError
+
+
+class AshaScheduler(RungScheduler):
     """`asha`: a trial goes on from a rung where it is among the best ``1 / reduction_factor``.
 
     The prior, trial 0, goes on always: every comparison needs it at the maximum fidelity.
@@ -109,25 +144,53 @@ class AshaScheduler(EpochScheduler):
         directory = ledger.path.parent
         self.table = RungTable(directory, self.rungs[:-1], section.reduction_factor)
 
-    def decide(self, record: TrialRecord, before: int, epoch: int, score: float) -> str:
-        """Stop a trial that crosses a rung among the worse ones there."""
-        level = self.table.crossed(min(before, epoch - 1), epoch)
-        if level is None:
-            return str(TrialScheduler.CONTINUE)
-        entry = self.table.enter(level, record.number, score)
-        self.ledger.append(
-            "decision",
-            record.number,
-            epoch=level,
-            score=entry.score,
-            rank=entry.rank,
-            peers=entry.peers,
-            keeps=entry.keeps,
-        )
-        if entry.keeps:
-            return str(TrialScheduler.CONTINUE)
-        reason = f"rank {entry.rank} of {entry.peers}"
+    def lose(self, record: TrialRecord, level: int, reason: str) -> str:
+        """Stopped for good."""
         return self._end(record, "stopped", rung=level, reason=reason)
+
+
+class PromoteScheduler(RungScheduler):
+    """`promote`: a trial waits at a rung until it is among the best ``1 / reduction_factor`` there.
+
+    Waiting takes no device: Ray's trial ends, and the searcher starts the same trial again, from
+    its checkpoint, when :meth:`promote` names it.
+    """
+
+    table: PromotionTable
+
+    def __init__(self, space: SearchSpace, ledger: Ledger, section: Promote) -> None:
+        super().__init__(space, ledger)
+        self.table = PromotionTable(
+            ledger.path.parent,
+            self.rungs[:-1],
+            section.reduction_factor,
+            control=section.control,
+            seed=section.seed,
+        )
+
+    def lose(self, record: TrialRecord, level: int, reason: str) -> str:
+        """Not now: it waits."""
+        return self._end(record, "paused", reason=f"{reason} at epoch {level}")
+
+    def promote(self) -> int | None:
+        """The trial to continue now; it is known as promoted when this returns."""
+        taken = self.table.promote()
+        if taken is None:
+            return None
+        level, entry = taken
+        self.ledger.append("promoted", entry.trial, epoch=level, rank=entry.rank, peers=entry.peers)
+        return entry.trial
+
+    def waits(self, number: int) -> bool:
+        """Whether the trial waits at a rung."""
+        return self.table.waits_at(number) is not None
+
+    def give_up(self) -> None:
+        """The search is over: what still waits is stopped where it is."""
+        for record in self.ledger.records():
+            level = self.table.waits_at(record.number)
+            if record.paused and level is not None:
+                self._end(record, "stopped", rung=level, reason=record.reason)
 
 
 def build_scheduler(space: SearchSpace, ledger: Ledger) -> EpochScheduler:
@@ -135,6 +198,8 @@ def build_scheduler(space: SearchSpace, ledger: Ledger) -> EpochScheduler:
     match space.scheduler:
         case Asha() as section:
             return AshaScheduler(space, ledger, section)
+        case Promote() as section:
+            return PromoteScheduler(space, ledger, section)
         case Fifo():
             return EpochScheduler(space, ledger)
 

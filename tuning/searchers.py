@@ -24,6 +24,7 @@ from ray.tune.search.optuna import OptunaSearch
 from tuning.coordinates import Coordinate
 from tuning.draws import grid
 from tuning.ledger import Ledger
+from tuning.schedulers import EpochScheduler
 from tuning.sections import Grid, Random, Tpe
 from tuning.space import SearchSpace
 from tuning.study import Outcomes, StudyCopy, evidence, journal
@@ -32,22 +33,30 @@ from tuning.study import Outcomes, StudyCopy, evidence, journal
 class Proposer(OptunaSearch):
     """Proposes trials up to the budget; the prior is trial 0.
 
-    After a resume the unfinished trials come first, under their old numbers. ``closing`` says that
-    nothing more is to be started.
+    Before a new trial come those that a killed driver left unfinished, under their old numbers, and
+    those that the scheduler promotes. ``closing`` says that nothing more is to be started.
     """
 
     def __init__(
-        self, space: SearchSpace, ledger: Ledger, copy: StudyCopy, closing: Callable[[], bool]
+        self,
+        space: SearchSpace,
+        ledger: Ledger,
+        scheduler: EpochScheduler,
+        copy: StudyCopy,
+        closing: Callable[[], bool],
     ) -> None:
         super().__init__(
             space=partial(define, space=space),
             metric=space.objective.metric,
             mode=space.objective.mode,
         )
-        self.search_space, self.ledger, self.copy, self.closing = space, ledger, copy, closing
+        self.search_space, self.ledger, self.scheduler = space, ledger, scheduler
+        self.copy, self.closing = copy, closing
         self.outcomes = copy.outcomes
         self._numbers: dict[str, int] = {}  # Ray's trial id to ours
-        self._waiting = [r.number for r in ledger.records() if not r.ended]
+        self._waiting = [
+            r.number for r in ledger.records() if not r.ended and not scheduler.waits(r.number)
+        ]
         self._points = grid(space) if isinstance(space.searcher, Grid) else None
         self._total = total_trials(space)
         self.copy.reconcile(ledger.trials)
@@ -58,11 +67,14 @@ class Proposer(OptunaSearch):
             return Searcher.FINISHED
         if self._waiting:
             number = self._waiting.pop(0)
+        elif (promoted := self.scheduler.promote()) is not None:
+            number = promoted
         elif len(self.ledger.trials) < self._total:
             number = len(self.ledger.trials)
             self._propose(number, trial_id)
         else:
-            return Searcher.FINISHED
+            live = any(not r.ended and not r.paused for r in self.ledger.trials.values())
+            return None if live else Searcher.FINISHED  # who runs may yet promote who waits
         record = self.ledger.trials[number]
         self._numbers[trial_id] = number
         return {"trial": number, **record.params}
@@ -107,10 +119,12 @@ class Proposer(OptunaSearch):
         self.copy.sync(record, self.ledger.records())
 
 
-def build_searcher(space: SearchSpace, ledger: Ledger, closing: Callable[[], bool]) -> Proposer:
+def build_searcher(
+    space: SearchSpace, ledger: Ledger, scheduler: EpochScheduler, closing: Callable[[], bool]
+) -> Proposer:
     """The searcher that the space names, its study beside the ledger."""
     copy = StudyCopy(ledger.experiment, Outcomes(space), journal(ledger.path.parent))
-    return Proposer(space, ledger, copy, closing)
+    return Proposer(space, ledger, scheduler, copy, closing)
 
 
 def total_trials(space: SearchSpace) -> int:

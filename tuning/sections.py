@@ -68,6 +68,22 @@ class Asha:
 
 
 @config_class
+class Promote:
+    """Successive halving by promotion: at a rung a trial waits until it is among the best there."""
+
+    name: Literal["promote"] = "promote"
+    reduction_factor: int = 3  # >= 2; rungs are at min, min * this, min * this^2, .., max
+    control: float = 0.05  # share of the losers that go on all the same, 0 to below 1
+    seed: int = 0  # of the draw of these
+
+    def __post_init__(self) -> None:
+        if self.reduction_factor < 2:
+            raise ValueError(f"reduction_factor is {self.reduction_factor}; must be 2 or more")
+        if not 0 <= self.control < 1:
+            raise ValueError(f"control is {self.control:g}; must be 0 or more and below 1")
+
+
+@config_class
 class Fifo:
     """Every trial trains to the maximum fidelity."""
 
@@ -75,7 +91,10 @@ class Fifo:
 
 
 SchedulerSection = Annotated[
-    Annotated[Asha, Tag("asha")] | Annotated[Fifo, Tag("fifo")], Discriminator(by_name("asha"))
+    Annotated[Asha, Tag("asha")]
+    | Annotated[Promote, Tag("promote")]
+    | Annotated[Fifo, Tag("fifo")],
+    Discriminator(by_name("asha")),
 ]
 
 

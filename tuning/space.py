@@ -36,6 +36,7 @@ from tuning.sections import (
     Fifo,
     Grid,
     Objective,
+    Promote,
     Random,
     Resources,
     Sections,
@@ -83,7 +84,7 @@ class SearchSpace:
     parameters: dict[str, Parameter]  # by the path of a run-config field, parents first
     fidelity: Fidelity
     objective: Objective
-    scheduler: Asha | Fifo
+    scheduler: Asha | Promote | Fifo
     searcher: Tpe | Random | Grid
     budget: Budget
     resources: Resources
@@ -147,7 +148,7 @@ class SearchSpace:
     def rungs(self) -> tuple[int, ...]:
         """Epochs at which trials are compared, ascending; the last is the maximum fidelity."""
         found, at = [], self.fidelity.min
-        if isinstance(self.scheduler, Asha):
+        if not isinstance(self.scheduler, Fifo):
             while at < self.fidelity.max:
                 found.append(at)
                 at *= self.scheduler.reduction_factor

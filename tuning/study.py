@@ -52,7 +52,8 @@ class Outcomes:
 
     finished: COMPLETE. stopped: PRUNED. failed: FAIL, but a diverged trial under ``on_diverged:
     worst`` is COMPLETE with the worst finite number that any trial reported, so that the sampler
-    learns to keep away. Everything else: RUNNING.
+    learns to keep away. One that waits at a rung counts as PRUNED until it goes on. Everything
+    else: RUNNING.
     """
 
     def __init__(self, space: SearchSpace) -> None:
@@ -86,7 +87,7 @@ class Outcomes:
                     return TrialState.COMPLETE, worst
                 return TrialState.FAIL, None
             case "pending" | "running":
-                return TrialState.RUNNING, None
+                return (TrialState.PRUNED, last) if record.paused else (TrialState.RUNNING, None)
 
     def frozen(self, record: TrialRecord, worst: float | None) -> FrozenTrial:
         """The record as Optuna's trial."""
@@ -128,18 +129,14 @@ class StudyCopy:
         self._told: set[int] = set()
 
     def reconcile(self, records: Mapping[int, TrialRecord]) -> None:
-        """After a restart: adopt what is there, tell FAIL for what the ledger does not know.
-
-        A trial that ended in the study but not in the ledger (its experiment was prolonged) gets a
-        new entry; an ended one of Optuna's cannot be changed.
-        """
+        """After a restart: adopt what is there, tell FAIL for what the ledger does not know."""
         for frozen in self.storage.get_all_trials(self._study_id, deepcopy=False):
             number = frozen.user_attrs.get(NUMBER)
             record = records.get(number) if number is not None else None
             if record is None:
                 if not frozen.state.is_finished():
                     self.storage.set_trial_state_values(frozen._trial_id, TrialState.FAIL)
-            elif record.ended or not frozen.state.is_finished():
+            else:
                 self._ids[record.number] = frozen._trial_id
                 self._reported[record.number] = max(frozen.intermediate_values, default=0)
                 if frozen.state.is_finished():
@@ -148,10 +145,18 @@ class StudyCopy:
             self.sync(record, list(records.values()))
 
     def sync(self, record: TrialRecord, records: Sequence[TrialRecord]) -> None:
-        """Add the trial, tell its new reports, and tell its outcome, each once."""
+        """Add the trial, tell its new reports, and tell its outcome, each once.
+
+        A trial that had ended and goes on (its experiment was prolonged, it was promoted after all)
+        gets a new entry; an ended one of Optuna's cannot be changed.
+        """
         number = record.number
         if number in self._told:
-            return
+            if record.ended:
+                return
+            self._told.remove(number)
+            del self._ids[number]
+            self._reported.pop(number, None)
         if number not in self._ids:
             fresh = TrialRecord(id=record.id, number=number, params=record.params)
             template = self.outcomes.frozen(fresh, None)

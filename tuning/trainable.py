@@ -17,6 +17,7 @@ from tuning.checkpoints import CheckpointStore
 from tuning.schedulers import DIVERGED, FAILED, RESTORED, SUSPENDED
 from tuning.space import SearchSpace
 
+REFUSED = "refused: "  # how the reason of a trial begins whose config or data were refused
 STOP_FILE = "closing"  # in the experiment's directory: save, and stop after this epoch
 
 
@@ -60,7 +61,7 @@ def run_trial(sampled: Mapping[str, Any], place: Place) -> None:
     except Diverged as error:
         tune.report({FAILED: f"diverged: {error.reason}", DIVERGED: True})
     except ConfigError as error:
-        tune.report({FAILED: f"refused: {error}"})
+        tune.report({FAILED: f"{REFUSED}{error}"})
     except Exception as error:
         text = f"{type(error).__name__}: {error}"
         if not store.same_crash(text):

@@ -59,7 +59,7 @@ def _epochs(cfg: TrainConfig, first: int) -> Iterator[EpochReport]:
 
 
 def misbehave(folder: Path, **how: float) -> None:
-    """``misbehave(folder, diverge=1e-3)``: diverge, nan, crash, crash_once, die_once."""
+    """``misbehave(folder, diverge=1e-3)``: refuse, diverge, nan, crash, crash_once, die_once."""
     folder.joinpath("misbehave.json").write_text(json.dumps({repr(v): k for k, v in how.items()}))
 
 
@@ -74,6 +74,8 @@ def _misbehaves(cfg: TrainConfig, epoch: int, folder: Path) -> bool:
         return False
     once.touch()
     match how:
+        case "refuse":
+            raise ConfigError("no such set")
         case "diverge":
             raise Diverged("loss is inf")
         case "crash" | "crash_once":

@@ -64,6 +64,11 @@ def states(result: ExperimentResult) -> dict[int, str]:
     return {trial.number: trial.state for trial in result.trials}
 
 
+def choices(*rates: float) -> dict[str, Any]:
+    """A space of these learning rates; the first is the prior."""
+    return {"optimizer.lr": {"type": "categorical", "choices": list(rates), "prior": rates[0]}}
+
+
 def test_an_experiment_from_start_to_end(run: Any, tmp_path: Path) -> None:
     started: list[ExperimentInfo] = []
     changes: list[int] = []
@@ -73,11 +78,11 @@ def test_an_experiment_from_start_to_end(run: Any, tmp_path: Path) -> None:
         changes.append(sum(t.epochs for t in trials))
         actors.update(a["ActorClassName"] for a in ray._private.state.actors().values())
 
-    result = run(on_start=started.append, on_change=changed)
+    result = run(budget={"trials": 6}, on_start=started.append, on_change=changed)
     assert "rates_trial" in actors
     assert ray.is_initialized()  # the module's, which is not ours to stop
     assert (result.complete, result.interrupted, result.error) == (True, False, None)
-    assert len(result.trials) == 8
+    assert len(result.trials) == 6
     assert "stopped" in states(result).values()
     assert set(states(result).values()) == {"stopped", "finished"}
     assert result.prior is result.trials[0]
@@ -92,6 +97,11 @@ def test_an_experiment_from_start_to_end(run: Any, tmp_path: Path) -> None:
     assert read_trials(info.directory) == result.trials
     _look_at_the_files(info.directory, result)
 
+    more = run(budget={"trials": 7}, resume="last")  # a finished one goes on with a larger budget
+    assert more.complete
+    assert [t.reports for t in more.trials[:6]] == [t.reports for t in result.trials]
+    assert (len(more.trials), more.trials[6].ended) == (7, True)
+
 
 def _look_at_the_files(directory: Path, result: ExperimentResult) -> None:
     """Ray's own results are there, under recognisable names."""
@@ -104,28 +114,11 @@ def _look_at_the_files(directory: Path, result: ExperimentResult) -> None:
     assert list(directory.glob("rates-*")) == list(directory.glob("rates-????"))
 
 
-def test_a_finished_experiment_goes_on_with_a_larger_budget(run: Any) -> None:
-    short = {"min": 1, "max": 3, "schedule_horizon": "max"}
-    first = run(budget={"trials": 3}, fidelity=short)
-    again = run(budget={"trials": 3}, fidelity=short, resume="last")
-    assert [t.reports for t in again.trials] == [t.reports for t in first.trials]
-    more = run(budget={"trials": 5}, fidelity=short, resume=first.info.name)
-    assert more.complete
-    assert [t.reports for t in more.trials[:3]] == [t.reports for t in first.trials]
-    assert len(more.trials) == 5
-
-
 def test_every_kind_of_failure_ends_its_trial_and_no_other(run: Any, folder: Path) -> None:
     rates = {"crash_once": 1e-4, "diverge": 1e-2, "nan": 2e-2, "crash": 3e-2, "die_once": 2e-4}
     misbehave(folder, **rates)
     result = run(
-        parameters={
-            "optimizer.lr": {
-                "type": "categorical",
-                "choices": [*rates.values(), 3e-4],
-                "prior": 1e-4,
-            }
-        },
+        parameters=choices(*rates.values(), 3e-4),
         searcher={"name": "grid"},
         scheduler={"name": "asha", "reduction_factor": 9},  # rungs 1 and 9; nine peers never meet
     )
@@ -181,6 +174,34 @@ def test_the_end_of_the_hours_is_a_completion(run: Any) -> None:
     assert more.complete
     assert {t.state for t in more.trials[:2]} <= {"finished", "stopped"}
     assert all(t.rung_stopped_at or t.epochs == 9 for t in more.trials)
+
+
+def test_promotion_thaws_from_the_checkpoint(run: Any, folder: Path) -> None:
+    """Of four the best two go on; the second best came when there was room for one."""
+    result = run(
+        parameters=choices(1e-4, 2e-4, 1e-2, 2e-2),
+        searcher={"name": "grid"},
+        scheduler={"name": "promote", "reduction_factor": 2, "control": 0.0},
+        fidelity={"min": 1, "max": 2},
+        budget={"trials": 4, "concurrent": 1},
+    )
+    assert result.complete
+    assert states(result) == {0: "finished", 1: "finished", 2: "stopped", 3: "stopped"}
+    assert [t.rung_stopped_at for t in result.trials] == [None, None, 1, 1]
+    events = [(e["event"], e["trial"]) for e in read_events(result.info.directory) if "trial" in e]
+    assert events.index(("paused", 1)) < events.index(("started", 3))
+    assert events.index(("paused", 3)) < events.index(("promoted", 1))
+    lines = (folder / "epochs").read_text().splitlines()
+    assert len(lines) == len(set(lines)) == 6  # the first epoch was not trained again
+
+
+def test_a_refused_prior_ends_the_search_at_once(run: Any, folder: Path) -> None:
+    """As when the data are missing on the workers: every trial would be refused."""
+    misbehave(folder, refuse=2e-4)
+    result = run(budget={"trials": 4, "concurrent": 1})
+    assert (result.complete, result.best) == (False, None)
+    assert result.error == "the prior was refused: no such set"
+    assert len(result.trials) == 1
 
 
 def test_bad_input_creates_nothing(run: Any, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from ray.tune.search import Searcher
 
 from tests.tuning.lr_space import METRIC, kill, lr_space, open_ledger
 from tuning.ledger import Ledger
+from tuning.schedulers import build_scheduler
 from tuning.searchers import Proposer, build_searcher, total_trials
 from tuning.space import SearchSpace
 from tuning.study import STUDY_FILE
@@ -26,7 +27,8 @@ class Search:
     ) -> None:
         self.folder, self.space = folder, space
         self.ledger: Ledger = open_ledger(folder)
-        self.searcher: Proposer = build_searcher(space, self.ledger, closing)
+        self.scheduler = build_scheduler(space, self.ledger)
+        self.searcher: Proposer = build_searcher(space, self.ledger, self.scheduler, closing)
         self.asked = 0
 
     def ask(self) -> Any:
@@ -65,6 +67,9 @@ def test_the_prior_is_trial_0_and_the_budget_is_kept(tmp_path: Path) -> None:
     assert configs[0] == {"trial": 0, "optimizer.lr": 2.0e-4}
     assert [c["trial"] for c in configs] == list(range(8))
     assert len({c["optimizer.lr"] for c in configs}) == 8
+    assert run.ask() is None  # not now: they run
+    for number in range(8):
+        run.ledger.append("finished", number)
     assert run.ask() == Searcher.FINISHED
     assert [r.params for r in run.ledger.records()] == [
         {"optimizer.lr": c["optimizer.lr"]} for c in configs
@@ -274,7 +279,7 @@ def test_grid_tries_every_combination_once(tmp_path: Path) -> None:
     run = Search(tmp_path, load_space(path))
     assert total_trials(run.space) == 6
     found = [run.ask() for _ in range(6)]
-    assert run.ask() == Searcher.FINISHED
+    assert run.ask() is None
     assert found[0] == {"trial": 0, "optimizer.lr": 1e-4, "data.batch_size": 2}
     assert len({(c["optimizer.lr"], c["data.batch_size"]) for c in found}) == 6
     run.ledger.close()
