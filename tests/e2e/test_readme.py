@@ -1,0 +1,130 @@
+"""Every command of the README runs, in order, in a copy of the project; the numbers repeat."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FENCE = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
+PROMPTS = ("python ", "make ", "ray ")
+
+#: What makes a command small enough for a test; every README command has its line here.
+REDUCED = {
+    "make tune": None,  # held by tests/test_house.py: it runs tune.py --space phase3
+    "make test": None,  # this
+    "python tune.py --space phase3 --dry-run": "",
+    "python tune.py --space phase3": "--set budget.trials=3 fidelity.max=3 "
+    "base.data.crops_per_epoch=8 base.data.batch_size=4",
+    "python tune.py --resume last": "",
+    "python -m tuning status last": "",
+    "python -m hpcm train search_spaces/best/phase3.laptop.yaml --output runs/best": "",
+    "python -m hpcm evaluate runs/best --images sample_val --real --output best.json": "",
+    "python -m hpcm compress photo.png -o coded --checkpoint runs/best": "",
+    "python -m hpcm decompress coded/photo.hpcm -o decoded --checkpoint runs/best": "",
+    "ray job submit --working-dir . -- python tune.py --space phase3": None,  # a test of its own
+}
+
+
+def readme_commands() -> list[str]:
+    fences = [body for language, body in FENCE.findall((ROOT / "README.md").read_text())]
+    lines = [line.split("  #")[0].strip() for body in fences for line in body.splitlines()]
+    return [line for line in lines if line.startswith(PROMPTS)]
+
+
+def test_every_command_of_the_readme_is_run_here() -> None:
+    assert set(readme_commands()) == set(REDUCED)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files that git has, and a photograph."""
+    folder = tmp_path_factory.mktemp("project")
+    for name in ("hpcm", "tuning", "search_spaces", "tune.py", "README.md", "pyproject.toml"):
+        source = ROOT / name
+        if source.is_dir():
+            ignored = shutil.ignore_patterns("__pycache__", "best")
+            shutil.copytree(source, folder / name, ignore=ignored)
+        else:
+            shutil.copy(source, folder / name)
+    import skimage
+
+    shutil.copy(Path(skimage.__file__).parent / "data" / "chelsea.png", folder / "photo.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def said(project: Path) -> Iterator[dict[str, str]]:
+    """What each command printed; all have to succeed."""
+    environment = {
+        **os.environ,
+        "HOME": str(project / "home"),
+        "PYTHONPATH": str(project),
+        "OMP_NUM_THREADS": "1",
+    }
+    (project / "home").mkdir()
+    output = {}
+    for command in readme_commands():
+        extra = REDUCED[command]
+        if extra is None:
+            continue
+        words = [sys.executable, *shlex.split(command)[1:], *shlex.split(extra)]
+        run = subprocess.run(
+            words, cwd=project, env=environment, capture_output=True, text=True, timeout=280
+        )
+        assert run.returncode == 0, f"{command}\n{run.stdout[-3000:]}\n{run.stderr[-3000:]}"
+        output[command] = run.stdout
+    yield output
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_a_search_is_exported_and_its_numbers_repeat(said: dict[str, str], project: Path) -> None:
+    search = said["python tune.py --space phase3"]
+    assert "laptop" in search.splitlines()[0]
+    assert "exported to" in search
+    (ledger,) = (project / "home" / "hpcm-tune").glob("phase3-*/ledger.jsonl")
+    export = (project / "search_spaces" / "best" / "phase3.laptop.yaml").read_text()
+    best = int(re.search(r"trial +#? ?(\d+)", export).group(1))
+    events = [json.loads(line) for line in ledger.read_text().splitlines()]
+    reported = [e["metrics"] for e in events if e.get("trial") == best and "metrics" in e]
+    lines = (project / "runs" / "best" / "metrics.jsonl").read_text().splitlines()
+    repeated = [json.loads(line) for line in lines]
+    assert [m["epoch"] for m in reported] == [m["epoch"] for m in repeated] == [1, 2, 3]
+    for then, now in zip(reported, repeated, strict=True):
+        assert {k: v for k, v in then.items() if k in now and k != "train/seconds"} == {
+            k: v for k, v in now.items() if k in then and k != "train/seconds"
+        }
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_what_follows_a_search(said: dict[str, str], project: Path) -> None:
+    assert "complete" in said["python tune.py --resume last"]
+    assert "prior" in said["python -m tuning status last"]
+    curve = json.loads((project / "best.json").read_text())
+    assert len(curve["results"]["bpp"]) == 1
+    assert (project / "decoded" / "photo.png").exists()
+    assert (project / "coded" / "photo.hpcm").stat().st_size > 100
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_the_notebook_runs(
+    said: dict[str, str], project: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    (code,) = [body for kind, body in FENCE.findall((ROOT / "README.md").read_text()) if kind]
+    monkeypatch.chdir(project)
+    exec(compile(code, "README.md", "exec"), {})  # noqa: S102 - our own text
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].split()[0] == "1"
+    assert "psnr-rgb" in out[-1]
