@@ -12,10 +12,12 @@ from typing import Any
 import ray
 import torch
 import yaml
+from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 from ray._private.services import canonicalize_bootstrap_address
 from ray._private.state import state as ray_state
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+import hpcm
 from hpcm.schema import ConfigError
 
 PROCESSES = Path("/proc")
@@ -63,13 +65,25 @@ def connect(address: str) -> None:
         return
     try:
         _knock(address)
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        ray.init(
+            address=address,
+            runtime_env=code_for_workers(),
+            log_to_driver=False,
+            logging_level="ERROR",
+        )
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(
             f"--address {address}: no Ray cluster answers there: {reason}; "
             "allowed: HOST:PORT of a head, auto, or leave it out for this machine"
         ) from None
+
+
+def code_for_workers() -> dict[str, Any]:
+    """This project's packages, for workers that lack them; a submitted job has brought its own."""
+    if RAY_JOB_CONFIG_JSON_ENV_VAR in os.environ:
+        return {}
+    return {"py_modules": [str(Path(module).parent) for module in (hpcm.__file__, __file__)]}
 
 
 def _knock(address: str) -> None:

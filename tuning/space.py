@@ -136,6 +136,8 @@ class SearchSpace:
     def config(self, flat: Mapping[str, Any], epochs: int | None = None) -> TrainConfig:
         """The run config of a trial; ``epochs`` defaults to the maximum fidelity.
 
+        Without a GPU torch gets as many threads as a trial has cores, unless ``base`` says
+        otherwise: several trials share a machine, and the number of threads moves the last digits.
         Raises :class:`ConfigError` if ``flat`` lacks an active coordinate or cannot be built.
         """
         plain = copy.deepcopy(self.base)
@@ -143,6 +145,9 @@ class SearchSpace:
             set_path(plain, path, value)
         plain["epochs"] = self.fidelity.max if epochs is None else epochs
         plain["schedule_horizon"] = self.fidelity.horizon
+        precision = plain.setdefault("precision", {})
+        if precision.get("threads") is None and not self.resources.gpu:
+            precision["threads"] = max(1, int(self.resources.cpu))
         return TrainConfig.from_plain(plain, self.name)
 
     def rungs(self) -> tuple[int, ...]:

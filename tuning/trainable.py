@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -56,7 +56,7 @@ def run_trial(sampled: Mapping[str, Any], place: Place) -> None:
     number = int(sampled["trial"])
     store = place.checkpoints(number)
     try:
-        for metrics in _reports(trial_config(place.space, sampled), place, store):
+        for metrics in _reports(place.space.config(sampled), place, store):
             tune.report(metrics)
     except Diverged as error:
         tune.report({FAILED: f"diverged: {error.reason}", DIVERGED: True})
@@ -99,19 +99,6 @@ def _start(
         with suppress(ConfigError):  # damaged: the one before it, at the worst a fresh start
             return train(cfg, resume=directory), metrics
     return train(cfg, resume=None), None
-
-
-def trial_config(space: SearchSpace, flat: Mapping[str, Any]) -> TrainConfig:
-    """The run config of a trial, as it trains and as it is exported.
-
-    On a CPU torch gets as many threads as the trial has cores: several trials share a machine, and
-    the number of threads moves the last digits.
-    """
-    cfg = space.config(flat)
-    if cfg.precision.threads is None and not space.resources.gpu:
-        threads = max(1, int(space.resources.cpu))
-        return replace(cfg, precision=replace(cfg.precision, threads=threads))
-    return cfg
 
 
 def trial_name(space: SearchSpace, number: int) -> str:

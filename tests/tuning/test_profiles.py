@@ -104,3 +104,13 @@ def test_the_running_autoscaler_names_its_file(
     (process / "cmdline").write_text("\0".join(words))
     monkeypatch.setattr(profiles, "PROCESSES", tmp_path / "proc")
     assert profiles.gpus_in_autoscaler_file() == 16
+
+
+def test_code_reaches_workers_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search that joins a cluster from outside sends the packages; a submitted job has them."""
+    monkeypatch.delenv("RAY_JOB_CONFIG_JSON_ENV_VAR", raising=False)
+    sent = profiles.code_for_workers()["py_modules"]
+    assert [Path(path).name for path in sent] == ["hpcm", "tuning"]
+    assert all((Path(path) / "__init__.py").exists() for path in sent)
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    assert profiles.code_for_workers() == {}

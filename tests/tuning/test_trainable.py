@@ -13,7 +13,7 @@ from ray import tune
 from tests.tuning.fake_training import misbehave, score, train
 from tests.tuning.lr_space import METRIC, lr_space
 from tuning.checkpoints import CheckpointStore
-from tuning.trainable import STOP_FILE, Place, run_trial, trainable, trial_config, trial_name
+from tuning.trainable import STOP_FILE, Place, run_trial, trainable, trial_name
 
 LR = 1e-3
 
@@ -60,7 +60,7 @@ def saved(place: Place) -> list[int]:
 def test_it_reports_every_epoch_and_saves_at_rungs(place: Place, run: Any) -> None:
     told = run()
     assert [report["epoch"] for report in told] == list(range(1, 10))
-    assert told[4][METRIC] == score(trial_config(place.space, {"optimizer.lr": LR}), 5)
+    assert told[4][METRIC] == score(place.space.config({"optimizer.lr": LR}), 5)
     assert saved(place) == [9, 3]  # 1 was there until 9 came: two are kept
 
 
@@ -156,7 +156,7 @@ def test_an_exception_is_rays_to_retry_but_not_twice(place: Place, run: Any) -> 
 def test_threads_follow_the_cores(tmp_path: Path) -> None:
     def threads(**resources: float) -> int | None:
         space = lr_space(tmp_path, resources=resources)
-        return trial_config(space, space.prior()).precision.threads
+        return space.config(space.prior()).precision.threads
 
     assert threads(gpu=0, cpu=4) == 4
     assert threads(gpu=0, cpu=0.5) == 1
