@@ -9,7 +9,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -63,7 +62,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def said(project: Path) -> Iterator[dict[str, str]]:
+def said(project: Path) -> dict[str, str]:
     """What each command printed; all have to succeed."""
     environment = {
         **os.environ,
@@ -83,7 +82,7 @@ def said(project: Path) -> Iterator[dict[str, str]]:
         )
         assert run.returncode == 0, f"{command}\n{run.stdout[-3000:]}\n{run.stderr[-3000:]}"
         output[command] = run.stdout
-    yield output
+    return output
 
 
 @pytest.mark.ray
