@@ -156,6 +156,7 @@ def test_a_regularizer_that_outgrows_the_cost_ends_the_run_and_is_named() -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(("tasks", "rank"), [("exact5", 5), ("published5", 2)])
 def test_rank_of_the_jacobian_on_hpcm_base(
     tasks: str, rank: int, image_batch: Callable[..., Tensor]
