@@ -75,7 +75,7 @@ def connect(address: str) -> None:
         reason = str(error).splitlines()[0]
         raise ConfigError(
             f"--address {address}: no Ray cluster answers there: {reason}; "
-            "allowed: HOST:PORT of a head, auto, or leave it out for this machine"
+            f"allowed: HOST:PORT of a head, auto, or leave it out for this machine{_about_tokens()}"
         ) from None
 
 
@@ -84,6 +84,13 @@ def code_for_workers() -> dict[str, Any]:
     if RAY_JOB_CONFIG_JSON_ENV_VAR in os.environ:
         return {}
     return {"py_modules": [str(Path(module).parent) for module in (hpcm.__file__, __file__)]}
+
+
+def _about_tokens() -> str:
+    """A hint where this process shows no token: a head that wants one turns it away in silence."""
+    if os.environ.get("RAY_AUTH_MODE", "").lower() == "token":
+        return ""
+    return ". If the cluster asks for a token: export RAY_AUTH_MODE=token"
 
 
 def _knock(address: str) -> None:
