@@ -1,0 +1,51 @@
+"""No secret in what is shown: each kind is hidden, and the text around it stays."""
+
+from __future__ import annotations
+
+import pytest
+
+from tuning.redaction import redacted
+
+HEX = "0123456789abcdef" * 2 + "01234567"  # 40 digits: the form of a wandb key
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("postgresql://ann:s3cret@db:5432/hpcm", "postgresql://ann:***@db:5432/hpcm"),
+        (
+            "postgresql+psycopg2://ann:p@ss:w@db/x failed",
+            "postgresql+psycopg2://ann:***@db/x failed",
+        ),
+        ("cannot reach 'redis://:pw@host'", "cannot reach 'redis://:***@host'"),
+        (f"WANDB_API_KEY={HEX}", "WANDB_API_KEY=***"),
+        (f"wandb: key {HEX} refused", "wandb: key *** refused"),
+        ("wandb login wandb_v1_abcDEF_123", "wandb login wandb_v1_***"),
+        (
+            "{'aws_secret_access_key': 'abc/def+1', 'region': 'x'}",
+            "{'aws_secret_access_key': '***', 'region': 'x'}",
+        ),
+        ("AKIAABCDEFGHIJKLMNOP", "AKIA***"),
+        ("Authorization: Bearer eyJhbGciOi.J9.x-y", "Authorization: Bearer ***"),
+        ("--password hunter2 --port 5", "--password *** --port 5"),
+        ("password: hunter2", "password: ***"),
+        ("hf_abcdefghijklmnopqrst", "hf_***"),
+    ],
+)
+def test_hidden(text: str, shown: str) -> None:
+    assert redacted(text) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rank 3 of 4",
+        "diverged: the loss is not finite",
+        "http://127.0.0.1:8265/",
+        "RuntimeError: CUDA out of memory. Tried to allocate 2.00 GiB",
+        "/data/flickr2w/0001.png: not an image",
+        "epoch 12: rd_cost 0.5314",
+    ],
+)
+def test_left_alone(text: str) -> None:
+    assert redacted(text) == text

@@ -1,0 +1,32 @@
+"""Secrets taken out of text before anybody is shown it: passwords in URLs, keys, tokens."""
+
+from __future__ import annotations
+
+import re
+
+HIDDEN = "***"
+
+# What precedes a secret is kept (group 1), so that a reader sees where one was.
+_SECRETS = [
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        r"(\b[a-z][a-z0-9+.-]*://[^\s:/@'\"]*:)[^\s'\"]*(?=@)",  # scheme://user:password@host
+        r"(\b(?:authorization\W{1,4})?(?:bearer|basic)\s+)[\w.+/=~-]{8,}",
+        # NAME=value, "name": "value", --name value: of anything called a key, a secret, ..
+        r"([\w-]*(?:api[_-]?key|access[_-]?key|secret|token|passw(?:or)?d|passphrase)[\w-]*"
+        r"['\"]?\s*[=:]\s*['\"]?)[^\s'\",;&)}]+",
+        r"(--[\w-]*(?:key|secret|token|password)\s+)[^\s'\"]+",
+        # known by their own looks: wandb, AWS, GitHub, Hugging Face
+        r"(\bwandb_v\d_)\w+",
+        r"()\b[0-9a-f]{40}(?:[0-9a-f]{24})?\b",
+        r"(\b(?:AKIA|ASIA))[0-9A-Z]{16}\b",
+        r"(\b(?:gh[opsu]_|hf_|sk-))[\w-]{16,}",
+    )
+]
+
+
+def redacted(text: str) -> str:
+    """``text`` with its secrets replaced by stars; 40 hex digits may be a key, so they go too."""
+    for pattern in _SECRETS:
+        text = pattern.sub(rf"\g<1>{HIDDEN}", text)
+    return text
