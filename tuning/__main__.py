@@ -1,4 +1,4 @@
-"""``python -m tuning status | trials | export | ablate``: look at an experiment, run an ablation.
+"""``python -m tuning``: look at an experiment (status, trials, export, serve), run an ablation.
 
 Exit codes: 0 done; 2 something the user can mend, said in one message.
 """
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from rich.console import Console
 
 from hpcm.schema import ConfigError
-from tuning import ablation
+from tuning import ablation, serve
 from tuning import storage as places
 from tuning.analysis import read_result, survival_table, trials_table
 from tuning.export import export_best
@@ -74,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--storage", metavar="DIR", default=places.DEFAULT_STORAGE)
         command.set_defaults(command=_of_experiment(run))
     ablation.add_commands(commands)
+    serve.add_commands(commands)
     return parser
 
 

@@ -142,6 +142,22 @@ def driving(directory: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def driver_of(directory: Path) -> dict[str, Any]:
+    """Who runs an experiment (``pid host since``), without taking part; empty where nobody does.
+
+    Another machine's process counts as alive: nothing is known of it.
+    """
+    try:
+        handle = os.open(directory / LOCK_FILE, os.O_RDONLY)
+    except FileNotFoundError:
+        return {}
+    try:
+        owner = _owner(handle)
+    finally:
+        os.close(handle)
+    return owner if _alive(owner) else {}
+
+
 def _myself() -> dict[str, Any]:
     return {
         "pid": os.getpid(),
