@@ -8,6 +8,7 @@ holds no scheduler: it starts a new Ray run that continues the unfinished trials
 
 from __future__ import annotations
 
+import contextlib
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -68,12 +69,16 @@ def run_experiment(
         places.refuse_changes(places.read_experiment(directory), space, directory.name)
     if train is hpcm.train:
         check_data(space)
-    with cluster(address) as joined:
+    with contextlib.ExitStack() as stack:
+        if resume is not None:
+            stack.enter_context(places.driving(directory))
+        joined = stack.enter_context(cluster(address))
         at_a_time = concurrent(space)
-        directory.mkdir(parents=True, exist_ok=True)
-        with places.driving(directory):
-            session = _Session(space, directory, joined, resume is not None, provenance or {})
-            return session.run(at_a_time, train, callbacks, on_start, on_change)
+        if resume is None:
+            directory.mkdir(parents=True)
+            stack.enter_context(places.driving(directory))
+        session = _Session(space, directory, joined, resume is not None, provenance or {})
+        return session.run(at_a_time, train, callbacks, on_start, on_change)
 
 
 @dataclass
@@ -162,6 +167,7 @@ class _Session:
             max_failures=MAX_FAILURES,
             raise_on_failed_trial=False,
             log_to_file=True,
+            sync_config=tune.SyncConfig(sync_artifacts=True),  # or the logs stay on the workers
             verbose=0,
         )
         if not closing.interrupted:

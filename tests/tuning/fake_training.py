@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,6 +80,7 @@ def _misbehaves(cfg: TrainConfig, epoch: int, folder: Path) -> bool:
         case "diverge":
             raise Diverged("loss is inf")
         case "crash" | "crash_once":
+            print("something odd was seen", file=sys.stderr, flush=True)
             raise RuntimeError("a cosmic ray")
         case "die_once":
             os._exit(137)

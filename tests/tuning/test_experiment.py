@@ -141,8 +141,10 @@ def test_every_kind_of_failure_ends_its_trial_and_no_other(run: Any, folder: Pat
     retried = {e["reason"] for e in read_events(result.info.directory) if e["event"] == "retried"}
     died = "its process died (killed, out of memory, or its node was lost)"
     assert retried == {"RuntimeError: a cosmic ray", died}
-    error = (result.info.directory / "rates-0000" / "error.txt").read_text()
-    assert "repr=rates-0000" in error  # what Ray's dashboard calls it; stock: ImplicitFunc
+    logs = result.info.directory / "rates-0000"
+    assert "something odd was seen" in (logs / "stderr").read_text()
+    # What Ray's dashboard calls the trial; stock: ImplicitFunc.
+    assert "repr=rates-0000" in (logs / "error.txt").read_text()
 
 
 def test_a_signal_saves_and_a_resume_completes(run: Any, folder: Path) -> None:
