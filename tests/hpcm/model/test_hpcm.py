@@ -130,6 +130,19 @@ def test_forward_never_asks_for_values() -> None:
     assert out["bits"]["steps"].shape == (2, 11)
 
 
+@pytest.mark.slow
+def test_one_graph_captures_forward_and_backward(tiny_model: Model, image_batch: Batch) -> None:
+    """No graph break: what torch.compile and a CUDA graph need."""
+    model, x = tiny_model().train(), image_batch()
+
+    def loss(x: Tensor) -> Tensor:
+        out = model(x)
+        return out["x_hat"].square().mean() + out["bits"]["steps"].sum() + out["bits"]["z"].sum()
+
+    torch.compile(loss, backend="aot_eager", fullgraph=True)(x).backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
 @pytest.mark.parametrize("name", ["hpcm_tiny", "hpcm_phi"])
 def test_sides_off_the_stride_are_refused(name: str) -> None:
     with torch.device("meta"):
