@@ -138,7 +138,7 @@ def test_dry_run_shows_the_plan_and_creates_nothing(
     shown = capsys.readouterr().out
     assert shown.splitlines()[0] == "profile     laptop (no GPU on this machine)"
     assert "trials      3, 1 at a time" in shown
-    assert "name: hpcm_tiny" in shown
+    assert "model.name" in shown
     assert "sample 5" in shown
     assert not storage.exists()
 
