@@ -28,6 +28,7 @@ def experiment_data(ledger: LiveLedger, space: SearchSpace) -> dict[str, Any]:
     records = ledger.records()
     word, told = standing(ledger)
     axes, prior = axes_of(space), space.values(space.prior())
+    labels = dict(zip(space.parameters, short_labels(list(space.parameters)), strict=True))
     saved = [
         hours_without_stopping(r, space) - r.cost_hours for r in records if r.state == "stopped"
     ]
@@ -54,7 +55,7 @@ def experiment_data(ledger: LiveLedger, space: SearchSpace) -> dict[str, Any]:
         "axes": [axis.to_plain() for axis in axes],
         "trials": [
             _trial(record, records, space, word)
-            | _parameters(record, space, axes, prior)
+            | _parameters(space.values(record.params), labels, axes, prior)
             | {"crashes": _crashes(ledger, record.number)}
             for record in records
         ],
@@ -206,14 +207,12 @@ def _fate(line: dict[str, Any], record: TrialRecord, level: int) -> str:
 
 
 def _parameters(
-    record: TrialRecord, space: SearchSpace, axes: list[Axis], prior: dict[str, Any]
+    values: dict[str, Any], labels: dict[str, str], axes: list[Axis], prior: dict[str, Any]
 ) -> dict[str, Any]:
-    values = space.values(record.params)
-    labels = short_labels(list(space.parameters))
     differs = [
-        (label, value_text(values[path]))
-        for label, path in zip(labels, space.parameters, strict=True)
-        if path in values and prior.get(path) != values[path]
+        (labels[path], value_text(value))
+        for path, value in values.items()
+        if prior.get(path) != value
     ]
     return {"differs": differs, "points": points_of(values, axes)}
 

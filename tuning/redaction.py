@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 HIDDEN = "***"
 
@@ -25,6 +26,7 @@ _SECRETS = [
 ]
 
 
+@lru_cache(maxsize=1 << 14)  # a page asks for the same words again and again
 def redacted(text: str) -> str:
     """``text`` with its secrets replaced by stars; 40 hex digits may be a key, so they go too."""
     for pattern in _SECRETS:

@@ -2,21 +2,70 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+from aiohttp import ClientResponse
+from aiohttp.test_utils import TestClient, TestServer
+
 from tests.tuning.searches import make_space, report
 from tuning.ledger import Ledger
+from tuning.serve import application
 from tuning.space import SearchSpace
 from tuning.storage import EXPERIMENT_FILE, write_experiment
 
 ATTACK = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
 SECRET = "s3cret-pass"
+Made = tuple[Path, Ledger]
+Answer = tuple[int, Mapping[str, str], bytes]  # status, headers by any case, body
 STATES = ["finished", "running", "stopped", "failed", "waiting", "pending"]
 
 
-def write_served(folder: Path, attack: str = "") -> tuple[Path, Ledger]:
+@contextlib.contextmanager
+def served(folder: Path, attack: str = "") -> Iterator[Made]:
+    """The experiment, its ledger closed with the block."""
+    directory, ledger = write_served(folder, attack)
+    try:
+        yield directory, ledger
+    finally:
+        ledger.close()
+
+
+def ask(
+    directory: Path, *requests: tuple[str, ...] | str, between: Callable[[], Any] = list
+) -> Any:
+    """The answers to one request after another; ``between`` is called after the first."""
+
+    async def run() -> list[Answer]:
+        answers: list[Answer] = []
+        async with TestClient(TestServer(application(directory))) as client:
+            for request in requests:
+                path, method, *headers = (request, "GET") if isinstance(request, str) else request
+                given = dict(zip(headers[::2], headers[1::2], strict=True))
+                if given.get("If-None-Match") == "last":
+                    given["If-None-Match"] = answers[-1][1]["ETag"]
+                reply: ClientResponse = await client.request(method, path, headers=given)
+                answers.append((reply.status, reply.headers, await reply.read()))
+                if len(answers) == 1:
+                    between()
+        return answers
+
+    return asyncio.run(run())
+
+
+def data(directory: Path, path: str = "/api/experiment") -> Any:
+    """The JSON of an answer; a NaN in it is an error."""
+    ((status, _, body),) = ask(directory, path)
+    assert status == 200, body
+    return json.loads(body, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+
+
+def write_served(folder: Path, attack: str = "") -> Made:
     """The experiment's folder, and its ledger open for writing; ``attack`` goes into its texts."""
     space = make_space(folder)
     directory = folder / "storage" / "quick-x"

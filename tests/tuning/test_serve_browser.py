@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.tuning.served import ATTACK, STATES, score, write_served
+from tests.tuning.served import ATTACK, STATES, score
+from tests.tuning.served import served as written
 from tests.tuning.webdriver import Browser, browser
 from tuning.ledger import Ledger
 from tuning.serve import application
@@ -54,12 +55,10 @@ def window() -> Iterator[Browser]:
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
     """A search under way whose every text is an attack."""
-    directory, ledger = write_served(tmp_path, ATTACK)
-    with driving(directory):
+    with written(tmp_path, ATTACK) as (directory, ledger), driving(directory):
         made = Served(directory, ledger)
         yield made
         made.close()
-    ledger.close()
 
 
 @pytest.fixture

@@ -59,11 +59,12 @@ class Browser:
         return self.post("/goog/cdp/execute", {"cmd": name, "params": parameters})
 
     def size(self, width: int, height: int, dark: bool = False) -> None:
-        """The page's width and height in CSS pixels, and its colour scheme."""
+        """The page's width and height in CSS pixels, and its colour scheme; nothing moves."""
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.command("Emulation.setDeviceMetricsOverride", **size)
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.command("Emulation.setEmulatedMedia", features=[scheme])
+        wishes = {"color-scheme": "dark" if dark else "light", "reduced-motion": "reduce"}
+        features = [{"name": f"prefers-{name}", "value": wish} for name, wish in wishes.items()]
+        self.command("Emulation.setEmulatedMedia", features=features)
 
     def png(self) -> bytes:
         """What the window shows."""

@@ -74,10 +74,10 @@ function curveClass(trial, colours) {
   return `${colours.get(trial.number) ?? "none"}${trial.number === 0 ? " prior" : ""}${best}${view.selected === trial.number ? " selected" : ""}`;
 }
 
-// The selected one, the best and the prior last, over the others.
+// In the order of drawing: good ones over bad ones, then the prior, the best, the selected one.
 function drawn() {
   const weight = (t) => (t.number === view.selected ? 3 : t.number === view.data.best?.trial ? 2 : t.number === 0 ? 1 : 0);
-  return [...view.data.trials].sort((a, b) => weight(a) - weight(b));
+  return [...view.data.trials].sort((a, b) => weight(a) - weight(b) || standing(b, a));
 }
 
 // --- drawing -------------------------------------------------------------------------------------
@@ -92,6 +92,7 @@ function header() {
   at("state").className = `state ${data.state}`;
   at("state").title = data.told;
   at("state").replaceChildren(icon(data.state), data.state);
+  document.body.classList.toggle("many", data.trials.length > 200);
   at("bar").style.width = `${Math.min(100, (100 * ended) / data.budget.trials)}%`;
   const best = data.best;
   const trials = STATES.filter((s) => count[s]).map((s) => `${count[s]} ${s}`).join(", ");
