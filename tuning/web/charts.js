@@ -25,6 +25,7 @@ export function mark(state, x, y, size = 4) {
   const path = {
     failed: `M${x - s} ${y - s}L${x + s} ${y + s}M${x - s} ${y + s}L${x + s} ${y - s}`,
     stopped: `M${x - s * 0.85} ${y - s * 0.85}h${s * 1.7}v${s * 1.7}h${-s * 1.7}z`,
+    running: `M${x} ${y - s * 1.2}L${x + s * 1.2} ${y}L${x} ${y + s * 1.2}L${x - s * 1.2} ${y}z`,
     waiting: `M${x} ${y - s}L${x + s} ${y + s * 0.8}H${x - s}z`,
   }[state];
   const full = state === "finished" || state === "complete" || state === "running" ? " full" : "";
@@ -136,7 +137,7 @@ export function lines(element, { label, series, marks = [], x, y, tip, pick }) {
   const all = series.flatMap((s) => s.points);
   const sx = scale([...all.map((p) => p[0]), ...marks.map((m) => m.x)], box.left, box.right, { ...x, room: 0.02, count: width / 70 });
   const sy = scale(all.map((p) => p[1]), box.bottom, box.top, { ...y, count: height / 45 });
-  if (x.ticks) sx.ticks = x.ticks;
+  sx.ticks = x.ticks ?? (x.whole ? sx.ticks.filter(Number.isInteger) : sx.ticks);
   frame(drawing, box, sx, sy, { x: x.name, y: y.name });
   for (const { x: at, text } of marks) {
     drawing.append(
@@ -153,6 +154,7 @@ export function lines(element, { label, series, marks = [], x, y, tip, pick }) {
     }
     const [a, b] = one.points.findLast(([u, v]) => sx.shows(u) && sy.shows(v)) ?? [];
     if (a === undefined) continue;
+    if (one.points.length === 1 && !one.end) above.push(svg("circle", { cx: sx(a), cy: sy(b), r: 2.5, class: `curve ${one.className}` }));
     if (one.end) above.push(mark(one.end, sx(a), sy(b), 3.6));
     if (one.label) above.push(svg("text", { x: sx(a) + 7, y: sy(b) + 4, class: "name" }, one.label));
   }

@@ -127,7 +127,7 @@ function curves(colours) {
       label: trial.number === data.best?.trial || trial.number === view.selected ? String(trial.number) : trial.number === 0 ? "prior" : null,
     })),
     marks: data.levels.map((x, k) => ({ x, text: k + 1 === data.levels.length ? "end" : `rung ${k + 1}` })),
-    x: { name: "epoch", log: at("log-x").checked, ticks: data.levels.length > 1 && at("log-x").checked ? data.levels : null },
+    x: { name: "epoch", whole: true, log: at("log-x").checked, ticks: data.levels.length > 1 && at("log-x").checked ? data.levels : null },
     y: { name: data.metric, log: logY },
     tip, pick: select,
   });
@@ -364,7 +364,7 @@ function group_(id, group) {
   const values = names.flatMap((name) => group[name].map((p) => p[1])).filter((v) => v > 0);
   const log = id === "gammas" && values.length > 0;
   lines(at(id), {
-    label: `${id} over epochs: ${names.join(", ")}`, x: { name: "epoch" }, y: { name: "", log }, tip,
+    label: `${id} over epochs: ${names.join(", ")}`, x: { name: "epoch", whole: true }, y: { name: "", log }, tip,
     series: names.map((name, k) => ({ id: k, name, points: group[name], className: `l${(k % 5) + 1}` })),
   });
   at(id).nextElementSibling?.remove();
