@@ -125,7 +125,7 @@ def test_damage_found_while_training_is_named_once_and_passed_over(
     (numbered / "3.png").write_bytes(b"")
     with pytest.warns(SkippedImages, match=r"'numbered': 1 image skipped: 3\.png") as caught:
         order = list(drawn(crops, 2))
-    assert len(caught) == 1
+    assert [warning.category for warning in caught].count(SkippedImages) == 1
     assert list(crops.damaged) == ["3.png"]
     assert 3 not in order
     assert len(order) == 20
