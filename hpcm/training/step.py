@@ -33,6 +33,7 @@ class Stepper:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._tasks = TASK_SETS[run.cfg.tasks]
+        self._is_rate = torch.tensor([k == "R" for k in self._tasks.kinds], device=run.device)
         self._parameters = list(run.model.parameters())
         self._noise = NoiseSource(run.cfg.seed, run.device)
         self._sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=run.device))
@@ -121,15 +122,14 @@ class Stepper:
     @torch.no_grad()
     def _record(self, terms: RDTerms, losses: Tensor, norm: Tensor) -> None:
         weights = self._run.balancer.weights
-        kinds = self._tasks.kinds
         values = {
             "loss": terms.rd_cost(self._run.cfg.loss.lmbda),
             "distortion": terms.distortion,
             "bpp_loss": terms.bpp,
             "psnr": -10 * torch.log10(terms.mse),
             "grad_norm": norm,
-            "task_weight_distortion": weights[[i for i, k in enumerate(kinds) if k == "D"]].sum(),
-            "task_weight_bpp": weights[[i for i, k in enumerate(kinds) if k == "R"]].sum(),
+            "task_weight_distortion": (weights * ~self._is_rate).sum(),
+            "task_weight_bpp": (weights * self._is_rate).sum(),
         }
         for name, value in values.items():
             self._sums[name] = self._sums[name] + value.detach()
