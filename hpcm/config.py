@@ -60,7 +60,7 @@ class TrainConfig:
     """One training from start to end. See the part classes for what their fields mean."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
-    start_from: str | None = None  # weights under $HPCM_CHECKPOINTS to fine-tune; None: random ones
+    start_from: str | None = None  # weights under $HPCM_CHECKPOINTS, or "sample"; None: random ones
     loss: LossConfig = field(default_factory=LossConfig)
     data: DataConfig = field(default_factory=DataConfig)
     optimizer: OptimizerConfig = field(default_factory=Adam)
