@@ -26,9 +26,12 @@ from hpcm.evaluation.padding import Padding
 from hpcm.evaluation.results import Results, Row
 from hpcm.evaluation.validation import Validator, scores_ms_ssim, to_tensor, validate
 from hpcm.losses.metrics import ms_ssim, ms_ssim_to_db, psnr_8bit
+from hpcm.model.coding_order import SCALE_OF_STEP, SCALES
 from hpcm.schema import ConfigError
 
 __all__ = ["Validator", "evaluate", "validate"]
+
+SCALE_RATES = [f"bpp-s{scale}" for scale in SCALES]
 
 
 def evaluate(
@@ -113,20 +116,29 @@ def _quality(x_hat: Tensor, x: Tensor, with_ms_ssim: bool) -> dict[str, float]:
 
 def _estimated(model: nn.Module, x: Tensor, pixels: int) -> tuple[dict[str, float], Tensor]:
     out = model(x)
-    bits_z, bits_y = out["bits"]["z"].double().sum(), out["bits"]["steps"].double().sum()
-    rate = {"bpp": (bits_z + bits_y).item() / pixels, "bpp-z": bits_z.item() / pixels}
-    return rate, out["x_hat"]
+    steps = out["bits"]["steps"][0].double()  # (11,)
+    bits = {"bpp-y": steps.sum(), "bpp-z": out["bits"]["z"][0].double()}
+    scales = torch.tensor(SCALE_OF_STEP, device=steps.device)
+    for name, scale in zip(SCALE_RATES, SCALES, strict=True):
+        bits[name] = steps[scales == scale].sum()
+    rate = {name: value.item() / pixels for name, value in bits.items()}
+    return {"bpp": rate["bpp-y"] + rate["bpp-z"], **rate}, out["x_hat"]
 
 
 def _coded(model: nn.Module, x: Tensor, pixels: int) -> tuple[dict[str, float], Tensor]:
+    """The stream of y is one: its bytes are shared out to the scales as the estimate's bits are."""
+    estimated, _ = _estimated(model, x, pixels)
     started = _now(x)
     coded = model.compress(x)
     encoded = _now(x)
     x_hat = model.decompress(coded["strings"], coded["shape"])["x_hat"]
+    decoded = _now(x)
+    y, z = (8 * _bytes(strings) / pixels for strings in coded["strings"])
+    scales = {name: estimated[name] * y / estimated["bpp-y"] for name in SCALE_RATES}
     rate = {
-        "bpp": 8 * _bytes(coded["strings"]) / pixels,
+        **{"bpp": y + z, "bpp-y": y, "bpp-z": z, **scales, "bpp-estimated": estimated["bpp"]},
         "encoding_time": encoded - started,  # seconds
-        "decoding_time": _now(x) - encoded,
+        "decoding_time": decoded - encoded,
     }
     return rate, x_hat
 

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from hpcm import ConfigError
 from hpcm.evaluation.image_sets import SkippedImages, image_set
-from hpcm.evaluation.images import evaluate
+from hpcm.evaluation.images import evaluate, validate
+from hpcm.losses import LossConfig
 from tests.conftest import synthetic_image
 from tests.toy_codec import ToyCodec
 
@@ -66,12 +67,29 @@ def test_the_real_rate_counts_the_bytes(image_folder: Folder, coder: Coder) -> N
     with torch.no_grad():
         strings = coder.compress(x.permute(2, 0, 1)[None].float())["strings"]
     assert found.results["bpp"] == [8 * len(strings[0][0]) / (128 * 192)]
-    assert found.results["psnr-rgb"] == pytest.approx(evaluate(coder, "coded").results["psnr-rgb"])
+    estimated = evaluate(coder, "coded")
+    assert found.results["psnr-rgb"] == pytest.approx(estimated.results["psnr-rgb"])
+    row, of_estimate = found.images[0], estimated.images[0]
+    assert row["bpp-estimated"] == of_estimate["bpp"]
+    assert (row["bpp-y"], row["bpp-z"]) == (row["bpp"], 0)  # it has one string
+    for scale in ("bpp-s1", "bpp-s2", "bpp-s3"):
+        share = of_estimate[scale] / of_estimate["bpp-y"]
+        assert row[scale] / row["bpp-y"] == pytest.approx(share)
     assert min(found.results["encoding_time"] + found.results["decoding_time"]) > 0
     assert found.conditions["rate"] == "real"
     assert found.points[0]["lmbda"] == 0.013
     with pytest.raises(ConfigError, match="ToyCodec has no bitstream"):
         evaluate(ToyCodec(), "coded", real=True)
+
+
+def test_the_parts_of_the_rate_are_those_of_validation(image_folder: Folder, coder: Coder) -> None:
+    image_folder("parts", count=2, height=64, width=80)
+    row_means = evaluate(coder, "parts").results
+    for key, value in validate(coder, "parts", LossConfig()).items():
+        if key.startswith("val_bpp"):
+            name = key.removeprefix("val_").replace("_", "-")
+            assert row_means[name] == pytest.approx([value], rel=1e-5)
+    assert row_means["bpp-y"][0] + row_means["bpp-z"][0] == pytest.approx(row_means["bpp"][0])
 
 
 def test_conditions_name_the_images(image_folder: Folder, coder: Coder, tmp_path: Path) -> None:
