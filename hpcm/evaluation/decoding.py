@@ -5,7 +5,8 @@ Rules, the same for training and evaluation:
 * the EXIF orientation is applied, so an image is what a viewer shows;
 * grey, palette and CMYK images are converted by Pillow; colour profiles are not applied;
 * alpha is dropped, colours under it stay as stored;
-* 16 bits per sample keep their upper 8; of an animation the first frame is read.
+* 16 bits per sample keep their upper 8; of an animation the first frame is read;
+* samples of floating point have no agreed range and are refused.
 """
 
 from __future__ import annotations
@@ -78,6 +79,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # grey with 16 bits, in one of Pillow's ways
         upper = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255)
         return Image.fromarray(upper.astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise ValueError("its samples are floating point; convert it to 8 or 16 bits")
     if image.mode in ("P", "PA"):
         return image.convert("RGBA").convert("RGB")
     if image.mode == "La":

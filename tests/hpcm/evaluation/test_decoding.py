@@ -116,3 +116,9 @@ def test_a_box_outside_the_pixels_is_refused(tmp_path: Path) -> None:
     Image.fromarray(PICTURE).save(tmp_path / "small.png")
     with pytest.raises(ValueError, match="is 40x24"):
         read_rgb(tmp_path / "small.png", (0, 0, 41, 24))
+
+
+def test_floating_point_is_refused_and_not_clipped_to_black(tmp_path: Path) -> None:
+    Image.fromarray(GREY.astype(np.float32) / 255).save(tmp_path / "linear.tiff")
+    with pytest.raises(ValueError, match="floating point; convert it"):
+        read_rgb(tmp_path / "linear.tiff")
