@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import importlib.machinery
 import importlib.util
+import math
 import sys
-from functools import cache
+from functools import cache, cached_property
+from itertools import pairwise
 from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from hpcm.model.code_tables import CodeTables
+from hpcm.model.code_tables import TOTAL, CodeTables
 from hpcm.schema import ConfigError
 
 WORD = 4  # bytes
@@ -36,6 +38,11 @@ class Rows:
         padded = tables.quantized_cdf.tolist()
         self.cdfs = [row[:n] for row, n in zip(padded, self.lengths, strict=True)]
 
+    @cached_property
+    def least_bits(self) -> list[float]:
+        """What a row's likeliest symbol costs: no symbol of it can take less."""
+        return [math.log2(TOTAL / max(b - a for a, b in pairwise(row))) for row in self.cdfs]
+
 
 def encode(symbols: Tensor, indexes: Tensor, rows: Rows) -> bytes:
     """One stream of all symbols, in order; ``indexes`` choose the row of each.
@@ -53,6 +60,19 @@ def encode(symbols: Tensor, indexes: Tensor, rows: Rows) -> bytes:
     )
     stream: bytes = coder.flush()
     return stream
+
+
+def check_length(stream: bytes, least_bits: float, what: str) -> None:
+    """Refuse a stream shorter than its symbols can be. Raises BitstreamError.
+
+    The coder's state grows by a symbol's information at least, less 2^-15 of it (its integer
+    division), starts 32 bits below what a flush writes, and so ends longer than this.
+    """
+    if 8 * len(stream) < least_bits * (1 - 1e-4):
+        raise BitstreamError(
+            f"{len(stream)} bytes of {what} are too few for an image of this size: it takes "
+            f"{least_bits / 8:.0f} or more"
+        )
 
 
 class Decoder:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from hpcm.model.bitstream import BitstreamError, Decoder, Rows, encode
+from hpcm.model.bitstream import BitstreamError, Decoder, Rows, check_length, encode
 from hpcm.model.code_tables import CodeTables, scale_indexes
 from hpcm.model.coding_order import CodingStep
 from hpcm.model.portable import ambiguous, read_positions, settled_indexes, write_positions
@@ -92,11 +92,13 @@ def decode_image(model: HPCM, coded: CodedImage) -> Tensor:
     """
     model.update()
     rows_y, rows_z = code_rows(model)
+    elements = model.spec.latent * 16 * coded.shape[0] * coded.shape[1]
+    check_length(coded.z, sum(rows_z.least_bits) * coded.shape[0] * coded.shape[1], "z")
+    check_length(coded.y, min(rows_y.least_bits) * elements, "y")
     check = SymbolCheck()
     with exact_arithmetic(model.means_hyper.device):
         z_symbols = _decode_z(model, coded, rows_z)
         check.add(z_symbols)
-        elements = model.spec.latent * 16 * coded.shape[0] * coded.shape[1]
         decoder = Decoder(coded.y, rows_y, elements)
         corrections = _Corrections(coded.corrections, elements, z_symbols.device)
 
@@ -117,10 +119,17 @@ def decode_image(model: HPCM, coded: CodedImage) -> Tensor:
 
 
 def _decode_z(model: HPCM, coded: CodedImage, rows: Rows) -> Tensor:
-    """The symbols of z: (1, N, h, w)."""
+    """The symbols of z: (1, N, h, w). Raises BitstreamError where they do not end with the stream.
+
+    They need no network, so a stream of other symbols, or of another number of them, is found
+    before anything slow begins: coded again, they must give the same bytes.
+    """
     means = model.means_hyper
     indexes = channel_indexes(means.expand(1, -1, *coded.shape))
-    return Decoder(coded.z, rows, indexes.numel()).read(indexes).to(means.dtype)
+    symbols = Decoder(coded.z, rows, indexes.numel()).read(indexes)
+    if encode(symbols, indexes, rows) != coded.z:
+        raise BitstreamError("the stream of z is damaged, or of an image of another size")
+    return symbols.to(means.dtype)
 
 
 def _indexes(scales: Tensor, table: Tensor, listed: Tensor | None) -> Tensor:

@@ -6,7 +6,7 @@ All numbers little-endian. ``text`` is one byte of length and that many bytes of
     text  model, a name in MODELS       8s   digest of weights and code tables
     text  config digest, "" if unknown  text arithmetic, see `Arithmetic`
     u32 height, u32 width, pixels       u16 top, u16 left, padding
-    u8  portable: 1, else 0             u32  checksum of the symbols (CRC-32)
+    u8  portable: 1, else 0             u32  CRC-32 of the symbols xor that of all before
     u32 x 3  lengths of z, y, corrections
     z, y, corrections                   u32  CRC-32 of everything before
 """
@@ -29,7 +29,8 @@ MAGIC = b"HPCM"
 VERSION = 1
 LONGEST_SIDE = 2**20  # pixels; larger is damage
 _DIGEST = 8  # bytes
-_FIXED = struct.Struct("<IIHHBIIII")
+_IMAGE = struct.Struct("<IIHHB")
+_STREAMS = struct.Struct("<IIII")
 _CRC = struct.Struct("<I")
 
 
@@ -89,12 +90,12 @@ class Container:
         corrections = coded.corrections or b""
         head = [MAGIC, bytes([VERSION]), _text(self.model), self.weights]
         head += [_text(self.config), _text(str(self.arithmetic))]
-        numbers = _FIXED.pack(
-            *(self.height, self.width, self.top, self.left),
-            *(coded.corrections is not None, coded.symbol_crc or 0),
-            *(len(coded.z), len(coded.y), len(corrections)),
-        )
-        body = b"".join([*head, numbers, coded.z, coded.y, corrections])
+        portable = coded.corrections is not None
+        head += [_IMAGE.pack(self.height, self.width, self.top, self.left, portable)]
+        about = b"".join(head)
+        crc = (coded.symbol_crc or 0) ^ zlib.crc32(about)
+        lengths = _STREAMS.pack(crc, len(coded.z), len(coded.y), len(corrections))
+        body = b"".join([about, lengths, coded.z, coded.y, corrections])
         return body + _CRC.pack(zlib.crc32(body))
 
     @classmethod
@@ -110,14 +111,15 @@ class Container:
         reader = _Reader(data[5:-4])
         model, weights = reader.text(), reader.take(_DIGEST)
         config, arithmetic = reader.text(), Arithmetic.parse(reader.text())
-        numbers = _FIXED.unpack(reader.take(_FIXED.size))
-        height, width, top, left, portable, crc, *lengths = numbers
+        height, width, top, left, portable = _IMAGE.unpack(reader.take(_IMAGE.size))
+        about = zlib.crc32(data[: len(data) - 4 - reader.left()])
+        crc, *lengths = _STREAMS.unpack(reader.take(_STREAMS.size))
         if not (0 < height <= LONGEST_SIDE and 0 < width <= LONGEST_SIDE and portable in (0, 1)):
             raise BitstreamError(f"an image of {width} x {height} pixels is not possible")
         z, y, corrections = (reader.take(length) for length in lengths)
-        if reader.rest():
+        if reader.left():
             raise BitstreamError("bytes follow the last stream")
-        coded = CodedImage(y, z, (0, 0), crc, corrections if portable else None)
+        coded = CodedImage(y, z, (0, 0), crc ^ about, corrections if portable else None)
         return cls(model, weights, config, arithmetic, height, width, top, left, coded)
 
 
@@ -162,5 +164,6 @@ class _Reader:
         except UnicodeDecodeError:
             raise BitstreamError("a name is not text") from None
 
-    def rest(self) -> int:
+    def left(self) -> int:
+        """Bytes that were not taken."""
         return len(self._data) - self._at

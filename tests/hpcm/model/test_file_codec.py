@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, get_num_threads
 
 from hpcm.model import build_model
-from hpcm.model.bitstream import BitstreamError
+from hpcm.model.bitstream import BitstreamError, Rows, check_length, encode
+from hpcm.model.code_tables import build_tables, default_scale_table
 from hpcm.model.container import Arithmetic, Container
+from hpcm.model.entropy import GeneralizedGaussian
 from hpcm.model.file_codec import FileCodec
 from hpcm.model.hpcm import HPCM
 from hpcm.model.memory import coding_memory
@@ -135,6 +137,51 @@ def test_sizes_beyond_memory_are_refused_before_it_is_taken(codec: FileCodec, fi
         codec.decompress(huge)
     with pytest.raises(ConfigError, match="1048576 x 1048576 pixels needs about"):
         codec.compress(torch.zeros(1, 1, 1).expand(3, side, side))
+
+
+def refused_before_a_network_runs(codec: FileCodec, file: bytes) -> str:
+    """The message."""
+    ran: list[object] = []
+    hook = codec.model.h_s.register_forward_pre_hook(lambda *_: ran.append(1))
+    with pytest.raises(BitstreamError) as refusal:
+        codec.decompress(file)
+    hook.remove()
+    assert ran == []
+    return str(refusal.value)
+
+
+def test_affordable_sizes_that_the_streams_cannot_fill(codec: FileCodec, file: bytes) -> None:
+    large = changed(file, height=8192, width=8192, top=0, left=0)
+    assert "bytes of z are too few" in refused_before_a_network_runs(codec, large)
+    coded = Container.from_bytes(file).coded
+    longer = replace(coded, z=coded.z * 2)  # enough for twice the size, but not made for it
+    wider = changed(file, coded=longer, width=270, left=121)
+    assert "of an image of another size" in refused_before_a_network_runs(codec, wider)
+    short = replace(coded, z=coded.z * 1024, y=coded.y[:8])
+    large = changed(file, coded=short, height=8192, width=8192, top=0, left=0)
+    assert "bytes of y are too few" in refused_before_a_network_runs(codec, large)
+
+
+def test_the_shortest_possible_stream_is_not_refused() -> None:
+    """Of the likeliest symbols alone, whose cost the least length is made of."""
+    rows = Rows(build_tables(default_scale_table(), GeneralizedGaussian()))
+    for row, count in ((0, 300_000), (0, 100), (20, 100_000), (59, 10_000)):
+        indexes = torch.full((count,), row)
+        stream = encode(torch.zeros(count), indexes, rows)
+        least = count * rows.least_bits[row]
+        check_length(stream, least, "y")
+        assert 8 * len(stream) < least + 65 + 32  # and the least is near what it takes
+        if least > 4000:
+            with pytest.raises(BitstreamError, match="too few"):
+                check_length(stream[:-12], least, "y")
+
+
+def test_a_size_that_is_not_the_coded_one_is_no_image(codec: FileCodec, file: bytes) -> None:
+    """Another crop of the same padded image, with the file's checksum made right."""
+    place = file.index(struct.pack("<IIHH", 70, 90, 93, 83))
+    forged = struct.pack("<IIHH", 72, 90, 92, 83)
+    with pytest.raises(BitstreamError, match="not those that were coded"):
+        codec.decompress(reseal(file[:place] + forged + file[place + len(forged) :]))
 
 
 def test_memory_estimate_grows_with_model_and_image() -> None:
