@@ -18,7 +18,7 @@ from hpcm.commands.trained_model import load_model
 from hpcm.evaluation.decoding import DAMAGED, read_rgb
 from hpcm.model import MODELS
 from hpcm.model.bitstream import BitstreamError
-from hpcm.model.file_codec import FileCodec, threads
+from hpcm.model.file_codec import FileCodec, most_threads, threads
 
 SUFFIX = ".hpcm"
 T = TypeVar("T")
@@ -160,6 +160,6 @@ def _progress(total: int) -> Iterator[Callable[[str], None]]:
 
 def _positive(text: str) -> int:
     value = int(text)
-    if not 1 <= value <= 1024:
-        raise argparse.ArgumentTypeError(f"{value}; must be 1 to 1024")
+    if not 1 <= value <= most_threads():
+        raise argparse.ArgumentTypeError(f"{value}; must be 1 to {most_threads()}")
     return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -62,7 +63,7 @@ class FileCodec:
     def decompress(self, data: bytes) -> Tensor:
         """The image (3, H, W), in [0, 1], of a file.
 
-        The CPU threads of the encoder are used. Raises BitstreamError for what is damaged, of other
+        The encoder's number of CPU threads is used, unless the file is portable. Raises BitstreamError for what is damaged, of other
         weights, or made with arithmetic this machine does not have; ConfigError where the image
         would not fit into memory.
         """
@@ -73,7 +74,8 @@ class FileCodec:
         full = (height + top + bottom, width + left + right)
         check_memory(self.model.spec, *full, self.model.means_hyper.device)
         shape = (full[0] // Z_STRIDE, full[1] // Z_STRIDE)
-        with threads(container.arithmetic.threads):
+        portable = container.coded.corrections is not None
+        with threads(torch.get_num_threads() if portable else container.arithmetic.threads):
             padded = self._decode(container, shape)
         return padded[0, :, top : top + height, left : left + width]
 
@@ -94,6 +96,11 @@ class FileCodec:
                 f"coded on {there.device} in {there.dtype}; this is {here.device} in {here.dtype}, "
                 "which rounds differently: decode there, or compress as portable"
             )
+        if not portable and not 1 <= there.threads <= most_threads():
+            raise BitstreamError(
+                f"coded with {there.threads} CPU threads; at most {most_threads()} can be used "
+                "here: decode there, or compress as portable"
+            )
 
     def _decode(self, container: Container, shape: tuple[int, int]) -> Tensor:
         try:
@@ -110,11 +117,16 @@ class FileCodec:
         return tall // 2, tall - tall // 2, wide // 2, wide - wide // 2
 
 
+def most_threads() -> int:
+    """Four per core, and 64 in any case: more than that take seconds to wait for one another."""
+    return max(64, 4 * (os.cpu_count() or 1))
+
+
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Inside: this many CPU threads, at most 1024."""
+    """Inside: this many CPU threads, at most `most_threads`."""
     before = torch.get_num_threads()
-    torch.set_num_threads(min(max(count, 1), 1024))
+    torch.set_num_threads(min(max(count, 1), most_threads()))
     try:
         yield
     finally:

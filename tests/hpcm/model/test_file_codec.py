@@ -18,7 +18,7 @@ from hpcm.model.bitstream import BitstreamError, Rows, check_length, encode
 from hpcm.model.code_tables import build_tables, default_scale_table
 from hpcm.model.container import Arithmetic, Container
 from hpcm.model.entropy import GeneralizedGaussian
-from hpcm.model.file_codec import FileCodec
+from hpcm.model.file_codec import FileCodec, most_threads
 from hpcm.model.hpcm import HPCM
 from hpcm.model.memory import coding_memory
 from hpcm.model.portable import read_positions, write_positions
@@ -207,6 +207,24 @@ def test_other_arithmetic(codec: FileCodec, file: bytes, image_batch: Batch) -> 
     portable = codec.compress(image, portable=True)
     here = codec.decompress(portable)
     assert torch.equal(codec.decompress(changed(portable, arithmetic=there)), here)
+
+
+def test_absurd_threads_are_refused_where_they_matter(
+    codec: FileCodec, file: bytes, image_batch: Batch
+) -> None:
+    """A thousand threads of a machine with two cores take seconds for what takes a tenth of one."""
+    image = image_batch(height=70, width=90)[0]
+    portable = codec.compress(image, portable=True)
+    here = Arithmetic.of(codec.model)
+    for count in (-1, 0, most_threads() + 1, 10**12):
+        there = replace(here, threads=count)
+        with pytest.raises(BitstreamError, match=f"coded with {count} CPU threads; at most"):
+            codec.decompress(changed(file, arithmetic=there))
+    seen: list[int] = []
+    hook = codec.model.h_s.register_forward_pre_hook(lambda *_: seen.append(get_num_threads()))
+    codec.decompress(changed(portable, arithmetic=replace(here, threads=10**12)))
+    hook.remove()
+    assert seen == [get_num_threads()]
 
 
 def test_a_flipped_table_on_another_library_is_explained(codec: FileCodec, file: bytes) -> None:
