@@ -1,0 +1,120 @@
+"""Mutated files through the decoder: refused, or the image that was coded, and how long it took.
+
+    python -m benchmarks fuzz_codec --inputs 10000 --seed 0
+
+Half of the files are exact ones and half portable; half of the mutated ones have their checksum
+made right again, so that the damage reaches what is behind it. A crash of the coder's compiled code
+would end the run without a record. Exits with 1 where an image came out that was not coded, or
+anything but a refusal was raised. Input ``n`` of a seed is the same however many are run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.mutations import MUTATIONS, Layout, sealed
+from benchmarks.record import write_record
+from hpcm import ConfigError, build_model
+from hpcm.model.bitstream import BitstreamError
+from hpcm.model.file_codec import FileCodec
+from tests.reference.fill_weights import fill_model, formula_image
+
+REASONS = (  # starts of messages, or what they hold
+    *("not an HPCM file", "of the format", "its checksum differs", "ends inside a field"),
+    *("bytes follow", "a name is not text", "unreadable arithmetic", "is not possible"),
+    *("padding is not", "; this is hpcm_", "which rounds differently", "GiB of memory"),
+    *("are too few", "of another size", "cut or foreign", "not finite or too large"),
+    *("corrections", "not those that were coded"),
+)
+
+
+@dataclass
+class Outcome:
+    """Counts over all inputs, and the slowest."""
+
+    refused: Counter[str] = field(default_factory=Counter)
+    same_image: Counter[str] = field(default_factory=Counter)
+    wrong_image: list[str] = field(default_factory=list)
+    crashes: list[str] = field(default_factory=list)
+    slowest: tuple[float, str] = (0.0, "")  # seconds, which
+    over_a_second: int = 0
+
+
+def main(arguments: list[str]) -> None:
+    """Fuzz, print and record."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks fuzz_codec")
+    parser.add_argument("--inputs", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--model", default="hpcm_tiny")
+    options = parser.parse_args(arguments)
+    model = fill_model(build_model(options.model), seed=4)
+    started = time.perf_counter()
+    outcome = fuzz(FileCodec(model, options.model), options.inputs, options.seed)
+    numbers = {
+        "options": vars(options),
+        "refused": dict(outcome.refused.most_common()),
+        "image as coded": dict(outcome.same_image.most_common()),
+        "wrong image": outcome.wrong_image,
+        "crashes": outcome.crashes,
+        "slowest_seconds": outcome.slowest[0],
+        "slowest": outcome.slowest[1],
+        "over_a_second": outcome.over_a_second,
+        "total_seconds": time.perf_counter() - started,
+        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+    for name, value in numbers.items():
+        print(f"{name}: {value}")
+    write_record(f"fuzz_codec-{options.model}", "cpu", numbers)
+    if outcome.wrong_image or outcome.crashes:
+        sys.exit(1)
+
+
+def fuzz(codec: FileCodec, inputs: int, seed: int) -> Outcome:
+    """Decode ``inputs`` mutated files."""
+    pixels = torch.from_numpy(formula_image(70, 90, 0)).permute(2, 0, 1).float() / 255
+    files = [codec.compress(pixels, portable) for portable in (False, True)]
+    images = [codec.decompress(data) for data in files]
+    outcome = Outcome()
+    for number in range(inputs):
+        rng = np.random.default_rng((seed, number))
+        kind = number % 2
+        mutation = MUTATIONS[rng.integers(len(MUTATIONS))]
+        mutated = mutation(files[kind], Layout.of(files[kind]), rng)
+        name = f"input {number}, {mutation.__name__} of {('exact', 'portable')[kind]}"
+        if rng.random() < 0.5:
+            mutated, name = sealed(mutated), f"{name}, sealed"
+        _decode(codec, mutated, images[kind], name, outcome)
+    return outcome
+
+
+def _decode(codec: FileCodec, data: bytes, image: Tensor, name: str, outcome: Outcome) -> None:
+    started = time.perf_counter()
+    try:
+        found = codec.decompress(data)
+    except (BitstreamError, ConfigError) as error:
+        outcome.refused[_reason(str(error))] += 1
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        outcome.crashes.append(f"{name}: {type(error).__name__}: {error}"[:200])
+    else:
+        if found.shape == image.shape and torch.equal(found, image):
+            outcome.same_image[name.split(", ", 1)[1]] += 1
+        else:
+            outcome.wrong_image.append(name)
+    seconds = time.perf_counter() - started
+    outcome.over_a_second += seconds > 1
+    outcome.slowest = max(outcome.slowest, (seconds, name))
+
+
+def _reason(message: str) -> str:
+    return next((reason for reason in REASONS if reason in message), message[:60])
