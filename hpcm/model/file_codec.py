@@ -63,9 +63,9 @@ class FileCodec:
     def decompress(self, data: bytes) -> Tensor:
         """The image (3, H, W), in [0, 1], of a file.
 
-        The encoder's number of CPU threads is used, unless the file is portable. Raises BitstreamError for what is damaged, of other
-        weights, or made with arithmetic this machine does not have; ConfigError where the image
-        would not fit into memory.
+        The encoder's number of CPU threads is used, unless the file is portable. Raises
+        BitstreamError for what is damaged, of other weights, or made with arithmetic this machine
+        does not have; ConfigError where the image would not fit into memory.
         """
         container = Container.from_bytes(data)
         self.check(container)
