@@ -1,10 +1,11 @@
-"""Coding an image beside evaluating it, and where an exact or a portable stream can be decoded.
+"""Coding beside a forward pass and a plain codec; where exact and portable streams decode.
 
     python -m benchmarks codec --model hpcm_base --rounds 3
 
 Weights and images are those of `tests.reference.fill_weights`: a random network with latents of
-realistic sizes. Times are ratios to one forward pass, each the best of the rounds. Decoding is
-tried with another thread count, without oneDNN, in float64 and, where there is one, on a GPU.
+realistic sizes. Times are ratios to one forward pass, each the best of the rounds, in which all
+take turns; the straightforward codec (`benchmarks.plain_codec`) must write the same bytes. Decoding
+is tried with another thread count, without oneDNN, in float64 and, where there is one, on a GPU.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.plain_codec import plain_decode, plain_encode
 from benchmarks.record import write_record
 from hpcm import build_model
 from hpcm.model.bitstream import BitstreamError
@@ -48,12 +50,20 @@ def main(arguments: list[str]) -> None:
 
 
 def speed(model: HPCM, x: Tensor, rounds: int) -> dict[str, float]:
-    """Seconds of a forward pass, and encoding and decoding relative to it."""
+    """Seconds of a forward pass, coding relative to it, and the straightforward codec to ours."""
     coded = encode_image(model, x)
+    same_bytes = plain_encode(model, x) == (coded.y, coded.z)
+    same_image = torch.equal(
+        plain_decode(model, coded.y, coded.z, coded.shape), decode_image(model, coded)
+    )
+    if not (same_bytes and same_image):
+        raise AssertionError("the straightforward codec writes other bytes or another image")
     work: dict[str, Callable[[], Any]] = {
         "forward": lambda: model(x),
         "encode": lambda: encode_image(model, x),
         "decode": lambda: decode_image(model, coded),
+        "plain encode": lambda: plain_encode(model, x),
+        "plain decode": lambda: plain_decode(model, coded.y, coded.z, coded.shape),
     }
     best = dict.fromkeys(work, float("inf"))
     with torch.no_grad():
@@ -62,11 +72,15 @@ def speed(model: HPCM, x: Tensor, rounds: int) -> dict[str, float]:
                 started = time.perf_counter()
                 run()
                 best[name] = min(best[name], time.perf_counter() - started)
-    forward = best["forward"]
+    forward, pixels = best["forward"], x.shape[-2] * x.shape[-1]
     return {
         "forward_seconds": forward,
+        "encode_pixels_per_second": pixels / best["encode"],
+        "decode_pixels_per_second": pixels / best["decode"],
         "encode_over_forward": best["encode"] / forward,
         "decode_over_forward": best["decode"] / forward,
+        "plain_encode_over_encode": best["plain encode"] / best["encode"],
+        "plain_decode_over_decode": best["plain decode"] / best["decode"],
     }
 
 

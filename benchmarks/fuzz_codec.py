@@ -33,7 +33,7 @@ REASONS = (  # starts of messages, or what they hold
     *("bytes follow", "a name is not text", "unreadable arithmetic", "is not possible"),
     *("padding is not", "; this is hpcm_", "which rounds differently", "GiB of memory"),
     *("are too few", "of another size", "cut or foreign", "not finite or too large"),
-    *("corrections", "not those that were coded"),
+    *("CPU threads", "corrections", "not those that were coded"),
 )
 
 
@@ -46,7 +46,7 @@ class Outcome:
     wrong_image: list[str] = field(default_factory=list)
     crashes: list[str] = field(default_factory=list)
     slowest: tuple[float, str] = (0.0, "")  # seconds, which
-    over_a_second: int = 0
+    over_a_second: list[str] = field(default_factory=list)
 
 
 def main(arguments: list[str]) -> None:
@@ -112,7 +112,8 @@ def _decode(codec: FileCodec, data: bytes, image: Tensor, name: str, outcome: Ou
         else:
             outcome.wrong_image.append(name)
     seconds = time.perf_counter() - started
-    outcome.over_a_second += seconds > 1
+    if seconds > 1:
+        outcome.over_a_second.append(f"{name}: {seconds:.1f} s")
     outcome.slowest = max(outcome.slowest, (seconds, name))
 
 
