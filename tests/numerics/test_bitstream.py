@@ -11,8 +11,10 @@ import torch
 from scipy.stats import gennorm
 from torch import Tensor
 
+from hpcm.evaluation.images import evaluate
 from hpcm.model import build_model
 from hpcm.model.bitstream import Decoder, Rows, encode
+from hpcm.model.checkpoint import load_weights, read_weights
 from hpcm.model.code_tables import (
     CodeTables,
     build_tables,
@@ -23,6 +25,7 @@ from hpcm.model.code_tables import (
 from hpcm.model.codec import decode_image, encode_image
 from hpcm.model.entropy import GeneralizedGaussian
 from hpcm.model.hpcm import HPCM
+from hpcm.training.inputs import SAMPLE_WEIGHTS
 from tests.reference.fill_weights import fill_model
 from tests.reference.recorded import filled, recorded
 
@@ -135,6 +138,16 @@ def test_size_of_a_model_is_near_its_estimate(
     coded = encode_image(lively, x, portable)
     size = len(coded.y) + len(coded.z) + len(coded.corrections or b"")
     assert size == pytest.approx(estimate, rel=most)
+
+
+def test_size_of_a_trained_model_is_within_a_percent_of_its_estimate_and_32_bytes() -> None:
+    """The bytes: two flushed coder states, and the table of the next larger scale."""
+    model = build_model("hpcm_tiny")
+    load_weights(model, read_weights(SAMPLE_WEIGHTS), str(SAMPLE_WEIGHTS))
+    for row in evaluate(model, "sample_val", real=True).images:
+        in_bytes = row["width"] * row["height"] / 8
+        real, estimate = row["bpp"] * in_bytes, row["bpp-estimated"] * in_bytes
+        assert 0.99 * estimate - 32 < real < 1.01 * estimate + 32
 
 
 def test_latents_that_cannot_be_coded_are_refused(lively: HPCM, image_batch: Batch) -> None:
