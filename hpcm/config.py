@@ -18,7 +18,8 @@ from hpcm.optimizers import Adam, BalancerConfig, OptimizerConfig, Sum
 from hpcm.optimizers.early_stopping import EarlyStopping
 from hpcm.optimizers.param_groups import Parts
 from hpcm.schedules import LrSchedule
-from hpcm.schema import ConfigError, config_class, hot, load, overlay, set_path, to_plain
+from hpcm.schema import config_class, hot, load, overlay, set_path, to_plain
+from hpcm.yaml_files import override, read_yaml
 
 
 @config_class
@@ -52,7 +53,11 @@ class Precision:
 
     autocast: Literal["none", "bfloat16"] = "none"
     channels_last: bool = False
-    threads: int | None = None  # CPU threads of torch; None leaves torch's choice
+    threads: int | None = None  # CPU threads of torch, 1 to 65,536; None leaves torch's choice
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and not 1 <= self.threads <= 2**16:
+            raise ValueError(f"threads is {self.threads}; must be 1 to 65,536")
 
 
 @config_class
@@ -129,53 +134,3 @@ class TrainConfig:
         for path in ("epochs", "data.workers", "data.cache", "precision.threads"):
             set_path(plain, path, None)
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """A YAML mapping. Raises :class:`ConfigError` with the line of what is wrong."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise ConfigError(f"{path}: cannot be read: {reason}") from None
-    try:
-        data = yaml.load(text, Loader=_UniqueKeys)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        line = f"line {mark.line + 1}: " if mark else ""
-        raise ConfigError(f"{path}: {line}not valid YAML: {error.problem}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from None
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: holds {type(data).__name__}, not a mapping of keys to values")
-    return data
-
-
-def override(text: str) -> dict[str, Any]:
-    """``a.b=value`` as nested dicts; the value is read as YAML. Raises :class:`ConfigError`."""
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"--set {text}: write it as key.path=value")
-    try:
-        parsed = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise ConfigError(f"--set {text}: the value is not valid YAML") from None
-    nested: dict[str, Any] = {}
-    set_path(nested, key, parsed)
-    return nested
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML's safe loader, refusing a key written twice instead of keeping the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, str) and key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key '{key}' is written twice", key_node.start_mark
-                )
-            if isinstance(key, str):
-                seen.add(key)
-        return super().construct_mapping(node, deep)

@@ -7,6 +7,7 @@ Validation itself is pydantic's; what is ours is the wording: each problem is on
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import json
@@ -22,6 +23,15 @@ T = TypeVar("T")
 
 class ConfigError(ValueError):
     """What a user can get wrong in a file, a flag or an override; the message is meant for them."""
+
+
+@contextlib.contextmanager
+def about(key: str) -> Iterator[None]:
+    """Put ``key`` before the message of a :class:`ConfigError` raised inside."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from None
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -53,10 +63,9 @@ def load(cls: type[T], data: Any, where: str) -> T:
 
     ``where`` names the file or flag in messages. Raises :class:`ConfigError`, a line per problem.
     """
-    try:
-        text = json.dumps(data, allow_nan=True)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{where}: not plain data: {error}") from None
+    for path, odd in _odd(data):
+        raise ConfigError(f"{where}: {path or 'top level'}: {shown(repr(odd))} is not plain data")
+    text = json.dumps(data, allow_nan=True)
     try:
         return TypeAdapter(cls).validate_json(text)
     except ValidationError as error:
@@ -151,6 +160,12 @@ def did_you_mean(given: object, allowed: Any) -> str:
     return f"; allowed: {', '.join(names)}" if 0 < len(names) <= 24 else ""
 
 
+def shown(text: str, most: int = 200) -> str:
+    """``text`` for a message: on one line, cut where it is long."""
+    line = text.replace("\n", "\\n")
+    return line if len(line) <= most else f"{line[:most]}.. ({len(line):,} characters)"
+
+
 def number_advice(text: str) -> str:
     """``. YAML reads 1e-4 as text; write 1.0e-4`` where text is a number, else nothing."""
     try:
@@ -161,9 +176,22 @@ def number_advice(text: str) -> str:
         return ""
     mantissa, e, exponent = f"{number:e}".partition("e")
     if "e" not in text.lower():
-        return f". It is in quotes; write {text}"
+        return f". It is in quotes; write {shown(text)}"
     whole = "" if "." in mantissa else ".0"
     return f". YAML reads {text} as text; write {mantissa}{whole}{e}{exponent}"
+
+
+def _odd(data: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Everything below ``data`` that JSON has no word for, with its path."""
+    if isinstance(data, Mapping):
+        for key, value in data.items():
+            below = f"{path}.{key}" if path else str(key)
+            yield from _odd(value, below) if isinstance(key, str) else [(below, key)]
+    elif isinstance(data, list | tuple):
+        for index, value in enumerate(data):
+            yield from _odd(value, f"{path}.{index}" if path else str(index))
+    elif not (data is None or isinstance(data, bool | int | float | str)):
+        yield path, data
 
 
 def _config_classes(annotation: Any) -> list[type]:
@@ -200,10 +228,10 @@ def _message(cls: type, data: Any, problem: Any) -> str:
         allowed = [
             part.strip().strip("'") for part in context["expected"].replace(" or ", ", ").split(",")
         ]
-        return f"{path}: {given!r} is unknown{did_you_mean(given, allowed)}"
+        return f"{path}: {shown(repr(given))} is unknown{did_you_mean(given, allowed)}"
     said = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input ")
-    shown = "" if isinstance(given, dict) else f"{given!r}: "
-    return f"{path or 'top level'}: {shown}{said}{advice}"
+    told = f"{shown(repr(given))}: " if not isinstance(given, dict) else ""
+    return f"{path or 'top level'}: {told}{said}{advice}"
 
 
 def _path(data: Any, location: tuple[Any, ...], *, missing: bool) -> str:

@@ -50,7 +50,14 @@ def imports(path: Path) -> Iterator[str]:
 
 FOREIGN = {"ray", "optuna", "wandb", "compressai", "torchvision", "tuning"}
 # A part may import the parts to the left of it; the middle three see only schema and schedules.
-LAYERS = ["schema", "schedules", "model losses optimizers", "config", "evaluation", "training"]
+LAYERS = [
+    "schema",
+    "schedules yaml_files",
+    "model losses optimizers",
+    "config",
+    "evaluation",
+    "training",
+]
 LAYER = {part: level for level, parts in enumerate(LAYERS) for part in parts.split()}
 
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hpcm.config import override
 from hpcm.schema import ConfigError, overlay
+from hpcm.yaml_files import override
 from tuning.ablation_report import conditions, markdown, write
 from tuning.ablation_runs import (
     EPOCHS,

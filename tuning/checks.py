@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hpcm.config import TrainConfig
-from hpcm.schema import ConfigError, did_you_mean, field_of, load
+from hpcm.schema import ConfigError, did_you_mean, field_of, load, shown
 from tuning.conditions import NONZERO, can_be, possible, wanted
 from tuning.documents import Problem
 from tuning.draws import combinations
@@ -91,7 +91,8 @@ def check_base(base: Mapping[str, Any]) -> Iterator[Problem]:
 def check_sections(space: SearchSpace) -> Iterator[Problem]:
     """What sections must agree on."""
     every = space.base.get("validate_every", 1)
-    unseen = [rung for rung in space.rungs()[:-1] if isinstance(every, int) and rung % every]
+    known = type(every) is int and every > 0  # else the config class refuses it
+    unseen = [rung for rung in space.rungs()[:-1] if known and rung % every]
     if unseen:
         yield (
             "base.validate_every",
@@ -136,7 +137,7 @@ def split_line(line: str, below: str = "") -> Problem:
     if not colon or (" " in key and key != "top level"):
         return below, line
     path = [below, "" if key == "top level" else key]
-    if field := re.match(r"(\w+) is (?=\S)", message):
+    if field := re.match(r"(?!(?:inf|nan) )([a-z]\w*) is (?=\S)", message):  # not "None is unknown"
         path.append(field[1])
         message = message[field.end() :]
     return ".".join(part for part in path if part), message
@@ -145,7 +146,7 @@ def split_line(line: str, below: str = "") -> Problem:
 def _read_parameter(spec: Any) -> Parameter:
     """One entry of `parameters`. Raises :class:`ConfigError` with lines of ``key: message``."""
     if not isinstance(spec, dict):
-        raise ConfigError(f": {spec!r}; must be a mapping with a type")
+        raise ConfigError(f": {shown(repr(spec))}; must be a mapping with a type")
     if "type" not in spec:
         raise ConfigError(f"type: missing{did_you_mean('', DISTRIBUTIONS)}")
     if not isinstance(spec["type"], str) or spec["type"] not in DISTRIBUTIONS:

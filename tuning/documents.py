@@ -5,20 +5,23 @@ Nothing here knows what a key below the top level means.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from hpcm.config import TrainConfig, override, read_yaml
-from hpcm.schema import ConfigError, did_you_mean, overlay
+from hpcm.config import TrainConfig
+from hpcm.schema import ConfigError, did_you_mean, overlay, shown
+from hpcm.yaml_files import override, read_yaml
 from tuning.sections import Sections
 
 SHIPPED = Path(__file__).resolve().parents[1] / "search_spaces"
 SECTIONS = tuple(field.name for field in fields(Sections))
 LAID_OVER = ("base", *SECTIONS)  # what a profile may change: all but the question
 RUN_FIELDS = tuple(field.name for field in fields(TrainConfig))
+AUTO = "auto"  # the --profile that chooses one; no profile is called so
 Problem = tuple[str, str]  # path in the file, what is wrong
 TOP_LEVEL = ("name", "extends", "base", "parameters", *SECTIONS, "profiles")
 
@@ -46,12 +49,12 @@ class Document:
     def _line(self, path: str, message: str) -> str:
         """The file or the flag that gave ``path``, the path as written there, and what is wrong."""
         where = str(self.path)
-        for text in self.overrides:
+        for text in reversed(self.overrides):  # the last one counts
             key = text.partition("=")[0]
-            if path == key or path.startswith(f"{key}."):
-                return f"--set {text}: {path}: {message}"
+            if path == key or path.startswith(f"{key}.") or key.startswith(f"{path}."):
+                return f"--set {shown(text)}: {path}: {message}"
             if path.partition(".")[0] == key.partition(".")[0]:
-                where += f" with --set {text}"
+                where += f" with --set {shown(text)}"
         if given_in(self.overlaid, path):
             path = f"profiles.{self.profile}.{path}"
         return f"{where}: {path}: {message}"
@@ -69,7 +72,8 @@ def read_document(name_or_path: str | Path, profile: str, overrides: Sequence[st
     profiles = data.pop("profiles", {})
     names = (*(name for name in profiles if name != "cluster"), "cluster")
     if profile not in names:
-        raise ConfigError(f"{path}: there is no profile '{profile}'{did_you_mean(profile, names)}")
+        hint = did_you_mean(profile, names)
+        raise ConfigError(f"{path}: there is no profile '{profile}'{hint} (give it with --profile)")
     data = overlay(data, profiles.get(profile) or {})
     for text in overrides:
         _apply(data, text)
@@ -89,14 +93,18 @@ def read_document(name_or_path: str | Path, profile: str, overrides: Sequence[st
 def _find(name: str, beside: Path) -> Path:
     """The file of a space: a path where it looks like one, else a shipped name."""
     if name.endswith((".yaml", ".yml")) or "/" in name:
-        path = beside / Path(name).expanduser()
-        if not path.is_file():
-            raise ConfigError(f"{path}: there is no such file")
+        path = beside / os.path.expanduser(name)
+        if not os.path.isfile(path):
+            known = Path(name).stem in shipped_spaces()
+            hint = f"; the shipped search space is called {path.stem}" if known else ""
+            kind = "it is a folder" if os.path.isdir(path) else "there is no such file"
+            raise ConfigError(f"{shown(str(path))}: {kind}{hint}")
         return path
     if name not in shipped_spaces():
         names = shipped_spaces()
+        close = did_you_mean(name, names).partition(";")[0]
         raise ConfigError(
-            f"{name}: there is no such search space{did_you_mean(name, names)}"
+            f"{shown(name) or repr(name)}: there is no such search space{close}"
             f" (shipped: {', '.join(names)}; or give the path of a .yaml file)"
         )
     path = SHIPPED / f"{name}.yaml"
@@ -127,6 +135,8 @@ def _read_extended(path: Path) -> tuple[dict[str, Any], list[Problem]]:
                 (f"parameters.{key}", "null drops an inherited parameter; none is named so")
             )
     parameters = _extended_parameters(inherited["parameters"], own)
+    if not parameters:
+        problems.append(("parameters", "every inherited one is dropped; name one to search"))
     return {**overlay(inherited, data), "parameters": parameters}, [*problems, *more]
 
 
@@ -165,27 +175,29 @@ def _unknown(path: Path, data: Mapping[str, Any]) -> Iterator[Problem]:
     name = data.get("name", path.stem)
     if name != path.stem:
         yield "name", f"{name!r}, but the file is {path.name}; give both one name"
-    elif not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", name):
-        yield "name", f"{name!r}; use letters, digits, - and _"
+    elif not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}", name):
+        yield "name", f"{shown(repr(name))}; use up to 64 letters, digits, - and _"
 
 
 def _misshapen(data: Mapping[str, Any]) -> Iterator[Problem]:
     """What stands where a section should."""
     if "extends" in data and not isinstance(data["extends"], str):
         yield "extends", f"{data['extends']!r}; give the name or the path of one space"
-    if not data.get("parameters") and "extends" not in data:
+    if data.get("parameters", {}) == {} and "extends" not in data:
         yield "parameters", "missing; name at least one field to search"
     for key in ("base", "parameters", *SECTIONS, "profiles"):
         if key in data and not isinstance(data[key], dict):
-            yield key, f"{data[key]!r}; must be a mapping"
+            yield key, f"{shown(repr(data[key]))}; must be a mapping"
     if isinstance(data.get("profiles"), dict):
         yield from _profile_problems(data["profiles"])
 
 
 def _profile_problems(profiles: Mapping[str, Any]) -> Iterator[Problem]:
     for name, changes in profiles.items():
+        if name == AUTO:
+            yield f"profiles.{name}", "the name says that one is chosen; give it another"
         if not isinstance(changes, dict):
-            yield f"profiles.{name}", f"{changes!r}; must be a mapping"
+            yield f"profiles.{name}", f"{shown(repr(changes))}; must be a mapping"
             continue
         for key, value in changes.items():
             if key not in LAID_OVER:
@@ -194,31 +206,35 @@ def _profile_problems(profiles: Mapping[str, Any]) -> Iterator[Problem]:
                     hint = "; what is searched is the same under every profile"
                 yield f"profiles.{name}.{key}", f"unknown key{hint}"
             elif not isinstance(value, dict):
-                yield f"profiles.{name}.{key}", f"{value!r}; must be a mapping"
+                yield f"profiles.{name}.{key}", f"{shown(repr(value))}; must be a mapping"
 
 
 def _apply(data: dict[str, Any], text: str) -> None:
     """Lay one `key.path=value` over ``data``; parameters have dots in their names: looked up."""
-    nested: Any = override(text)
+    laid: dict[str, Any] = override(text)
     key = text.partition("=")[0]
-    for part in key.split("."):
-        nested = nested[part]
     top, _, rest = key.partition(".")
-    if top not in ("parameters", *LAID_OVER) or not rest:
+    if top not in ("parameters", *LAID_OVER):
         hint = did_you_mean(top, ("parameters", *LAID_OVER))
         if top in RUN_FIELDS:
             hint = f"; write base.{key} to fix it for all trials"
-        raise ConfigError(f"--set {text}: '{key}' is no key of a search space{hint}")
+        raise ConfigError(f"--set {shown(text)}: '{key}' is no key of a search space{hint}")
+    if not rest:
+        raise ConfigError(f"--set {shown(text)}: '{key}' is a section; set its keys, {key}.KEY")
     if top != "parameters":
-        merged = overlay(data, override(text))
-        data.update(merged)
+        data.update(overlay(data, laid))
         return
+    nested: Any = laid
+    for part in key.split("."):
+        nested = nested[part]
     for path, spec in data["parameters"].items():
         if rest.startswith(f"{path}.") and isinstance(spec, dict):
             data["parameters"][path] = {**spec, rest.removeprefix(f"{path}."): nested}
             return
     declared = did_you_mean(rest.rpartition(".")[0], data["parameters"])
-    raise ConfigError(f"--set {text}: no parameter is named so{declared}")
+    if rest in data["parameters"]:
+        declared = f"; it is one, set its keys: parameters.{rest}.KEY"
+    raise ConfigError(f"--set {shown(text)}: no key of a parameter is named so{declared}")
 
 
 def _question(path: Path) -> str:

@@ -40,9 +40,13 @@ def draw_one(coordinate: Coordinate, generator: random.Random) -> Any:
 
 
 def grid(space: SearchSpace) -> list[dict[str, Any]]:
-    """Every combination of the active choices and whole numbers, once, the prior first."""
-    prior = space.prior()
-    return [prior, *(flat for flat in combinations(space) if flat != prior)]
+    """Combinations of the active choices and whole numbers, once, the prior first.
+
+    All of them, or as many as the budget has trials.
+    """
+    prior, trials = space.prior(), space.budget.trials
+    others = (flat for flat in combinations(space, most=trials) if flat != prior)
+    return [prior, *others][:trials]
 
 
 def combinations(space: SearchSpace, most: int | None = None) -> Iterator[dict[str, Any]]:

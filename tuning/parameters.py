@@ -24,6 +24,8 @@ from typing import Any, TypeAlias
 from hpcm.schema import config_class, number_advice
 from tuning.coordinates import Coordinate, Suggest, same
 
+LARGEST_INT = 2**53  # beyond it a searcher's floats skip whole numbers
+
 
 @config_class
 class Float:
@@ -92,6 +94,9 @@ class Int:
 
     def __post_init__(self) -> None:
         _check_bounds(self.low, self.high, self.log)
+        for name, value in (("low", self.low), ("high", self.high)):
+            if abs(value) > LARGEST_INT:
+                raise ValueError(f"{name} is {value}; must be within 2^53 of 0")
         if not self.contains(self.prior):
             raise ValueError(f"prior is {self.prior}, outside {self.low} to {self.high}")
 
@@ -162,8 +167,13 @@ class Categorical:
         for index, choice in enumerate(self.choices):
             if isinstance(choice, list | tuple | dict):
                 raise ValueError(f"choices holds {choice!r}; must be scalars")
-            if any(same(choice, other) for other in self.choices[:index]):
-                raise ValueError(f"choices holds {choice!r} twice")
+            if isinstance(choice, float) and not math.isfinite(choice):
+                raise ValueError(f"choices holds {choice!r}; must be a finite number")
+            for other in self.choices[:index]:
+                if same(choice, other):
+                    raise ValueError(f"choices holds {choice!r} twice")
+                if choice == other:  # to a searcher they are one
+                    raise ValueError(f"choices holds {other!r} and {choice!r}, which are equal")
             if isinstance(choice, str) and (advice := number_advice(choice)):
                 raise ValueError(f"choices holds {choice!r}{advice}")
         if not self.contains(self.prior):

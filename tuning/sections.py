@@ -9,6 +9,10 @@ from pydantic import Discriminator, Tag
 
 from hpcm.schema import by_name, config_class
 
+MOST_EPOCHS = 999_999  # six digits in the names of checkpoints
+MOST_TRIALS = 1_000_000
+SMALLEST_SHARE = 1e-4  # of a device; Ray counts in these
+MOST_DEVICES = 65_536  # that one trial may ask for
 LARGER_IS_BETTER = ("val_psnr", "val_ms_ssim_db")
 
 
@@ -24,6 +28,8 @@ class Fidelity:
     def __post_init__(self) -> None:
         if self.min < 1:
             raise ValueError(f"min is {self.min}; must be 1 or more epochs")
+        if self.max > MOST_EPOCHS:
+            raise ValueError(f"max is {self.max}; must be {MOST_EPOCHS:,} or fewer epochs")
         if self.min > self.max:
             raise ValueError(f"min is {self.min}, above max ({self.max})")
         if self.horizon < self.max:
@@ -81,6 +87,7 @@ class Promote:
             raise ValueError(f"reduction_factor is {self.reduction_factor}; must be 2 or more")
         if not 0 <= self.control < 1:
             raise ValueError(f"control is {self.control:g}; must be 0 or more and below 1")
+        _check_seed(self.seed)
 
 
 @config_class
@@ -109,6 +116,7 @@ class Tpe:
     def __post_init__(self) -> None:
         if self.startup_trials < 1:
             raise ValueError(f"startup_trials is {self.startup_trials}; must be 1 or more")
+        _check_seed(self.seed)
 
 
 @config_class
@@ -117,6 +125,9 @@ class Random:
 
     name: Literal["random"] = "random"
     seed: int = 0  # of everything the searcher draws
+
+    def __post_init__(self) -> None:
+        _check_seed(self.seed)
 
 
 @config_class
@@ -141,8 +152,9 @@ class Budget:
     hours: float | None = None  # wall-clock hours, > 0; null: no limit
 
     def __post_init__(self) -> None:
-        if self.trials < 1:
-            raise ValueError(f"trials is {self.trials}; must be 1 or more")
+        if not 1 <= self.trials <= MOST_TRIALS:
+            allowed = "1 or more" if self.trials < 1 else f"{MOST_TRIALS:,} or fewer"
+            raise ValueError(f"trials is {self.trials}; must be {allowed}")
         if self.concurrent is not None and self.concurrent < 1:
             raise ValueError(f"concurrent is {self.concurrent}; must be 1 or more")
         if self.hours is not None and not self.hours > 0:
@@ -164,6 +176,10 @@ class Resources:
         for name, value in (("gpu", self.gpu), ("cpu", self.cpu)):
             if value > 1 and value != int(value):
                 raise ValueError(f"{name} is {value:g}; above 1 it must be a whole number")
+            if 0 < value < SMALLEST_SHARE:
+                raise ValueError(f"{name} is {value:g}; must be {SMALLEST_SHARE:g} or more")
+            if value > MOST_DEVICES:
+                raise ValueError(f"{name} is {value:g}; must be {MOST_DEVICES:,} or fewer")
 
 
 @config_class
@@ -176,3 +192,8 @@ class Sections:
     searcher: SearcherSection = field(default_factory=Tpe)
     budget: Budget = field(default_factory=Budget)
     resources: Resources = field(default_factory=Resources)
+
+
+def _check_seed(seed: int) -> None:
+    if seed < 0:
+        raise ValueError(f"seed is {seed}; must be 0 or more")

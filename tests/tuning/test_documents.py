@@ -79,6 +79,25 @@ def test_extends_is_one_level_and_never_itself(space_file: Callable[..., Path]) 
         assert str(raised.value).count("extends: ") == 1
 
 
+def test_what_drops_every_inherited_parameter_is_refused(space_file: Callable[..., Path]) -> None:
+    space_file(put("parameters", {"seed": {"type": "int", "low": 0, "high": 9, "prior": 0}}), "one")
+
+    def change(data: dict[str, Any]) -> None:
+        data.clear()
+        data |= {"extends": "one.yaml", "parameters": {"seed": None}}
+
+    with pytest.raises(
+        ConfigError, match=r"none\.yaml: parameters: every inherited one is dropped"
+    ):
+        load_space(space_file(change, name="none"))
+
+
+def test_a_name_is_short_enough_for_folders(space_file: Callable[..., Path]) -> None:
+    load_space(space_file(name="n" * 64))
+    with pytest.raises(ConfigError, match="use up to 64 letters, digits, - and _"):
+        load_space(space_file(name="n" * 65))
+
+
 def test_question_is_the_first_paragraph_of_the_leading_comment(
     space_file: Callable[..., Path],
 ) -> None:

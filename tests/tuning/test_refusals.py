@@ -28,6 +28,9 @@ REFUSED: list[tuple[Change, str]] = [
     (put("base/data/batch_size", "4"), "'4': should be a valid integer. It is in quotes; write 4"),
     (put("base/epochs", 4), "base.epochs: not allowed here; give fidelity.max instead"),
     (put("base/data/train", "/data/x"), "base.data.train: '/data/x' is a path"),
+    (put("base/validate_every", 0), "base.validate_every: 0; must be 1 or more"),
+    (put("base/model", {"name": None}), "base.model.name: None is unknown; allowed: hpcm_1b"),
+    (put("base/precision", {"threads": 0}), "base.precision.threads: 0; must be 1 to 65,536"),
     (put("base/validate_every", 4), "base.validate_every: 4, but trials are compared at epoch 2"),
     (put("base/balancer/w_lr", 0.1), "no config can be built with balancer.name = sum"),
     # parameters: one at a time
@@ -84,7 +87,27 @@ REFUSED: list[tuple[Change, str]] = [
         put("parameters/seed", {"type": "float", "low": 0.0, "high": 1.0, "prior": 0.0}),
         "parameters.seed: no config can be built",
     ),
+    (put("parameters/balancer.name/choices", ["sum", 1, True]), "1 and True, which are equal"),
+    (put("parameters/balancer.name/choices", [1.0, 1]), "1.0 and 1, which are equal"),
+    (
+        put(
+            "parameters/clip_max_norm",
+            {"type": "categorical", "choices": [1.0, float("nan")], "prior": 1.0},
+        ),
+        "parameters.clip_max_norm: choices holds nan; must be a finite number",
+    ),
+    (
+        put("parameters/seed", {"type": "int", "low": 0, "high": 10**30, "prior": 0}),
+        "parameters.seed.high: 1000000000000000000000000000000; must be within 2^53 of 0",
+    ),
     # sections
+    (put("fidelity/max", 10**6), "fidelity.max: 1000000; must be 999,999 or fewer epochs"),
+    (put("fidelity/name", 3), "fidelity.name: 3 is unknown; allowed: epochs"),
+    (put("searcher/seed", -1), "searcher.seed: -1; must be 0 or more"),
+    (put("searcher", {"name": "random", "seed": -1}), "searcher.seed: -1; must be 0 or more"),
+    (put("budget/trials", 10**7), "budget.trials: 10000000; must be 1,000,000 or fewer"),
+    (put("resources", {"gpu": 1.0e-9}), "resources.gpu: 1e-09; must be 0.0001 or more"),
+    (put("resources", {"cpu": 10**9}), "resources.cpu: 1e+09; must be 65,536 or fewer"),
     (put("fidelity/min", 0), "fidelity.min: 0; must be 1 or more epochs"),
     (put("fidelity/min", 19), "fidelity.min: 19, above max (18)"),
     (put("fidelity/max", "18"), "fidelity.max: '18': should be a valid integer"),
@@ -102,6 +125,7 @@ REFUSED: list[tuple[Change, str]] = [
     (put("resources", {"gpu": 1.5}), "resources.gpu: 1.5; above 1 it must be a whole number"),
     (put("resources", {"cpu": 0}), "resources.cpu: 0; must be above 0"),
     # profiles
+    (put("profiles/auto", {}), "profiles.auto: the name says that one is chosen"),
     (put("profiles/laptop/parameters", {}), "what is searched is the same under every profile"),
     (put("profiles/laptop/budgte", {}), "laptop.budgte: unknown key. Did you mean"),
     (put("profiles/laptop/budget", 3), "profiles.laptop.budget: 3; must be a mapping"),
@@ -141,8 +165,11 @@ def test_all_problems_are_told_at_once(space_file: Callable[..., Path]) -> None:
     ("override", "said"),
     [
         ("budget.trials=0", "--set budget.trials=0: budget.trials: 0; must be 1 or more"),
+        ("budget.trials.x=3", "--set budget.trials.x=3: budget.trials: "),
+        ("parameters.optimizer.lr=3", "it is one, set its keys: parameters.optimizer.lr.KEY"),
+        ("base.model.name=", "--set base.model.name=: base.model.name: None is unknown"),
         ("budgt.trials=3", "'budgt.trials' is no key of a search space. Did you mean 'budget'?"),
-        ("budget=3", "'budget' is no key of a search space"),
+        ("budget=3", "--set budget=3: 'budget' is a section; set its keys, budget.KEY"),
         ("budget.trials", "write it as key.path=value"),
         ("optimizer.lr=1.0e-4", "write base.optimizer.lr to fix it for all trials"),
         ("base.optimizer.lr=1.0e-4", "optimizer.lr: base fixes it to 0.0001"),
@@ -156,6 +183,11 @@ def test_a_bad_override_is_named(space_file: Callable[..., Path], override: str,
     with pytest.raises(ConfigError) as raised:
         load_space(space_file(), overrides=[override])
     assert said in str(raised.value)
+
+
+def test_of_two_overrides_of_a_key_the_last_is_named(space_file: Callable[..., Path]) -> None:
+    with pytest.raises(ConfigError, match="^--set budget.trials=x: budget.trials: 'x': should be"):
+        load_space(space_file(), overrides=["budget.trials=3", "budget.trials=x"])
 
 
 def test_a_problem_of_a_profile_is_named_by_its_place(space_file: Callable[..., Path]) -> None:
@@ -172,6 +204,14 @@ def test_unknown_names_missing_files_and_broken_yaml(tmp_path: Path) -> None:
         load_space("phase33")
     with pytest.raises(ConfigError, match=r"gone\.yaml: there is no such file"):
         load_space(tmp_path / "gone.yaml")
+    with pytest.raises(ConfigError, match="the shipped search space is called phase3"):
+        load_space(tmp_path / "phase3.yaml")
+    with pytest.raises(ConfigError, match="it is a folder"):
+        load_space(f"{tmp_path}/")
+    with pytest.raises(ConfigError, match=r"a{200}\.\. \(305 characters\): there is no such file"):
+        load_space("a" * 300 + ".yaml")
+    with pytest.raises(ConfigError, match="^'': there is no such search space"):
+        load_space("")
     broken = tmp_path / "broken.yaml"
     broken.write_text("name: broken\nparameters: {a: [}\n")
     with pytest.raises(ConfigError, match=r"broken\.yaml: line 2: not valid YAML"):

@@ -188,6 +188,7 @@ def test_grid_has_every_combination_once_and_the_prior_first(
     assert len(points) == len({tuple(point.items()) for point in points}) == 2 + 3 * 2
     assert len(list(combinations(space, most=5))) == 5
     space = load_space(space_file(lambda data: (change(data), put("budget/trials", 7)(data))))
+    assert grid(space) == points[:7]
     assert space.warnings == (
         "budget.trials is 7, but the grid has more points: the rest is left out",
     )

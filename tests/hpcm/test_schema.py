@@ -1,0 +1,48 @@
+"""How plain data is refused where the classes themselves say nothing of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpcm import TrainConfig
+from hpcm.schema import ConfigError, about, shown
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (
+            {"data": {"train": Path("kodak")}},
+            r"mine: data\.train: PosixPath\('kodak'\) is not plain",
+        ),
+        (
+            {"optimizer": {"betas": [0.9, {1}]}},
+            r"mine: optimizer\.betas\.1: \{1\} is not plain data",
+        ),
+        ({"data": {3: 4}}, r"mine: data\.3: 3 is not plain data"),
+        (Path("x"), r"mine: top level: PosixPath\('x'\) is not plain data"),
+        ({"seed": 10**300 + 0.5}, r"mine: seed: 1e\+300: should be a valid integer"),
+        ({"seed": "9" * 1000}, r"mine: seed: '9{199}\.\. \(1,002 characters\): should be a valid"),
+        ({"precision": {"threads": 0}}, r"threads is 0; must be 1 to 65,536"),
+        ({"precision": {"threads": 10**12}}, r"threads is 1000000000000; must be 1 to 65,536"),
+    ],
+)
+def test_what_is_no_plain_data_is_named_by_its_path(data: Any, said: str) -> None:
+    with pytest.raises(ConfigError, match=said) as raised:
+        TrainConfig.from_plain(data, "mine")
+    assert len(str(raised.value)) < 600
+
+
+def test_long_text_is_cut_with_its_length() -> None:
+    assert shown("abc") == "abc"
+    assert shown("x" * 300, most=10) == "xxxxxxxxxx.. (300 characters)"
+
+
+def test_a_key_is_put_before_a_refusal_and_before_nothing_else() -> None:
+    with pytest.raises(ConfigError, match="^data.val: no such set$"), about("data.val"):
+        raise ConfigError("no such set")
+    with pytest.raises(ValueError, match="^ours$"), about("data.val"):
+        raise ValueError("ours")
