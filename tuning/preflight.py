@@ -6,10 +6,12 @@ from typing import Any
 
 import ray
 
-from hpcm import ConfigError, check_inputs
+from hpcm import ConfigError, TrainConfig, check_inputs
+from tuning.probes import corners
 from tuning.profiles import most_gpus
 from tuning.space import SearchSpace
 
+READ = ("data.", "model.", "start_from")  # fields that decide what a trial reads
 EPS = 1e-9  # Ray counts in ten-thousandths
 
 
@@ -42,8 +44,30 @@ def concurrent(space: SearchSpace) -> int:
 
 
 def check_data(space: SearchSpace) -> None:
-    """Raise :class:`ConfigError` where images or weights that the trials read are missing."""
-    check_inputs(space.config(space.prior(), epochs=1))
+    """Raise :class:`ConfigError` where images or weights that trials would read are missing.
+
+    Where they are searched, every choice is looked at.
+    """
+    prior = space.config(space.prior(), epochs=1)
+    check_inputs(prior)
+    if not any(path.startswith(READ) for path in space.parameters):
+        return
+    seen = {_inputs(prior)}
+    for flat in corners(space):
+        config = space.config(flat, epochs=1)
+        if _inputs(config) not in seen:
+            seen.add(_inputs(config))
+            try:
+                check_inputs(config)
+            except ConfigError as error:
+                values = space.values(flat)
+                told = [f"{path} = {values[path]}" for path in values if path.startswith(READ)]
+                raise ConfigError(f"parameters: with {', '.join(told)}: {error}") from None
+
+
+def _inputs(config: TrainConfig) -> tuple[object, ...]:
+    """What :func:`hpcm.check_inputs` looks at."""
+    return config.data, config.model, config.start_from
 
 
 def _fits(cpu: float, gpu: float, node: dict[str, Any]) -> int:

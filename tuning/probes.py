@@ -31,7 +31,7 @@ def check_configs(space: SearchSpace) -> list[Problem]:
     base = _base_problems(space)
     if base:
         return base
-    return _failures(space, _corners(space)) or _failures(space, _inside(space))
+    return _failures(space, corners(space)) or _failures(space, _inside(space))
 
 
 def _base_problems(space: SearchSpace) -> list[Problem]:
@@ -65,7 +65,7 @@ def _refused(space: SearchSpace, flat: dict[str, Any]) -> list[Problem]:
     return []
 
 
-def _corners(space: SearchSpace) -> Iterator[dict[str, Any]]:
+def corners(space: SearchSpace) -> Iterator[dict[str, Any]]:
     """The prior, the ends of every range, every choice, and combinations of choices."""
     yield space.prior()
     for path, parameter in space.parameters.items():

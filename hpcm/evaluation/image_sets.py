@@ -30,7 +30,7 @@ T = TypeVar("T")
 WHOLE_FILES = 1 << 30  # bytes; a larger set is fingerprinted by sizes and the ends of its files
 ENDS = 1 << 16  # bytes read at each end then
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _THREADS = 8  # hide the latency of network storage
 
 
@@ -141,9 +141,9 @@ def image_set(name: str) -> ImageSet:
 def image_folder(folder: str | Path) -> ImageSet:
     """The images below any folder, as a set named after it. Raises like :func:`image_set`."""
     root = Path(folder)
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise ConfigError(
-            f"image folder {root}: {'not a folder' if root.exists() else 'not found'}"
+            f"image folder {root}: {'not a folder' if os.path.exists(root) else 'not found'}"
         )
     return _scan(root.resolve().name, _image_files(root), str(root))
 
@@ -190,7 +190,8 @@ def warn_skipped(name: str, skipped: tuple[SkippedItem, ...]) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    text = " ".join(said.split()) or type(error).__name__
     return "not an image" if "cannot identify image file" in text else text
 
 
@@ -202,8 +203,8 @@ def _folder(name: str) -> Path:
             f"image set '{name}': the environment variable HPCM_DATA is not set; it names the "
             f"folder that holds one folder per set (docs/data.md); {offline}"
         )
-    root = Path(data).expanduser()
-    if not root.is_dir():
+    root = Path(os.path.expanduser(data))
+    if not os.path.isdir(root):
         raise ConfigError(
             f"image set '{name}': HPCM_DATA is {data}, which is not a folder; {offline}"
         )
@@ -221,9 +222,16 @@ def _folder(name: str) -> Path:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Every file below ``folder``, through links (each folder once), without what is hidden."""
+    """Every file below ``folder``, through links (each folder once), without what is hidden.
+
+    Raises :class:`ConfigError` for a folder that cannot be read: its images would be missed.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise ConfigError(f"image folder {error.filename}: cannot be read: {error.strerror}")
+
     seen: set[Path] = set()
-    for place, folders, files in os.walk(folder, followlinks=True):
+    for place, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
         real = Path(place).resolve()
         if real in seen:
             folders.clear()
@@ -239,11 +247,17 @@ def _image_files(folder: Path) -> list[tuple[str, Path]]:
     images = [path for path in files if path.suffix.lower() in SUFFIXES]
     if not images:
         kinds = sorted({path.suffix.lower() or "(no suffix)" for path in files})
-        holds = f"{len(files)} other files ({', '.join(kinds[:6])})" if files else "nothing"
+        noun = "other file" if len(files) == 1 else "other files"
+        holds = f"{len(files)} {noun} ({', '.join(kinds[:6])})" if files else "nothing"
         raise ConfigError(
             f"image folder {folder}: no image; it holds {holds}, and {', '.join(SUFFIXES)} are read"
         )
-    return sorted((path.relative_to(folder).as_posix(), path) for path in images)
+    return sorted((_printable(path.relative_to(folder)), path) for path in images)
+
+
+def _printable(path: Path) -> str:
+    """The path as text that any stream can show, whatever bytes a file is named with."""
+    return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
 
 
 def _scan(name: str, files: list[tuple[str, Path]], where: str) -> ImageSet:
@@ -261,6 +275,8 @@ def _scan(name: str, files: list[tuple[str, Path]], where: str) -> ImageSet:
 
 def _item(name: str, path: Path) -> ImageItem | SkippedItem:
     try:
+        if not path.is_file() and path.exists():
+            return SkippedItem(name, "not a regular file")  # opening a pipe would wait for ever
         width, height = inspect(path)
         return ImageItem(name, path, width, height, path.stat().st_size)
     except DAMAGED as error:

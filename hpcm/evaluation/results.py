@@ -8,7 +8,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,14 @@ from typing import Any
 from hpcm.schema import ConfigError
 
 Row = dict[str, float | int | str]
+
+# What stands beside `results`, where it is given.
+_KINDS: dict[str, type] = {
+    **dict.fromkeys(("name", "dataset", "description"), str),
+    **dict.fromkeys(("conditions", "origin"), dict),
+    **dict.fromkeys(("points", "images"), list),
+}
+_TOLD = {str: "text", dict: "a mapping", list: "a list"}
 
 
 @dataclass(frozen=True)
@@ -38,7 +48,7 @@ class Results:
             data = json.loads(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(f"{path}: not a results file: {error}") from None
         points = data.get("results") if isinstance(data, dict) else None
         if not isinstance(points, dict) or "bpp" not in points:
@@ -49,15 +59,18 @@ class Results:
                 f"{path}: results.{ragged[0]}: must be a list of numbers as long as results.bpp"
             )
         known = {key: data[key] for key in cls.__dataclass_fields__ if key in data}
+        for key, kind in _KINDS.items():
+            if not isinstance(known.get(key, kind()), kind):
+                raise ConfigError(f"{path}: {key}: must be {_TOLD[kind]}")
         return cls(**{"name": Path(path).stem, "dataset": "", **known})
 
     def save(self, path: str | Path) -> Path:
-        """Write the file, making its folder."""
+        """Write the file, making its folder. Raises :class:`ConfigError` where it cannot."""
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         plain = {key: getattr(self, key) for key in self.__dataclass_fields__}
         kept = {key: value for key, value in plain.items() if value or key == "results"}
-        path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+        with _written(path):
+            path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
         return path
 
     def table(self) -> Any:
@@ -71,15 +84,30 @@ class Results:
     def save_table(self, path: str | Path) -> Path:
         """Write :meth:`table` as .csv or .parquet, by the suffix. Raises :class:`ConfigError`."""
         path = Path(path)
-        if path.suffix not in (".csv", ".parquet"):
-            raise ConfigError(f"{path}: a table is written as .csv or .parquet")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        check_table(path)
         table = self.table()
-        if path.suffix == ".csv":
-            table.to_csv(path, index=False)
-        else:
-            table.to_parquet(path, index=False)
+        with _written(path):
+            if path.suffix == ".csv":
+                table.to_csv(path, index=False)
+            else:
+                table.to_parquet(path, index=False)
         return path
+
+
+def check_table(path: Path) -> None:
+    """Raise :class:`ConfigError` for a table's file of another kind than is written."""
+    if path.suffix not in (".csv", ".parquet"):
+        raise ConfigError(f"{path}: a table is written as .csv or .parquet")
+
+
+@contextlib.contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Make the folder of ``path``; say in our words why it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def join(points: list[Results], name: str) -> Results:
@@ -118,5 +146,5 @@ def _numbers(values: Any, like: Any) -> bool:
         isinstance(values, list)
         and isinstance(like, list)
         and len(values) == len(like) > 0
-        and all(isinstance(value, int | float) for value in values)
+        and all(isinstance(value, int | float) and type(value) is not bool for value in values)
     )

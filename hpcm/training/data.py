@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from hpcm.config import DataConfig
 from hpcm.evaluation.image_sets import ImageSet, SkippedItem, image_set, none_left, warn_skipped
-from hpcm.schema import ConfigError
+from hpcm.schema import ConfigError, about
 from hpcm.training.seeding import derive
 
 
@@ -38,6 +38,25 @@ class Crop:
     damaged: tuple[SkippedItem, ...] = ()
 
 
+def crop_images(config: DataConfig, stride: int) -> ImageSet:
+    """The images that hold a crop; ``stride`` is the model's.
+
+    Raises :class:`ConfigError` for a set, a crop or a batch that cannot be.
+    """
+    if config.patch % stride:
+        raise ConfigError(
+            f"data.patch: {config.patch}: must be a multiple of the model's stride, {stride}"
+        )
+    with about("data.train"):
+        images = image_set(config.train).at_least(config.patch)
+    if (config.crops_per_epoch or images.count) < config.batch_size:
+        raise ConfigError(
+            f"data.batch_size: {config.batch_size}: image set '{config.train}' has "
+            f"{images.count} images, fewer than one batch; set data.crops_per_epoch"
+        )
+    return images
+
+
 class CropLoader:
     """Batches of random crops with random flips, as a pure function of seed and epoch.
 
@@ -47,23 +66,14 @@ class CropLoader:
     most one per CPU core) change nothing but speed. An image that turns out damaged while training
     is replaced by the next in order, with one warning, and counted in ``damaged``.
 
-    Raises :class:`ConfigError` for a set, a crop or a batch that cannot be.
+    Raises what :func:`crop_images` raises.
     """
 
     def __init__(
         self, config: DataConfig, stride: int, seed: int, device: torch.device | None = None
     ) -> None:
-        if config.patch % stride:
-            raise ConfigError(
-                f"data.patch: {config.patch}: must be a multiple of the model's stride, {stride}"
-            )
-        self.images = image_set(config.train).at_least(config.patch)
+        self.images = crop_images(config, stride)
         crops = config.crops_per_epoch or self.images.count
-        if crops < config.batch_size:
-            raise ConfigError(
-                f"data.batch_size: {config.batch_size}: image set '{config.train}' has "
-                f"{self.images.count} images, fewer than one batch; set data.crops_per_epoch"
-            )
         self.steps_per_epoch = crops // config.batch_size
         self.damaged: dict[str, str] = {}  # image name: reason, as found while training
         self.workers = min(config.workers, _cores())

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from hpcm.config import TrainConfig
 from hpcm.evaluation.image_sets import image_set
+from hpcm.model import MODELS
 from hpcm.model.checkpoint import MODEL_FILE
-from hpcm.schema import ConfigError, did_you_mean
+from hpcm.schema import ConfigError, about, did_you_mean
+from hpcm.training.data import crop_images
 
 #: What ``start_from: sample`` means: hpcm_tiny, trained by weights.yaml beside the file.
 SAMPLE_WEIGHTS = Path(__file__).parents[1] / "sample" / "weights.pt"
@@ -16,8 +18,9 @@ SAMPLE_WEIGHTS = Path(__file__).parents[1] / "sample" / "weights.pt"
 
 def check_inputs(cfg: TrainConfig) -> None:
     """Raise :class:`ConfigError` where what a run would read is missing or unusable."""
-    for name in (cfg.data.train, cfg.data.val):
-        image_set(name)
+    crop_images(cfg.data, MODELS[cfg.model.name].stride)
+    with about("data.val"):
+        image_set(cfg.data.val)
     if cfg.start_from is not None:
         starting_point(cfg.start_from)
 
@@ -39,12 +42,12 @@ def starting_point(name: str) -> Path:
             f"start_from: '{name}': the environment variable HPCM_CHECKPOINTS is not set; it names "
             "the folder of checkpoints (only 'sample' needs none)"
         )
-    found = Path(folder).expanduser() / name
-    if found.is_dir():
+    root = Path(os.path.expanduser(folder))
+    found = root / name
+    if os.path.isdir(found):
         found = found / MODEL_FILE
-    if not found.is_file():
-        root = Path(folder).expanduser()
-        there = sorted(path.name for path in root.iterdir()) if root.is_dir() else []
+    if not os.path.isfile(found):
+        there = sorted(path.name for path in root.iterdir()) if os.path.isdir(root) else []
         raise ConfigError(
             f"start_from: '{name}' is not in $HPCM_CHECKPOINTS ({folder})"
             f"{did_you_mean(name, there)}"

@@ -14,6 +14,7 @@ from hpcm.config import TrainConfig
 from hpcm.evaluation.images import Validator
 from hpcm.optimizers import eval_mode, train_mode
 from hpcm.optimizers.early_stopping import SCALES
+from hpcm.schema import about
 from hpcm.training.data import CropLoader
 from hpcm.training.run import Run
 from hpcm.training.state import restore, save
@@ -48,7 +49,8 @@ def train(
     """
     run = Run.build(cfg, model, device)
     batches = CropLoader(cfg.data, run.model.stride, cfg.seed, run.device)
-    validator = Validator(cfg.data.val, cfg.loss, run.model.stride)
+    with about("data.val"):
+        validator = Validator(cfg.data.val, cfg.loss, run.model.stride)
     if resume is not None:
         restore(run, resume)
     return _epochs(run, batches, validator)

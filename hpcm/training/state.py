@@ -20,6 +20,9 @@ RUN_FILE = (
     "run.json"  # epoch, step, config, checksums; written last, so its presence means complete
 )
 
+#: What every run record holds.
+RECORD = {"epoch": int, "step": int, "config": dict, "config_digest": str, "sha256": dict}
+
 #: Fields that may differ between a checkpoint and the config that continues it, besides hot ones.
 MAY_DIFFER = frozenset(
     ("epochs", "validate_every", "data.val", "data.workers", "data.cache", "precision.threads")
@@ -58,7 +61,11 @@ def read_record(directory: str | Path) -> dict[str, Any]:
         record: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise ConfigError(f"{directory}: not a complete checkpoint: {error}") from None
-    for name, expected in record["sha256"].items():
+    wrong = [key for key, kind in RECORD.items() if not _holds(record, key, kind)]
+    if wrong:
+        raise ConfigError(f"{path}: not the record of a run: {wrong[0]} is missing or damaged")
+    for name in (MODEL_FILE, TRAINING_FILE):
+        expected = record["sha256"].get(name)
         try:
             found = hashlib.sha256((path.parent / name).read_bytes()).hexdigest()
         except OSError as error:
@@ -66,6 +73,10 @@ def read_record(directory: str | Path) -> dict[str, Any]:
         if found != expected:
             raise ConfigError(f"{directory}: {name} is damaged: its checksum differs")
     return record
+
+
+def _holds(record: Any, key: str, kind: type) -> bool:
+    return isinstance(record, dict) and isinstance(record.get(key), kind)
 
 
 def restore(run: Run, directory: str | Path) -> None:

@@ -70,3 +70,42 @@ def test_missing_data_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     space = lr_space(tmp_path, base={"data": {"train": "nowhere", "val": "sample_val"}})
     with pytest.raises(ConfigError, match="nowhere"):
         preflight.check_data(space)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"train": "nowhere"}, "^data.train: image set 'nowhere': "),
+        ({"val": "nowhere"}, "^data.val: image set 'nowhere': "),
+        ({"patch": 100}, "^data.patch: 100: must be a multiple of the model's stride, 256"),
+        ({"patch": 1024}, "^data.train: image set 'sample': none of its 5 images holds a crop"),
+        ({"crops_per_epoch": None, "batch_size": 6}, "^data.batch_size: 6: image set 'sample'"),
+    ],
+)
+def test_what_trials_would_read_is_looked_at_first(
+    tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    data = {"train": "sample", "val": "sample_val", "workers": 0, "batch_size": 1}
+    base = {"model": {"name": "hpcm_tiny"}, "data": data}
+    preflight.check_data(lr_space(tmp_path, base=base))
+    with pytest.raises(ConfigError, match=said):
+        preflight.check_data(lr_space(tmp_path, base={**base, "data": {**data, **changes}}))
+
+
+@pytest.mark.parametrize(
+    ("path", "choices", "said"),
+    [
+        ("data.train", ["sample", "nowhere"], "data.train = nowhere: data.train: image set"),
+        ("data.patch", [256, 300], "data.patch = 300: data.patch: 300: must be a multiple"),
+    ],
+)
+def test_every_choice_of_what_is_read_is_looked_at(
+    tmp_path: Path, path: str, choices: list[Any], said: str
+) -> None:
+    data = {"train": "sample", "val": "sample_val", "batch_size": 1}
+    data.pop(path.removeprefix("data."), None)  # base fixes nothing that is searched
+    searched = {path: {"type": "categorical", "choices": choices, "prior": choices[0]}}
+    base = {"model": {"name": "hpcm_tiny"}, "data": data, "seed": 0}
+    space = lr_space(tmp_path, parameters=searched, base=base)
+    with pytest.raises(ConfigError, match=f"^parameters: with {said}"):
+        preflight.check_data(space)

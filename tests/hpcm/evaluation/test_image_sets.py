@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -89,14 +89,52 @@ def test_images_below_the_crop_are_skipped_and_refused_where_none_is_left(
         image_set("sizes").at_least(65)
 
 
+def test_a_pipe_is_not_waited_for(image_folder: Folder) -> None:
+    os.mkfifo(image_folder("pipes", count=1) / "pipe.png")
+    with pytest.warns(SkippedImages, match=r"pipe\.png: not a regular file"):
+        assert image_set("pipes").count == 1
+
+
+def test_a_link_to_nothing_is_skipped_in_few_words(image_folder: Folder) -> None:
+    (image_folder("links", count=1) / "gone.png").symlink_to("/nowhere.png")
+    with pytest.warns(SkippedImages, match=r"skipped: gone\.png: No such file or directory$"):
+        assert image_set("links").count == 1
+
+
+def test_a_name_that_is_no_text_can_be_shown_and_fingerprinted(image_folder: Folder) -> None:
+    root = image_folder("bytes", count=1)
+    (root / "000.png").rename(os.fsdecode(os.fsencode(root) + b"/\xff.png"))
+    found = image_set("bytes")
+    assert [item.name for item in found.items] == ["\\xff.png"]
+    assert found.fingerprint.startswith("sha256:")
+    assert isinstance(found.items[0].read(), np.ndarray)
+
+
+def test_a_folder_that_cannot_be_read_is_not_passed_over(
+    image_folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (image_folder("closed", count=1) / "inner").mkdir()
+    scandir = os.scandir
+
+    def refusing(path: str) -> Iterator[os.DirEntry]:
+        if str(path).endswith("inner"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr("os.scandir", refusing)
+    with pytest.raises(ConfigError, match=r"closed/inner: cannot be read: Permission denied"):
+        image_set("closed")
+
+
 REFUSED = {
+    "a" * 300: r"a set has a name, not a path",
     "../kodak": r"a set has a name, not a path",
     "a/b": r"a set has a name, not a path",
     "": r"a set has a name, not a path",
     ".": r"a set has a name, not a path",
     "kodk": r"data/kodk is not there; \$HPCM_DATA \(.*\) holds kodak, text, torn\. Did you mean "
     r"'kodak'\?; sets that need no folder: sample, sample_val",
-    "text": r"no image; it holds 1 other files \(\.txt\), and \.png, .* are read",
+    "text": r"no image; it holds 1 other file \(\.txt\), and \.png, .* are read",
     "torn": r"none of the 1 images in .*torn can be read; 0\.png: not an image",
 }
 
@@ -130,6 +168,8 @@ def test_any_folder_is_a_set_for_evaluation(tmp_path: Path) -> None:
         image_folder(tmp_path / "gone")
     with pytest.raises(ConfigError, match="not a folder"):
         image_folder(tmp_path / "mine" / "0.png")
+    with pytest.raises(ConfigError, match="not found"):
+        image_folder("a" * 300)
 
 
 @pytest.mark.parametrize("whole", [True, False])

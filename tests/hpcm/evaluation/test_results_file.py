@@ -65,6 +65,11 @@ BROKEN = {
     '{"results": {"bpp": [1, 2], "psnr": [1]}}': r"results\.psnr: must be a list of numbers",
     '{"results": {"bpp": ["1"], "psnr": [1]}}': r"results\.bpp: must be a list of numbers",
     '{"results": {"bpp": []}}': r"results\.bpp: must be a list of numbers",
+    '{"results": {"bpp": [true]}}': r"results\.bpp: must be a list of numbers",
+    '{"results": {"bpp": [1]}, "conditions": [1]}': r"bad\.json: conditions: must be a mapping",
+    '{"results": {"bpp": [1]}, "dataset": null}': r"bad\.json: dataset: must be text",
+    '{"results": {"bpp": [1]}, "images": {}}': r"bad\.json: images: must be a list",
+    "[" * 100_000: "not a results file",
 }
 
 
@@ -73,6 +78,13 @@ def test_what_is_no_results_file_is_refused(content: str, tmp_path: Path) -> Non
     (tmp_path / "bad.json").write_text(content)
     with pytest.raises(ConfigError, match=BROKEN[content]):
         Results.load(tmp_path / "bad.json")
+
+
+def test_a_file_that_cannot_be_written_is_one_message(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for save in (point(0.5, 30.0).save, point(0.5, 30.0).save_table):
+        with pytest.raises(ConfigError, match=r"file/x\.csv: cannot be written: "):
+            save(tmp_path / "file" / "x.csv")
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
