@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 import torch
@@ -30,6 +31,26 @@ def device_name(given: str | None) -> str:
     if device.type not in ("cpu", "cuda"):
         raise ConfigError(f"--device {given}: cpu, cuda or cuda:N")
     return given
+
+
+def check_folder(folder: Path, flag: str) -> None:
+    """Raise :class:`ConfigError` where nothing can be written below ``folder``; creates nothing."""
+    there = folder.absolute()
+    while not os.path.exists(there):
+        there = there.parent
+    if not there.is_dir():
+        raise ConfigError(f"{flag}: {there} is a file, not a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(f"{flag}: {there} cannot be written to")
+
+
+def check_file(path: Path | None, flag: str) -> None:
+    """Raise :class:`ConfigError` where ``path`` cannot be written; creates nothing."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise ConfigError(f"{flag} {path}: a folder; name a file")
+    check_folder(path.parent, f"{flag} {path}")
 
 
 def images_at(given: str) -> ImageSet:

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from hpcm import ConfigError
-from hpcm.commands.arguments import add_device, device_name
+from hpcm.commands.arguments import add_device, check_folder, device_name
 from hpcm.commands.trained_model import load_model
 from hpcm.evaluation.decoding import DAMAGED, read_rgb
 from hpcm.model import MODELS
@@ -112,10 +112,7 @@ def _targets(sources: Iterable[Path], output: Path, suffix: str) -> dict[Path, P
         if target.exists():
             raise ConfigError(f"{target}: exists already")
         targets[source] = target
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"--output {output}: cannot be made: {error.strerror}") from None
+    check_folder(output, f"--output {output}")
     return targets
 
 
@@ -131,6 +128,7 @@ def _write(target: Path, write: Callable[[Path], object]) -> None:
     """All of the file or none."""
     partial = target.with_name(f"{target.name}.partial")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         write(partial)
         partial.replace(target)
     except OSError as error:
@@ -159,7 +157,6 @@ def _progress(total: int) -> Iterator[Callable[[str], None]]:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= most_threads():
-        raise argparse.ArgumentTypeError(f"{value}; must be 1 to {most_threads()}")
-    return value
+    if not text.isdecimal() or not 1 <= int(text) <= most_threads():
+        raise argparse.ArgumentTypeError(f"{text}; must be 1 to {most_threads()}")
+    return int(text)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from hpcm.commands.arguments import add_device, device_name, images_at
+from hpcm.commands.arguments import add_device, check_file, device_name, images_at
 from hpcm.commands.trained_model import load_model
 from hpcm.evaluation.images import evaluate
-from hpcm.evaluation.results import Results, join
+from hpcm.evaluation.results import Results, check_table, join
 from hpcm.model import MODELS
 
 
@@ -38,6 +38,10 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Score, print, and write what was asked for; see the module."""
+    check_file(arguments.output, "--output")
+    check_file(arguments.table, "--table")
+    if arguments.table:
+        check_table(arguments.table)
     device = device_name(arguments.device)
     images = images_at(arguments.images)
     points = []

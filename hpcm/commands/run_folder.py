@@ -50,8 +50,8 @@ class RunFolder:
 
     def checkpoint(self) -> Path | None:
         """The newest complete checkpoint."""
-        complete = sorted((self.path / "checkpoints").glob(f"epoch-*/{RUN_FILE}"))
-        return complete[-1].parent if complete else None
+        complete = [file.parent for file in (self.path / "checkpoints").glob(f"epoch-*/{RUN_FILE}")]
+        return max(complete, key=_number, default=None)
 
     def start(self, cfg: TrainConfig, resumed: Path | None) -> None:
         """Make the folder, write the config, forget epochs after the checkpoint ``resumed``.
@@ -85,12 +85,20 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     def _lines(self) -> list[str]:
-        return self._metrics.read_text().splitlines() if self._metrics.exists() else []
+        if not self._metrics.exists():
+            return []
+        return self._metrics.read_text(errors="replace").splitlines()
+
+
+def _number(checkpoint: Path) -> tuple[int, str]:
+    """The epoch of a checkpoint, by its name: six digits come after five."""
+    number = checkpoint.name.removeprefix("epoch-")
+    return int(number) if number.isdecimal() else -1, number
 
 
 def _epoch(line: str) -> float:
     """The epoch of a line; that of a line cut short by a kill is after every other."""
     try:
         return float(json.loads(line)["epoch"])
-    except ValueError:
+    except (ValueError, TypeError, KeyError):
         return float("inf")

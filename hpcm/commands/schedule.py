@@ -119,7 +119,6 @@ def _adapts(cfg: TrainConfig) -> bool:
 
 
 def _two_or_more(text: str) -> int:
-    rows = int(text)
-    if rows < 2:
-        raise argparse.ArgumentTypeError(f"{rows}; must be 2 or more")
-    return rows
+    if not text.isdecimal() or int(text) < 2:
+        raise argparse.ArgumentTypeError(f"{text}; must be 2 or more")
+    return int(text)

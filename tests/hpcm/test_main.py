@@ -10,50 +10,20 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
-from PIL import Image
 
 from hpcm import ConfigError, EpochReport, TrainConfig
 from hpcm.__main__ import main
 from hpcm.commands import train as train_command
-from tests.conftest import synthetic_image
+from tests.hpcm.toy_run import metrics, toy_run, tree
 from tests.toy_codec import ToyCodec
 
 ROOT = Path(__file__).parents[2]
-CONFIG = {
-    "data": {"train": "few", "val": "few", "patch": 64, "batch_size": 1, "workers": 0},
-    "epochs": 3,
-    "schedule_horizon": 6,
-}
 
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run config in an empty working directory, two images, and the toy as the only model."""
-    (tmp_path / "data" / "few").mkdir(parents=True)
-    for index in range(2):
-        picture = Image.fromarray(synthetic_image(64, 128, index))
-        picture.save(tmp_path / "data" / "few" / f"{index}.png")
-    monkeypatch.setenv("HPCM_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr("hpcm.training.run.build_model", lambda model: ToyCodec())
-    monkeypatch.setattr("hpcm.commands.trained_model.build_model", lambda model: ToyCodec())
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    path = Path("toy.yaml")
-    path.write_text(yaml.safe_dump(CONFIG))
-    return path
-
-
-def metrics(folder: Path) -> list[dict[str, float]]:
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    return [
-        {key: value for key, value in json.loads(line).items() if key != "train/seconds"}
-        for line in lines
-    ]
-
-
-def tree() -> set[Path]:
-    return set(Path().rglob("*"))
+    return toy_run(tmp_path, monkeypatch)
 
 
 def test_a_run_prints_a_line_per_epoch_and_leaves_its_files(
