@@ -8,6 +8,7 @@ of each running trial, and one of each other.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -74,9 +75,13 @@ class CheckpointStore:
     def same_crash(self, text: str) -> bool:
         """Note an exception, and say whether the attempt before ended with the same one."""
         path = self.directory / CRASHES_FILE
-        before = json.loads(path.read_text()) if path.exists() else None
-        self.directory.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(text))
+        try:
+            before = json.loads(path.read_text())
+        except (OSError, ValueError):  # none yet, or cut short by a full disk
+            before = None
+        with contextlib.suppress(OSError):  # it must not hide the exception that it notes
+            self.directory.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(text))
         return bool(before == text)
 
     def _whole(self) -> list[Path]:

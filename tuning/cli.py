@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -42,6 +43,7 @@ COMPLETE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 def main(words: Sequence[str]) -> int:
     """Run `tune.py` with the command line ``words``; gives the exit code."""
+    say_anything(sys.stdout, sys.stderr)
     console = Console()
     try:
         with _warnings_on(console):
@@ -52,8 +54,20 @@ def main(words: Sequence[str]) -> int:
         return BAD_INPUT
     except KeyboardInterrupt:
         return INTERRUPTED
+    except OSError as error:  # a full disk, a closed pipe: nothing that a traceback explains
+        with contextlib.suppress(OSError):
+            print(f"tune.py: broke off: {error}", file=sys.stderr)
+        return FAILED
     finally:
-        console.stop()
+        with contextlib.suppress(OSError):
+            console.stop()
+
+
+def say_anything(*streams: Any) -> None:
+    """Let a stream escape the characters that its encoding lacks, instead of failing on them."""
+    for stream in streams:
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @contextlib.contextmanager
@@ -78,7 +92,7 @@ def _dry_run(flags: argparse.Namespace, console: Console) -> int:
     _show_plan(space, console)
     for title, lines in (
         ("the prior config, trial 0:", prior_lines(space)),
-        ("the prior and five samples (· is not active):", sample_lines(space)),
+        ("the prior and five samples (- is not active):", sample_lines(space)),
     ):
         console.say(f"\n{title}\n")
         for line in lines:
@@ -178,6 +192,7 @@ class _Watch:
         self._console = console
         self._wandb: WandbLog | None = None
         self._warned = False
+        self._asked_to_stop = False
 
     def start(self, info: ExperimentInfo) -> None:
         """Show where the experiment lives; from here on a signal is acknowledged."""
@@ -221,10 +236,9 @@ class _Watch:
         handler: Any = signal.getsignal(number)
 
         def heard(signum: int, frame: FrameType | None) -> None:
-            self._console.say(
-                "stopping: running trials save after their epoch; once more to stop at once",
-                "yellow",
-            )
+            first, self._asked_to_stop = not self._asked_to_stop, True
+            how = ": running trials save after their epoch; once more to stop at once"
+            self._console.say(f"stopping{how if first else ' at once'}", "yellow")
             handler(signum, frame)
 
         if callable(handler):

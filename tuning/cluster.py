@@ -27,6 +27,8 @@ ENVIRONMENT = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # they are in the ledger and in error.txt
     "TUNE_WARN_THRESHOLD_S": "10",
 }
+#: Where runs look for images and weights.
+FOLDERS = ("HPCM_DATA", "HPCM_CHECKPOINTS")
 #: On one machine nothing listens on the network, whatever its addresses are.
 LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
@@ -66,6 +68,9 @@ def cluster(address: str | None, dashboard: bool = True) -> Iterator[Cluster]:
 
 def _start_here(dashboard: bool) -> None:
     os.environ[LOOPBACK] = "0"
+    for name in FOLDERS:
+        if os.environ.get(name):  # trials run in folders of their own
+            os.environ[name] = os.path.abspath(os.path.expanduser(os.environ[name]))
     ray_constants.ENABLE_RAY_CLUSTER = False  # read from the environment when Ray was imported
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)

@@ -10,10 +10,9 @@ from tuning.cost import Cost
 from tuning.draws import draw
 from tuning.searchers import total_trials
 from tuning.space import SearchSpace
-from tuning.wording import columns, count_text, label_line, value_text
+from tuning.wording import ABSENT, columns, count_text, label_line, value_text
 
 SAMPLES = 5
-INACTIVE = "·"
 
 
 def size_lines(space: SearchSpace, cost: Cost) -> list[str]:
@@ -55,7 +54,7 @@ def sample_lines(space: SearchSpace) -> list[str]:
     configs = [space.values(flat) for flat in drawn]
     head = ["", "prior", *(f"sample {i + 1}" for i in range(SAMPLES))]
     rows = [
-        [path, *(value_text(config[path]) if path in config else INACTIVE for config in configs)]
+        [path, *(value_text(config[path]) if path in config else ABSENT for config in configs)]
         for path in space.parameters
     ]
     return columns([head, *rows])

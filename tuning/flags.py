@@ -28,6 +28,9 @@ def parse_flags(words: Sequence[str]) -> argparse.Namespace:
         if name.startswith("-"):
             raise ConfigError(f"{name}: no such flag{did_you_mean(name, flag_names())}")
         raise ConfigError(f"{word}: does not belong to a flag{_advice(word)}")
+    for name in ("space", "profile", "resume", "storage", "address"):
+        if getattr(flags, name) == "":
+            raise ConfigError(f"--{name}: empty; give it a value or leave it out")
     if flags.space is None and flags.resume is None:
         raise ConfigError("--space: missing; give a name in search_spaces/ or a file, or --resume")
     if flags.dry_run and flags.resume is not None:

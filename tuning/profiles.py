@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 import hpcm
 from hpcm.schema import ConfigError
 
+AUTO = "auto"  # the cluster of this machine
 PROCESSES = Path("/proc")
 SECONDS_TO_ANSWER = 10.0
 
@@ -42,9 +44,12 @@ def choose_profile(asked: str, address: str | None) -> ProfileChoice:
     :class:`ConfigError` where no cluster answers at the address.
     """
     address = address or os.environ.get("RAY_ADDRESS") or None
+    local = address in (None, "local")
+    if not local and address != AUTO and not is_address(str(address)):
+        raise _refusal(str(address), "not an address")
     if asked != "auto":
         return ProfileChoice(asked, "asked for with --profile")
-    if address in (None, "local"):
+    if address is None or local:
         gpus = torch.cuda.device_count()
         return _by_count(gpus, "this machine has", "no GPU on this machine")
     connect(address)
@@ -79,6 +84,14 @@ def connect(address: str) -> None:
         ) from None
 
 
+def _refusal(address: str, reason: str) -> ConfigError:
+    given = "RAY_ADDRESS" if address == os.environ.get("RAY_ADDRESS") else "--address"
+    return ConfigError(
+        f"{given} {address}: no Ray cluster answers there: {reason}; "
+        "allowed: HOST:PORT of a head, auto, or leave it out for this machine"
+    )
+
+
 def code_for_workers() -> dict[str, Any]:
     """This project's packages, for workers that lack them; a submitted job has brought its own."""
     if RAY_JOB_CONFIG_JSON_ENV_VAR in os.environ:
@@ -94,11 +107,24 @@ def _about_tokens() -> str:
 
 
 def _knock(address: str) -> None:
-    """Raise OSError where nothing listens: Ray itself would try for minutes."""
+    """Raise OSError where nothing listens: Ray itself would try for minutes.
+
+    Raises ValueError for what is no address at all.
+    """
+    if address != AUTO and not is_address(address):
+        raise ValueError("not an address")
     found = canonicalize_bootstrap_address(address) or ""
-    host, colon, port = found.rpartition(":")
-    if colon and port.isdigit():
+    host, _, port = found.rpartition(":")
+    if host:
         socket.create_connection((host, int(port)), timeout=SECONDS_TO_ANSWER).close()
+
+
+def is_address(text: str) -> bool:
+    """Whether ``text`` has the form of HOST:PORT; Ray would wait for a port that cannot be."""
+    found = re.fullmatch(r"[^\s:/]+:(\d{1,5})", text) or re.fullmatch(
+        r"\[[^\s/]+\]:(\d{1,5})", text
+    )
+    return found is not None and 0 < int(found[1]) < 2**16
 
 
 def most_gpus() -> int:

@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
-from hpcm.schema import ConfigError, did_you_mean
+from hpcm.schema import ConfigError, did_you_mean, shown
 from tuning.rungs import write_atomically
 from tuning.space import SearchSpace
 
@@ -32,8 +32,12 @@ def storage_folder(storage: str) -> Path:
         raise ConfigError(
             f"--storage {storage}: a URL; must be a folder that every node of the cluster sees"
         )
-    folder = Path(storage).expanduser().absolute()
-    existing = next(p for p in (folder, *folder.parents) if p.exists())
+    try:
+        folder = Path(storage).expanduser().absolute()
+        existing = next(p for p in (folder, *folder.parents) if p.exists())
+    except (OSError, RuntimeError) as error:  # a name too long, nobody's home
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"--storage {shown(storage)}: {reason}") from None
     if not existing.is_dir():
         raise ConfigError(f"--storage {storage}: {existing} is a file; must be a folder")
     try:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import os
 import signal
 import socket
@@ -76,6 +77,11 @@ def test_these_are_all_the_flags() -> None:
         ("--space quick.yaml --set budget.trials=many", "budget.trials: 'many'"),
         ("--space quick.yaml --profile laptp", "Did you mean 'laptop'?"),
         ("--space quick.yaml --storage quick.yaml/x", "quick.yaml is a file"),
+        ("--space quick.yaml --storage=", "--storage: empty; give it a value or leave it out"),
+        ("--space quick.yaml --profile=", "--profile: empty"),
+        ("--space=", "--space: empty"),
+        ("--space quick.yaml --storage ~nobody-has-this-name", "home directory"),
+        (f"--space quick.yaml --storage {'a' * 300}", "File name too long"),
         ("--resume last", "no experiment in"),
         ("--resume quick-1", "--resume quick-1: no such experiment"),
         ("--resume last --dry-run", "--dry-run: not with --resume"),
@@ -86,7 +92,7 @@ def test_bad_input_is_one_message_exit_2_and_creates_nothing(
 ) -> None:
     before = sorted(storage.parent.rglob("*"))
     flags = words.split()
-    if "--storage" not in flags:
+    if "--storage" not in words:
         flags += ["--storage", str(storage)]
     assert cli.main(flags) == 2
     captured = capsys.readouterr()
@@ -121,6 +127,49 @@ def test_a_dry_run_without_the_images_warns_unless_it_is_for_this_machine(
     assert cli.main([*words, "--set", "base.data.train=flickr2w"]) == code
     captured = capsys.readouterr()
     assert "image set 'flickr2w'" in (captured.err if code else captured.out)
+
+
+@pytest.mark.parametrize("address", ["garbage", ":", "h:-1", "h:99999", "h", "ray://h:1", "a:b:c"])
+@pytest.mark.parametrize("profile", ["auto", "laptop"])
+def test_what_is_no_address_is_refused_at_once(
+    address: str, profile: str, storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--space", "quick.yaml", "--dry-run", "--address", address, "--profile", profile]
+    assert cli.main(words) == 2
+    assert f"--address {address}: no Ray cluster answers there" in capsys.readouterr().err
+
+
+def test_an_address_from_the_environment_is_named_so(
+    storage: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "garbage")
+    assert cli.main(["--space", "quick.yaml", "--dry-run"]) == 2
+    assert capsys.readouterr().err.startswith("tune.py: RAY_ADDRESS garbage: no Ray cluster")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_what_a_stream_cannot_encode_is_escaped(
+    encoding: str, storage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2))
+    monkeypatch.setattr("sys.stdout", out)
+    monkeypatch.setattr("sys.stderr", err)
+    assert cli.main(["--space", "quick.yaml", "--dry-run"]) == 0
+    assert cli.main(["--space", "\N{SNOWMAN}"]) == 2
+    err.flush()
+    assert b"\\u2603: there is no such search space" in err.buffer.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_disk_that_is_full_is_one_line(
+    storage: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(space: SearchSpace, **given: Any) -> ExperimentResult:
+        raise OSError(28, "No space left on device", "ledger.jsonl")
+
+    monkeypatch.setattr(cli, "run_experiment", full)
+    assert cli.main(["--space", "quick.yaml", "--storage", str(storage)]) == 1
+    said = capsys.readouterr().err
+    assert said == "tune.py: broke off: [Errno 28] No space left on device: 'ledger.jsonl'\n"
 
 
 def test_help_is_not_an_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -208,6 +257,7 @@ def test_a_signal_is_acknowledged_and_passed_on(
     def interrupted(space: SearchSpace, **given: Any) -> ExperimentResult:
         result = original(space, **given)
         os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
         return replace(result, complete=False, interrupted=True)
 
     monkeypatch.setattr(cli, "run_experiment", interrupted)
@@ -215,9 +265,10 @@ def test_a_signal_is_acknowledged_and_passed_on(
         assert cli.main(["--space", "quick.yaml", "--storage", str(storage)]) == 130
     finally:
         signal.signal(signal.SIGINT, before)
-    assert heard == [signal.SIGINT]
+    assert heard == [signal.SIGINT, signal.SIGINT]
     shown = capsys.readouterr().out
     assert "stopping: running trials save after their epoch" in shown
+    assert "\nstopping at once\n" in shown
     assert "interrupted; continue with python tune.py --resume quick-x" in shown
     assert "exported" not in shown
 

@@ -93,8 +93,8 @@ def test_five_samples_stand_beside_the_prior(tmp_path: Path) -> None:
         *(f"sample {i}" for i in range(1, 6)),
     ]
     assert [row[0] for row in cells] == list(space.parameters)
-    assert [row[1] for row in cells] == ["adam", "0.0001", "sum", "·"]
+    assert [row[1] for row in cells] == ["adam", "0.0001", "sum", "-"]
     assert {len(row) for row in cells} == {7}
     for balancer, gamma in zip(cells[2][1:], cells[3][1:], strict=True):
-        assert (gamma == "·") == (balancer == "sum")
+        assert (gamma == "-") == (balancer == "sum")
     assert sample_lines(space) == sample_lines(space)

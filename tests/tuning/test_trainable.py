@@ -187,3 +187,19 @@ def test_saving_takes_a_small_share_of_the_time(
     now[0] += 2.0
     assert store.due()
     assert math.isclose(now[0], 1272.0)
+
+
+def test_a_crash_is_noted_whatever_the_disk_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = CheckpointStore(tmp_path, "t")
+    assert not store.same_crash("OSError: no space")
+    assert store.same_crash("OSError: no space")
+    (store.directory / "last_crash.json").write_text("")  # what a full disk leaves of it
+    assert not store.same_crash("OSError: no space")
+
+    def full(path: Path, text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    assert not store.same_crash("another")

@@ -1,0 +1,33 @@
+"""Ray started on this machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tuning.cluster import cluster
+
+
+def test_folders_that_trials_read_are_found_from_any_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trials work in folders of their own; a relative one would be looked for there."""
+    seen: dict[str, str] = {}
+
+    def stop(**_: object) -> None:
+        seen.update(os.environ)
+        raise RuntimeError("far enough")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("HPCM_DATA", "pictures")
+    monkeypatch.setenv("HPCM_CHECKPOINTS", "~/weights")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("tuning.cluster.ray.is_initialized", lambda: False)
+    monkeypatch.setattr("tuning.cluster.ray.init", stop)
+    with pytest.raises(RuntimeError, match="far enough"), cluster(None):
+        pass
+    assert seen["HPCM_DATA"] == str(tmp_path / "pictures")
+    assert seen["HPCM_CHECKPOINTS"] == str(tmp_path / "weights")
