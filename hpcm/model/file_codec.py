@@ -118,8 +118,8 @@ class FileCodec:
 
 
 def most_threads() -> int:
-    """Four per core, and 64 in any case: more than that take seconds to wait for one another."""
-    return max(64, 4 * (os.cpu_count() or 1))
+    """Four per core, and 32 in any case: more than that take seconds to wait for one another."""
+    return max(32, 4 * (os.cpu_count() or 1))
 
 
 @contextmanager
