@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from hpcm.schema import ConfigError
+from hpcm.schema import ConfigError, shown
 from tuning.records import TrialRecord
 
 LEDGER_FILE = "ledger.jsonl"
@@ -38,8 +38,18 @@ class Ledger:
         self._devices = devices
         self._opened: float | None = None  # time at which the session being read was opened
         self._file: BinaryIO | None = None
-        for event in read_events(directory):
-            self._apply(event)
+        self.read_on()
+
+    def read_on(self) -> None:
+        """Apply the lines that the file has beyond those known.
+
+        Raises :class:`ConfigError` for a line that is damaged or does not follow from those before.
+        """
+        for event in read_events(self.path.parent, skip=self.count):
+            try:
+                self._apply(event)
+            except (AttributeError, KeyError, TypeError):
+                raise damaged(self.path, self.count, json.dumps(event)) from None
 
     def open(self, **fields: Any) -> None:
         """Start a session: cut a torn last line, and note that no trial runs any more."""
@@ -136,8 +146,15 @@ def read_events(directory: Path, skip: int = 0) -> Iterator[dict[str, Any]]:
         try:
             event = json.loads(line)
         except ValueError:
-            raise ConfigError(f"{path}: line {number} is damaged: {line[:60]!r}") from None
+            event = None
+        if not isinstance(event, dict):
+            raise damaged(path, number, line.decode(errors="backslashreplace"))
         yield event
+
+
+def damaged(path: Path, number: int, line: str) -> ConfigError:
+    """The refusal of a ledger: what it decided is not guessed."""
+    return ConfigError(f"{path}: line {number} is damaged: {shown(repr(line), most=80)}")
 
 
 def read_trials(directory: Path, devices: float = 1.0) -> list[TrialRecord]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tuning.ledger import Ledger, read_events
+from tuning.ledger import Ledger
 
 SESSION = ("opened", "closed")
 
@@ -31,8 +31,7 @@ class LiveLedger(Ledger):
         Raises :class:`hpcm.schema.ConfigError` for a damaged line.
         """
         before = self.count
-        for event in read_events(self.path.parent, skip=before):
-            self._apply(event)
+        self.read_on()
         return self.count > before
 
     def _apply(self, line: dict[str, Any]) -> None:

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from hpcm.schema import ConfigError, shown
+
 RUNGS_FILE = "rungs.json"
 
 
@@ -53,6 +55,10 @@ class RungTable:
         self.never_stopped = never_stopped
         self._entries: dict[int, dict[int, Entry]] | None = None  # by level, by trial
 
+    def check(self) -> None:
+        """Raise :class:`ConfigError` where what is on disk is damaged."""
+        self._table()
+
     def crossed(self, before: int, epoch: int) -> int | None:
         """The highest rung above ``before`` and not above ``epoch``; None where there is none."""
         return max((level for level in self.levels if before < level <= epoch), default=None)
@@ -86,10 +92,16 @@ class RungTable:
         if self._entries is None:
             self._entries = {level: {} for level in self.levels}
             if self.path.exists():
-                for level, entries in json.loads(self.path.read_text()).items():
-                    found = (Entry(**entry) for entry in entries)
-                    self._entries[int(level)] = {entry.trial: entry for entry in found}
+                self._entries |= self._read()
         return self._entries
+
+    def _read(self) -> dict[int, dict[int, Entry]]:
+        try:
+            plain = json.loads(self.path.read_text())
+            found = {level: [Entry(**entry) for entry in there] for level, there in plain.items()}
+            return {int(level): {e.trial: e for e in there} for level, there in found.items()}
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ConfigError(f"{self.path}: damaged: {shown(str(error))}") from None
 
     def _save(self) -> None:
         plain = {

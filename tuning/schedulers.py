@@ -194,14 +194,19 @@ class PromoteScheduler(RungScheduler):
 
 
 def build_scheduler(space: SearchSpace, ledger: Ledger) -> EpochScheduler:
-    """The scheduler that the space names, its state restored from the ledger's directory."""
+    """The scheduler that the space names, its state restored from the ledger's directory.
+
+    Raises :class:`hpcm.schema.ConfigError` where that state is damaged.
+    """
     match space.scheduler:
         case Asha() as section:
-            return AshaScheduler(space, ledger, section)
+            found: RungScheduler = AshaScheduler(space, ledger, section)
         case Promote() as section:
-            return PromoteScheduler(space, ledger, section)
+            found = PromoteScheduler(space, ledger, section)
         case Fifo():
             return EpochScheduler(space, ledger)
+    found.table.check()
+    return found
 
 
 def metrics_of(result: Mapping[str, Any]) -> dict[str, float]:

@@ -70,14 +70,17 @@ def find(folder: Path, name: str, space: str | None = None) -> Path:
     """
     names = experiments(folder)
     if name == LAST:
-        names = [n for n in names if space in (None, read_experiment(folder / n).name)]
-        if not names:
-            of = f" of {space}" if space else ""
-            raise ConfigError(f"--resume last: no experiment{of} in {folder}")
-        return folder / names[-1]
+        for last in reversed(names):
+            if space is None or read_experiment(folder / last).name == space:
+                return folder / last
+        of = f" of {space}" if space else ""
+        raise ConfigError(f"--resume last: no experiment{of} in {folder} (--storage names another)")
     if name not in names:
-        hint = did_you_mean(name, names) if names else "; it holds no experiment"
-        raise ConfigError(f"--resume {name}: no such experiment in {folder}{hint}")
+        hint = did_you_mean(Path(name).name, names) if names else "; it holds no experiment"
+        raise ConfigError(
+            f"--resume {shown(name)}: no such experiment in {folder}{hint}"
+            " (--storage names another folder)"
+        )
     return folder / name
 
 
@@ -90,7 +93,14 @@ def write_experiment(directory: Path, space: SearchSpace, **provenance: Any) -> 
 
 def read_experiment(directory: Path) -> SearchSpace:
     """The space of an experiment as it was last started. Raises :class:`ConfigError`."""
-    return SearchSpace.from_plain(read_provenance(directory)["space"])
+    record = read_provenance(directory)
+    try:
+        return SearchSpace.from_plain(record["space"])
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{directory / EXPERIMENT_FILE}: not the record of an experiment: its space lacks or"
+            f" misplaces {error}"
+        ) from None
 
 
 def read_provenance(directory: Path) -> dict[str, Any]:
@@ -100,6 +110,8 @@ def read_provenance(directory: Path) -> dict[str, Any]:
         record: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: not the record of an experiment: {error}") from None
+    if not isinstance(record, dict) or not isinstance(record.get("space"), dict):
+        raise ConfigError(f"{path}: not the record of an experiment: it holds no search space")
     return record
 
 

@@ -12,6 +12,7 @@ the format is made for, and optuna-dashboard opens it by its path alone.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tuning.coordinates import Coordinate
+from tuning.ledger import cut_torn_line
 from tuning.records import TrialRecord
 from tuning.space import SearchSpace
 
@@ -177,5 +179,19 @@ class StudyCopy:
 
 
 def journal(directory: Path) -> BaseStorage:
-    """The embedded storage of an experiment."""
-    return JournalStorage(JournalFileBackend(str(directory / STUDY_FILE)))
+    """The embedded storage of an experiment, opened by its one driver.
+
+    A copy that cannot be read (a disk was full, a machine lost its power) is put aside and made
+    anew from the ledger. For a lock that a killed driver left, Optuna would wait half a minute.
+    """
+    path = directory / STUDY_FILE
+    path.with_name(f"{STUDY_FILE}.lock").unlink(missing_ok=True)
+    path.touch()
+    cut_torn_line(path)
+    try:
+        for line in path.read_bytes().splitlines():  # Optuna forgives the last one, then breaks off
+            json.loads(line)
+        return JournalStorage(JournalFileBackend(str(path)))
+    except (AssertionError, KeyError, TypeError, ValueError):
+        path.replace(path.with_name(f"{STUDY_FILE}.damaged"))
+        return JournalStorage(JournalFileBackend(str(path)))

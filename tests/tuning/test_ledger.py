@@ -82,6 +82,33 @@ def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path) -> None:
         read_trials(tmp_path / "rates-x")
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"[]",
+        b"3",
+        b"{}",
+        b"",
+        b"\x00\x00",
+        b'{"event": "started", "trial": 9, "time": 1.0}',
+        b'{"event": "started", "trial": 0}',
+        b'{"event": "report", "trial": 0, "time": 1.0}',
+    ],
+)
+def test_a_line_that_is_none_of_ours_or_does_not_follow_is_named(
+    tmp_path: Path, line: bytes
+) -> None:
+    ledger = open_ledger(tmp_path)
+    run_some(ledger)
+    ledger.close()
+    path = tmp_path / "rates-x" / LEDGER_FILE
+    lines = path.read_bytes().split(b"\n")
+    path.write_bytes(b"\n".join([*lines[:3], line, *lines[3:]]))
+    with pytest.raises(ConfigError, match=r"ledger\.jsonl: line 4 is damaged: ") as raised:
+        read_trials(tmp_path / "rates-x")
+    assert len(str(raised.value)) < 400
+
+
 def test_epochs_repeated_after_a_crash_are_paid_twice_and_shown_once(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     run_some(ledger)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hpcm.schema import ConfigError
 from tuning.rungs import RUNGS_FILE, RungTable, write_atomically
 
 
@@ -78,3 +79,12 @@ def test_a_replaced_file_is_whole(tmp_path: Path) -> None:
     write_atomically(path, b"[2]")
     assert json.loads(path.read_text()) == [2]
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "null", '{"1": "x"}', '{"1": [{}]}', '{"a": []}']
+)
+def test_a_damaged_table_is_refused_before_anything_runs(tmp_path: Path, content: str) -> None:
+    (tmp_path / RUNGS_FILE).write_text(content)
+    with pytest.raises(ConfigError, match=r"rungs\.json: damaged: "):
+        table(tmp_path).check()

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from hpcm.schema import ConfigError
 from tests.tuning.lr_space import METRIC, kill, lr_space, open_ledger, ray_trial, report
 from tuning.ledger import Ledger, read_events
 from tuning.schedulers import EpochScheduler, build_scheduler, metrics_of
@@ -193,3 +194,14 @@ def test_a_crash_is_noted(
 def test_metrics_are_what_the_trial_said() -> None:
     result = report(3, 1.5, done=False, **{"config/optimizer.lr": 1e-4, "train/loss": 2, "x": "y"})
     assert metrics_of(result) == {"epoch": 3.0, METRIC: 1.5, "train/loss": 2.0}
+
+
+@pytest.mark.parametrize("name", ["asha", "promote"])
+def test_a_damaged_table_of_rungs_is_refused_before_anything_runs(
+    tmp_path: Path, name: str
+) -> None:
+    ledger = open_ledger(tmp_path)
+    (tmp_path / "rates-x" / "rungs.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"rungs\.json: damaged: "):
+        build_scheduler(lr_space(tmp_path, scheduler={"name": name}), ledger)
+    ledger.close()

@@ -229,6 +229,36 @@ def test_conditional_spaces(tmp_path: Path, name: str, space_file: Callable[...,
     run.ledger.close()
 
 
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "not there": lambda whole: b"",
+    "its last line cut": lambda whole: whole[:-20],
+    "its last line cut, and ended": lambda whole: whole[:-20] + b"\n",
+    "a line cut in the middle": lambda whole: whole.replace(b"}\n{", b"\n{", 1),
+    "no text": lambda whole: b"\xff{}\n",
+    "a line too few": lambda whole: b"".join(whole.splitlines(keepends=True)[1:]),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_study_is_made_anew_from_the_ledger(
+    tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    run = search(tmp_path)
+    for _ in range(2):
+        run.play(run.ask())
+    kill(run.ledger)
+    study = tmp_path / "rates-x" / STUDY_FILE
+    study.write_bytes(damage(study.read_bytes()))
+    lock = study.with_name(f"{STUDY_FILE}.lock")
+    lock.symlink_to(study)  # a driver was killed while it wrote; Optuna would wait 30 s
+    again = search(tmp_path)
+    again.play(again.ask())
+    assert not lock.is_symlink()
+    found = {trial.user_attrs["trial"]: trial.state for trial in again.optuna_trials()}
+    assert found == dict.fromkeys(range(3), TrialState.COMPLETE)
+    again.ledger.close()
+
+
 def test_tpe_learns_where_random_does_not(tmp_path: Path) -> None:
     """The best of the model's proposals is nearer to the optimum than the best at random."""
     distance = {}

@@ -63,6 +63,37 @@ def test_an_unknown_experiment_is_refused(
         storage.find(tmp_path, name, space)
 
 
+def test_an_older_experiment_that_is_damaged_is_in_nobodys_way(tmp_path: Path) -> None:
+    space = lr_space(tmp_path)
+    make(tmp_path, "rates-1", space, used=100.0)
+    make(tmp_path, "rates-2", space, used=200.0)
+    (tmp_path / "rates-1" / storage.EXPERIMENT_FILE).write_text("{")
+    assert storage.find(tmp_path, "last").name == "rates-2"
+    assert storage.find(tmp_path, "last", "rates").name == "rates-2"
+    with pytest.raises(ConfigError, match=r"rates-1/experiment\.json: not the record of an"):
+        storage.find(tmp_path, "last", "phase3")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda record: [],
+        lambda record: {},
+        lambda record: {"space": 3},
+        lambda record: {"space": {k: v for k, v in record["space"].items() if k != "name"}},
+        lambda record: {"space": record["space"] | {"parameters": 3}},
+        lambda record: {"space": record["space"] | {"parameters": [{"path": "seed"}]}},
+        lambda record: {"space": record["space"] | {"profiles": 3}},
+    ],
+)
+def test_a_record_that_is_none_is_refused(tmp_path: Path, change: Callable[[Any], Any]) -> None:
+    directory = make(tmp_path, "rates-1", lr_space(tmp_path), used=1.0)
+    path = directory / storage.EXPERIMENT_FILE
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    with pytest.raises(ConfigError, match=r"experiment\.json: not the record of an experiment: "):
+        storage.read_experiment(directory)
+
+
 def test_an_empty_storage_says_so(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match="--resume x: no such experiment in .*holds no experiment"
