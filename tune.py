@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import sys
 
-from tuning.cli import main
+
+def run() -> int:
+    """`tune.py`; gives the exit code. Ctrl-C during the imports, which take seconds, is one too."""
+    try:
+        from tuning.cli import main
+
+        return main(sys.argv[1:])
+    except KeyboardInterrupt:
+        return 130
+
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run())

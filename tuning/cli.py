@@ -25,7 +25,7 @@ from tuning.console import Console
 from tuning.cost import can_measure, estimate, seconds_of_an_epoch
 from tuning.dry_run import prior_lines, sample_lines, size_lines
 from tuning.experiment import run_experiment
-from tuning.export import export_best, source_of
+from tuning.export import REASON, export_best, source_of
 from tuning.flags import parse_flags
 from tuning.preflight import check_data
 from tuning.profiles import ProfileChoice, choose_profile
@@ -122,10 +122,17 @@ def _search(flags: argparse.Namespace, console: Console) -> int:
         )
     finally:
         watch.close()
-    export = export_best(result) if result.best and result.complete else None
+    export, problem = None, ""
+    if result.best and result.complete:
+        try:
+            export = export_best(result)
+        except (ConfigError, OSError) as error:  # the space is gone, the disk is full
+            problem = f"not exported: {error}"
     for line in ["", *summary_lines(result, export)]:
         console.say(line)
-    return exit_code(result)
+    if problem:
+        console.say(f"{problem}; then python tune.py --resume {result.info.name}", "red")
+    return FAILED if problem else exit_code(result)
 
 
 def exit_code(result: ExperimentResult) -> int:
@@ -155,7 +162,7 @@ def _reopen_space(flags: argparse.Namespace, console: Console) -> tuple[ProfileC
     recorded, facts = places.read_experiment(directory), places.read_provenance(directory)
     flags.resume = directory.name
     flags.set = [*facts.get("overrides", []), *flags.set]
-    choice = ProfileChoice(recorded.profile, facts["profile_reason"])
+    choice = ProfileChoice(recorded.profile, str(facts.get("profile_reason", REASON)))
     if flags.profile not in (None, "auto", recorded.profile):
         choice = choose_profile(flags.profile, flags.address)
     console.say(label_line("profile", str(choice)))

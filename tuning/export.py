@@ -31,12 +31,13 @@ class Export:
 
     config: TrainConfig
     stored: Path  # in the experiment's folder
-    copied: Path  # beside the search space, in best/
+    copied: Path  # beside the search space, in best/; ``stored`` where that cannot be written
     shown: Path  # the copy, relative to the working directory where it lies below it
     repeat: str  # the command that gives the trial's own numbers
     full: str  # the command that trains in full
     full_epochs: int  # its length
     is_proxy: bool
+    problem: str | None = None  # why there is no copy in best/
 
 
 def export_best(result: ExperimentResult) -> Export:
@@ -51,21 +52,23 @@ def export_best(result: ExperimentResult) -> Export:
     target = _target(result, best)
     epochs = best.epochs if proxy else target.epochs
     config = space.config(best.params, epochs=epochs)
-    copied = best_path(space)
+    stored = result.info.directory / "best.yaml"
+    copied, problem = _place(space, stored)
     shown = _shown(copied)
     export = Export(
         config=config,
-        stored=result.info.directory / "best.yaml",
+        stored=stored,
         copied=copied,
         shown=shown,
         repeat=repeat_command(shown, config, best.epochs),
         full=full_command(shown, config, target),
         full_epochs=target.epochs,
         is_proxy=proxy,
+        problem=problem,
     )
-    config.to_yaml(export.stored, header="\n".join(_header(result, export)))
-    copied.parent.mkdir(exist_ok=True)
-    shutil.copyfile(export.stored, copied)
+    config.to_yaml(stored, header="\n".join(_header(result, export)))
+    if copied != stored:
+        shutil.copyfile(stored, copied)
     return export
 
 
@@ -78,6 +81,17 @@ def best_config(result: ExperimentResult) -> TrainConfig:
         raise ValueError(f"{result.info.name}: no trial has a result")
     space = result.info.space
     return space.config(result.best.params, epochs=space.fidelity.horizon)
+
+
+def _place(space: SearchSpace, stored: Path) -> tuple[Path, str | None]:
+    """Where the copy goes, its folder made; else ``stored``, and why."""
+    path = best_path(space)
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with path.open("ab"):
+            return path, None
+    except OSError as error:
+        return stored, f"{path} cannot be written: {error.strerror}"
 
 
 def best_path(space: SearchSpace) -> Path:

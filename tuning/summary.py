@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import Any
 
 from tuning.export import Export
@@ -77,7 +78,7 @@ def _outcome(result: ExperimentResult) -> str:
     where = (
         ""
         if result.info.storage == storage_folder(DEFAULT_STORAGE)
-        else f" --storage {result.info.storage}"
+        else f" --storage {quote(str(result.info.storage))}"
     )
     again = f"continue with python tune.py --resume {result.info.name}{where}"
     if result.error:
@@ -112,7 +113,8 @@ def _cost_lines(result: ExperimentResult) -> list[str]:
 
 def export_lines(export: Export) -> list[str]:
     """Where the best config is, and the commands that use it."""
-    lines = [f"exported to  {export.shown}  (and {export.stored})"]
+    both = f"  (and {export.stored})" if export.problem is None else f"  ({export.problem})"
+    lines = [f"exported to  {export.shown}{both}"]
     if export.is_proxy:
         lines += [
             "  a PROXY: a few hundred steps of a small model show mostly the learning rate;",
@@ -128,12 +130,12 @@ def export_lines(export: Export) -> list[str]:
 
 
 def _look_lines(result: ExperimentResult) -> list[str]:
-    directory = result.info.directory
+    directory, storage = result.info.directory, quote(str(result.info.storage))
     lines = [
-        ("curves", f"tensorboard --logdir {directory}"),
-        ("study", f"optuna-dashboard {directory / 'study.journal'}"),
-        ("trials", f"python -m tuning status {result.info.name} --storage {result.info.storage}"),
+        ("curves", f"tensorboard --logdir {quote(str(directory))}"),
+        ("study", f"optuna-dashboard {quote(str(directory / 'study.journal'))}"),
+        ("trials", f"python -m tuning status {result.info.name} --storage {storage}"),
     ]
     if any((directory / "wandb").glob("offline-run-*")):
-        lines.append(("upload", f"wandb sync {directory / 'wandb'}/offline-run-*"))
+        lines.append(("upload", f"wandb sync {quote(str(directory / 'wandb'))}/offline-run-*"))
     return columns(lines)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from hpcm.evaluation.image_sets import image_set
+from hpcm.schema import ConfigError
 from tests.tuning.searches import make_info, make_result, make_trials, write_space
 from tuning import cli
 from tuning.flags import flag_names
@@ -129,24 +130,6 @@ def test_a_dry_run_without_the_images_warns_unless_it_is_for_this_machine(
     assert "image set 'flickr2w'" in (captured.err if code else captured.out)
 
 
-@pytest.mark.parametrize("address", ["garbage", ":", "h:-1", "h:99999", "h", "ray://h:1", "a:b:c"])
-@pytest.mark.parametrize("profile", ["auto", "laptop"])
-def test_what_is_no_address_is_refused_at_once(
-    address: str, profile: str, storage: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = ["--space", "quick.yaml", "--dry-run", "--address", address, "--profile", profile]
-    assert cli.main(words) == 2
-    assert f"--address {address}: no Ray cluster answers there" in capsys.readouterr().err
-
-
-def test_an_address_from_the_environment_is_named_so(
-    storage: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("RAY_ADDRESS", "garbage")
-    assert cli.main(["--space", "quick.yaml", "--dry-run"]) == 2
-    assert capsys.readouterr().err.startswith("tune.py: RAY_ADDRESS garbage: no Ray cluster")
-
-
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_what_a_stream_cannot_encode_is_escaped(
     encoding: str, storage: Path, monkeypatch: pytest.MonkeyPatch
@@ -209,6 +192,22 @@ def test_a_search_prints_profile_size_and_dashboard_then_the_end(
     assert call["provenance"]["profile_reason"] == "no GPU on this machine"
     assert call["provenance"]["overrides"] == ["budget.trials=4", "budget.hours=1"]
     assert (call["storage"], call["resume"]) == (str(storage), None)
+
+
+def test_an_export_that_fails_does_not_hide_what_was_found(
+    searched: list[dict[str, Any]],
+    storage: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def gone(result: ExperimentResult) -> None:
+        raise ConfigError("quick.yaml: the file of this search space is gone; put it back")
+
+    monkeypatch.setattr(cli, "export_best", gone)
+    assert cli.main(["--space", "quick.yaml", "--storage", str(storage)]) == 1
+    shown = capsys.readouterr().out
+    assert "best: trial 1" in shown
+    assert "not exported: quick.yaml: the file of this search space is gone; put it back" in shown
 
 
 def test_resume_alone_continues_what_was_started(

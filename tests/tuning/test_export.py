@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from hpcm.config import TrainConfig, override
+from hpcm.config import TrainConfig
 from hpcm.schema import ConfigError, overlay
+from hpcm.yaml_files import override
 from tests.tuning.searches import make_result, make_space
 from tuning.export import best_config, export_best, source_of
 from tuning.provenance import git_commit
@@ -201,3 +202,31 @@ def test_an_interrupted_search_says_how_to_go_on(tmp_path: Path) -> None:
     text = "\n".join(summary_lines(replace(result, complete=False, interrupted=True), None))
     assert text.startswith("quick-x interrupted; continue with python tune.py --resume quick-x")
     assert "exported" not in text
+
+
+def test_where_best_cannot_be_written_the_experiment_has_the_only_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = exported(tmp_path, monkeypatch, "cluster")
+    (tmp_path / "best").write_text("a file, where a folder should be")
+    export = export_best(result)
+    assert export.copied == export.stored == result.info.directory / "best.yaml"
+    assert TrainConfig.from_yaml(export.stored) == export.config
+    assert export.repeat.startswith(f"python -m hpcm train {export.shown}")
+    told = next(line for line in summary_lines(result, export) if line.startswith("exported to"))
+    assert f"{export.shown}  ({tmp_path / 'best' / 'quick.yaml'} cannot be written: " in told
+
+
+def test_what_is_printed_to_be_run_is_quoted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "my runs"
+    folder.mkdir()
+    result = exported(folder, monkeypatch, "cluster")
+    where = result.info.storage
+    shown = summary_lines(replace(result, complete=False, interrupted=True), None)
+    assert any(line.endswith(f"--storage '{where}'") for line in shown)
+    words = [shlex.split(line) for line in shown]
+    for program in ("tensorboard", "optuna-dashboard", "tuning"):
+        line = next(found for found in words if program in found)
+        assert any(word.startswith(str(where)) for word in line)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from hpcm.schema import ConfigError
 from tuning import profiles
 from tuning.profiles import choose_profile, gpus_of_node_types
 
@@ -52,6 +53,20 @@ def test_on_a_cluster_what_it_has_or_may_start_decides(
 ) -> None:
     cluster(has, may)
     assert str(choose_profile("auto", "h:1")) == told
+
+
+@pytest.mark.parametrize("address", ["garbage", ":", "h:-1", "h:99999", "h", "ray://h:1", "a:b:c"])
+@pytest.mark.parametrize("asked", ["auto", "laptop"])
+def test_what_is_no_address_is_refused_at_once(address: str, asked: str) -> None:
+    """Ray would wait for minutes for a port that cannot be."""
+    with pytest.raises(ConfigError, match=f"^--address {address}: no Ray cluster answers there: "):
+        choose_profile(asked, address)
+
+
+def test_an_address_from_the_environment_is_named_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "garbage")
+    with pytest.raises(ConfigError, match="^RAY_ADDRESS garbage: no Ray cluster answers there: "):
+        choose_profile("auto", None)
 
 
 def test_a_job_finds_its_cluster_in_the_environment(
