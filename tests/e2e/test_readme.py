@@ -36,7 +36,7 @@ REDUCED = {
 
 def readme_commands() -> list[str]:
     fences = [body for language, body in FENCE.findall((ROOT / "README.md").read_text())]
-    lines = [line.split("  #")[0].strip() for body in fences for line in body.splitlines()]
+    lines = [line.split("  #")[0].rstrip() for body in fences for line in body.splitlines()]
     return [line for line in lines if line.startswith(PROMPTS)]
 
 
