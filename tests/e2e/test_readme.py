@@ -28,6 +28,7 @@ REDUCED = {
     "python -m tuning status last": "",
     "python -m hpcm train search_spaces/best/phase3.laptop.yaml --output runs/best": "",
     "python -m hpcm evaluate runs/best --images sample_val --real --output best.json": "",
+    "python -m hpcm evaluate hpcm/sample/weights.pt --images sample_val --real": "",
     "python -m hpcm compress photo.png -o coded --checkpoint runs/best": "",
     "python -m hpcm decompress coded/photo.hpcm -o decoded --checkpoint runs/best": "",
     "ray job submit --working-dir . -- python tune.py --space phase3": None,  # a test of its own
