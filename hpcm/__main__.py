@@ -1,12 +1,13 @@
 """``python -m hpcm``: train, evaluate, compare, code images, and look at data, without a search.
 
-Exit codes: 0 done; 2 something the user can mend, said in one message; 3 the run diverged; 130
-interrupted.
+Exit codes: 0 done; 1 broke off, on a full disk for one; 2 something the user can mend, said in one
+message; 3 the run diverged; 130 interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import warnings
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from types import ModuleType
 from hpcm import ConfigError, Diverged
 from hpcm.commands import codec, compare, convert, data, evaluate, schedule, train
 from hpcm.evaluation.image_sets import SkippedImages
+from hpcm.streams import escape_what_cannot_be_shown
 
 #: Each has ``add_commands(subparsers)``, which sets ``run``: parsed arguments to exit code.
 COMMANDS: tuple[ModuleType, ...] = (
@@ -30,6 +32,7 @@ COMMANDS: tuple[ModuleType, ...] = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    escape_what_cannot_be_shown()
     arguments = _parser().parse_args(argv)
     with warnings.catch_warnings():
         warnings.simplefilter("always", SkippedImages)
@@ -45,6 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return 130
+        except OSError as error:
+            with contextlib.suppress(OSError):  # it may have been stderr
+                print(f"broke off: {error}", file=sys.stderr)
+            return 1
 
 
 def _parser() -> argparse.ArgumentParser:

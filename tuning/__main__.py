@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from rich.console import Console
 
 from hpcm.schema import ConfigError
+from hpcm.streams import escape_what_cannot_be_shown
 from tuning import ablation, serve
 from tuning import storage as places
 from tuning.analysis import read_result, survival_table, trials_table
@@ -26,6 +27,7 @@ WIDE = 160  # columns, where no terminal says how many there are
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    escape_what_cannot_be_shown()
     flags = _parser().parse_args(words)
     try:
         flags.command(flags)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import io
 import os
 import signal
 import sys
@@ -18,8 +17,12 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from hpcm import Diverged
 from hpcm.evaluation.image_sets import SkippedImages
 from hpcm.schema import ConfigError
+from hpcm.streams import escape_what_cannot_be_shown
 from tuning import storage as places
 from tuning.console import Console
 from tuning.cost import can_measure, estimate, seconds_of_an_epoch
@@ -43,7 +46,7 @@ COMPLETE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 def main(words: Sequence[str]) -> int:
     """Run `tune.py` with the command line ``words``; gives the exit code."""
-    say_anything(sys.stdout, sys.stderr)
+    escape_what_cannot_be_shown()
     console = Console()
     try:
         with _warnings_on(console):
@@ -61,13 +64,6 @@ def main(words: Sequence[str]) -> int:
     finally:
         with contextlib.suppress(OSError):
             console.stop()
-
-
-def say_anything(*streams: Any) -> None:
-    """Let a stream escape the characters that its encoding lacks, instead of failing on them."""
-    for stream in streams:
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 @contextlib.contextmanager
@@ -187,7 +183,13 @@ def _check_data(space: SearchSpace, console: Console) -> None:
 
 
 def _show_plan(space: SearchSpace, console: Console) -> None:
-    seconds = seconds_of_an_epoch(space) if can_measure(space) else None
+    seconds = None
+    if can_measure(space):
+        try:
+            seconds = seconds_of_an_epoch(space)
+        except (Diverged, torch.OutOfMemoryError) as error:  # trial 0 will tell; others may be fine
+            reason = str(error).splitlines()[0]
+            console.say(f"warning: the prior config broke off while measured: {reason}", "yellow")
     for line in size_lines(space, estimate(space, seconds)):
         console.say(line)
 

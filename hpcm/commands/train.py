@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
             if report.epoch % arguments.save_every == 0 or report.epoch == cfg.epochs:
                 folder.save(report)
                 saved = f"epoch {report.epoch}"
-    except (KeyboardInterrupt, Diverged):
+    except (KeyboardInterrupt, Diverged, OSError):
         print(f"stopped; {_how_to_go_on(arguments, folder, saved)}", file=sys.stderr)
         raise
     print(f"finished; checkpoint {folder.checkpoint()}", flush=True)

@@ -119,7 +119,8 @@ def _read(path: Path, device: torch.device) -> Any:
 def _write(path: Path, content: Any) -> str:
     """Save ``content`` and return the SHA-256 of the file."""
     partial = path.with_suffix(".partial")
-    torch.save(content, partial)
+    with partial.open("wb") as file:  # given a path, torch would hide that a disk is full
+        torch.save(content, file)
     digest = hashlib.sha256(partial.read_bytes()).hexdigest()
     _sync(partial)
     partial.replace(path)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from hpcm.__main__ import main
 from hpcm.commands.run_folder import RunFolder
@@ -88,3 +90,34 @@ def test_save_every_is_a_count(text: str, config: Path, capsys: pytest.CaptureFi
         main(["train", str(config), f"--save-every={text}"])
     assert ended.value.code == 2
     assert f"{text}: must be a whole number, 1 or more" in capsys.readouterr().err
+
+
+def test_what_a_stream_cannot_encode_is_escaped(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stderr", stream)
+    assert main(["data", "./\N{SNOWMAN}"]) == 2
+    stream.flush()
+    assert stream.buffer.getvalue() == b"image folder \\u2603: not found\n"  # type: ignore[attr-defined]
+
+
+def test_a_full_disk_ends_a_run_with_one_line_and_what_to_continue(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real, written = torch.save, []
+
+    def save(content: Any, file: Any) -> None:
+        written.append(file.name)
+        if len(written) > 2:
+            raise OSError(28, "No space left on device", file.name)
+        real(content, file)
+
+    monkeypatch.setattr("hpcm.training.state.torch.save", save)
+    assert main(["train", str(config), "--output", "out"]) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("stopped; checkpoint of epoch 1; to continue: python -m hpcm train")
+    assert second.startswith("broke off: [Errno 28] No space left on device: ")
+    monkeypatch.setattr("hpcm.training.state.torch.save", real)
+    assert main(["train", str(config), "--output", "out", "--resume"]) == 0
+    assert [line["epoch"] for line in metrics(Path("out"))] == [1.0, 2.0, 3.0]

@@ -1,15 +1,19 @@
-"""Fixtures of the tests of search spaces."""
+"""Fixtures of the tests of search spaces and of `tune.py`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.tuning.searches import make_info, make_result, make_trials, write_space
 from tests.tuning.spaces import Change, write
-from tuning import load_space
+from tuning import cli, load_space
+from tuning.records import ExperimentResult
 from tuning.space import SearchSpace
+from tuning.storage import write_experiment
 
 
 @pytest.fixture
@@ -26,3 +30,31 @@ def space_file(tmp_path: Path) -> Callable[..., Path]:
 def space(space_file: Callable[..., Path]) -> SearchSpace:
     """`spaces.SPACE` as written."""
     return load_space(space_file())
+
+
+@pytest.fixture
+def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A storage that is not there yet, in a working folder with the small space; no GPU."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.setattr(cli, "seconds_of_an_epoch", lambda space: 12.0)
+    write_space(tmp_path)
+    return tmp_path / "storage"
+
+
+@pytest.fixture
+def searched(storage: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What `run_experiment` is called with; it gives a complete experiment at once."""
+    calls: list[dict[str, Any]] = []
+
+    def run(space: SearchSpace, **given: Any) -> ExperimentResult:
+        calls.append({"space": space, **given})
+        info = make_info(space, storage.parent)
+        write_experiment(info.directory, space, **given["provenance"])
+        given["on_start"](info)
+        given["on_change"](make_trials(space))
+        return make_result(space, storage.parent)
+
+    monkeypatch.setattr(cli, "run_experiment", run)
+    return calls

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 import os
 import signal
 import socket
@@ -12,41 +11,12 @@ from typing import Any
 import pytest
 
 from hpcm.evaluation.image_sets import image_set
-from hpcm.schema import ConfigError
-from tests.tuning.searches import make_info, make_result, make_trials, write_space
+from tests.tuning.searches import make_result, write_space
 from tuning import cli
 from tuning.flags import flag_names
 from tuning.records import ExperimentResult
 from tuning.space import SearchSpace, load_space
 from tuning.storage import write_experiment
-
-
-@pytest.fixture
-def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A storage that is not there yet, in a working folder with the small space; no GPU."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("WANDB_MODE")
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    monkeypatch.setattr(cli, "seconds_of_an_epoch", lambda space: 12.0)
-    write_space(tmp_path)
-    return tmp_path / "storage"
-
-
-@pytest.fixture
-def searched(storage: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What `run_experiment` is called with; it gives a complete experiment at once."""
-    calls: list[dict[str, Any]] = []
-
-    def run(space: SearchSpace, **given: Any) -> ExperimentResult:
-        calls.append({"space": space, **given})
-        info = make_info(space, storage.parent)
-        write_experiment(info.directory, space, **given["provenance"])
-        given["on_start"](info)
-        given["on_change"](make_trials(space))
-        return make_result(space, storage.parent)
-
-    monkeypatch.setattr(cli, "run_experiment", run)
-    return calls
 
 
 def test_these_are_all_the_flags() -> None:
@@ -130,31 +100,6 @@ def test_a_dry_run_without_the_images_warns_unless_it_is_for_this_machine(
     assert "image set 'flickr2w'" in (captured.err if code else captured.out)
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-def test_what_a_stream_cannot_encode_is_escaped(
-    encoding: str, storage: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out, err = (io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2))
-    monkeypatch.setattr("sys.stdout", out)
-    monkeypatch.setattr("sys.stderr", err)
-    assert cli.main(["--space", "quick.yaml", "--dry-run"]) == 0
-    assert cli.main(["--space", "\N{SNOWMAN}"]) == 2
-    err.flush()
-    assert b"\\u2603: there is no such search space" in err.buffer.getvalue()  # type: ignore[attr-defined]
-
-
-def test_a_disk_that_is_full_is_one_line(
-    storage: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def full(space: SearchSpace, **given: Any) -> ExperimentResult:
-        raise OSError(28, "No space left on device", "ledger.jsonl")
-
-    monkeypatch.setattr(cli, "run_experiment", full)
-    assert cli.main(["--space", "quick.yaml", "--storage", str(storage)]) == 1
-    said = capsys.readouterr().err
-    assert said == "tune.py: broke off: [Errno 28] No space left on device: 'ledger.jsonl'\n"
-
-
 def test_help_is_not_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(["--help"])
@@ -192,22 +137,6 @@ def test_a_search_prints_profile_size_and_dashboard_then_the_end(
     assert call["provenance"]["profile_reason"] == "no GPU on this machine"
     assert call["provenance"]["overrides"] == ["budget.trials=4", "budget.hours=1"]
     assert (call["storage"], call["resume"]) == (str(storage), None)
-
-
-def test_an_export_that_fails_does_not_hide_what_was_found(
-    searched: list[dict[str, Any]],
-    storage: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    def gone(result: ExperimentResult) -> None:
-        raise ConfigError("quick.yaml: the file of this search space is gone; put it back")
-
-    monkeypatch.setattr(cli, "export_best", gone)
-    assert cli.main(["--space", "quick.yaml", "--storage", str(storage)]) == 1
-    shown = capsys.readouterr().out
-    assert "best: trial 1" in shown
-    assert "not exported: quick.yaml: the file of this search space is gone; put it back" in shown
 
 
 def test_resume_alone_continues_what_was_started(
