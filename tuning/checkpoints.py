@@ -58,9 +58,11 @@ class CheckpointStore:
         """Each whole checkpoint with its epoch's metrics."""
         for path in reversed(self._whole()):
             try:
-                yield path, json.loads((path / METRICS_FILE).read_text())
+                metrics = json.loads((path / METRICS_FILE).read_text())
             except (OSError, ValueError):
                 continue
+            if isinstance(metrics, dict) and isinstance(metrics.get("epoch"), int | float):
+                yield path, metrics
 
     def keep(self, count: int) -> None:
         """Remove all but the ``count`` newest."""

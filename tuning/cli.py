@@ -39,7 +39,7 @@ from tuning.summary import summary_lines
 from tuning.wording import label_line
 
 if TYPE_CHECKING:
-    from tuning.wandb_log import WandbLog
+    from tuning.wandb_log import Mode, WandbLog
 
 COMPLETE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -98,6 +98,8 @@ def _dry_run(flags: argparse.Namespace, console: Console) -> int:
 
 def _search(flags: argparse.Namespace, console: Console) -> int:
     places.storage_folder(flags.storage)
+    if _wants_wandb():
+        _wandb_mode()
     choice, space = _open_space(flags, console)
     if flags.resume is None:
         _show_plan(space, console)
@@ -194,6 +196,17 @@ def _show_plan(space: SearchSpace, console: Console) -> None:
         console.say(line)
 
 
+def _wants_wandb() -> bool:
+    return bool(os.environ.get("WANDB_MODE") or os.environ.get("WANDB_API_KEY"))
+
+
+def _wandb_mode() -> Mode | None:
+    """Imports Weights & Biases, which takes a second. Raises :class:`ConfigError`."""
+    from tuning.wandb_log import wandb_mode
+
+    return wandb_mode()
+
+
 class _Watch:
     """Hands what happens to the console and to Weights & Biases."""
 
@@ -206,7 +219,7 @@ class _Watch:
     def start(self, info: ExperimentInfo) -> None:
         """Show where the experiment lives; from here on a signal is acknowledged."""
         trials = list(info.trials.values())
-        if os.environ.get("WANDB_MODE") or os.environ.get("WANDB_API_KEY"):
+        if _wants_wandb():
             self._start_wandb(info, trials)
         self._console.start(info, trials)
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -226,9 +239,9 @@ class _Watch:
         self._console.stop()
 
     def _start_wandb(self, info: ExperimentInfo, trials: Sequence[TrialRecord]) -> None:
-        from tuning.wandb_log import WandbLog, wandb_mode
+        from tuning.wandb_log import WandbLog
 
-        mode = wandb_mode()
+        mode = _wandb_mode()
         if mode:
             ended = [trial.id for trial in trials if trial.ended]
             self._wandb = WandbLog(info, mode, ended)

@@ -113,7 +113,7 @@ class _Session:
             try:
                 self._search(place, ledger, closing, at_a_time, [follow, *callbacks])
             except (tune.TuneError, RayError, OSError) as problem:
-                error = " ".join(str(problem).split())[-500:] or type(problem).__name__
+                error = last_line(problem)
         result = self._close(ledger, closing, info, error)
         follow.tell()
         return result
@@ -216,6 +216,12 @@ class _Follow(tune.Callback):
         if self._on_change and self._ledger.count != self._told:
             self._told = self._ledger.count
             self._on_change(self._ledger.records())
+
+
+def last_line(problem: BaseException) -> str:
+    """What it comes to: Ray puts the traceback before it."""
+    lines = [line for line in str(problem).splitlines() if line.strip()]
+    return lines[-1].strip()[-500:] if lines else type(problem).__name__
 
 
 def _new_directory(space: SearchSpace, folder: Path, name: str | None) -> Path:

@@ -11,6 +11,7 @@ import torch
 
 from hpcm import ConfigError, Diverged
 from tuning import cli
+from tuning.experiment import last_line
 from tuning.records import ExperimentResult
 from tuning.space import SearchSpace
 
@@ -71,3 +72,22 @@ def test_an_export_that_fails_does_not_hide_what_was_found(
     shown = capsys.readouterr().out
     assert "best: trial 1" in shown
     assert "not exported: quick.yaml: the file of this search space is gone; put it back" in shown
+
+
+def test_of_rays_traceback_the_last_line_is_told() -> None:
+    text = "Traceback (most recent call last):\n  File ..\nOSError: [Errno 28] No space left\n\n"
+    assert last_line(RuntimeError(text)) == "OSError: [Errno 28] No space left"
+    assert last_line(RuntimeError()) == "RuntimeError"
+
+
+def test_a_mode_of_wandb_that_does_not_exist_is_refused_before_anything_is_created(
+    searched: list[dict[str, Any]],
+    storage: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "oflin")
+    assert cli.main(["--space", "quick.yaml", "--storage", str(storage)]) == 2
+    assert capsys.readouterr().err == "tune.py: WANDB_MODE is 'oflin'. Did you mean 'offline'?\n"
+    assert searched == []
+    assert not storage.exists()
