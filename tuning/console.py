@@ -1,4 +1,7 @@
-"""What is shown while a search runs: a live table on a terminal, a line per event elsewhere."""
+"""What is shown while a search runs: a live table on a terminal, a line per event elsewhere.
+
+A terminal that calls itself dumb cannot redraw, so it counts as elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +65,7 @@ class Console:
         for line in opening_lines(info, trials):
             self.say(line)
         self.say()
-        if self.rich.is_terminal:
+        if self.rich.is_terminal and not self.rich.is_dumb_terminal:
             self._live = Live(get_renderable=self._screen, console=self.rich, transient=False)
             self._live.start()
         self.update(trials)

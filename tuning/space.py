@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -242,7 +243,7 @@ def load_space(
         question=document.question,
         profile=profile,
         profiles=document.profiles,
-        path=str(document.path.absolute()),
+        path=os.path.abspath(document.path),
         base=copy.deepcopy(base),
         parameters=parameters,
         **{name: getattr(sections, name) for name in SECTIONS},

@@ -76,6 +76,18 @@ def test_plain_lines_carry_no_terminal_codes(space: SearchSpace, tmp_path: Path)
     assert "trial   0  finished" in stream.getvalue()
 
 
+def test_a_terminal_that_cannot_redraw_gets_plain_lines(
+    space: SearchSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    stream = io.StringIO()
+    console = Console(stream, terminal=True)
+    console.start(make_info(space, tmp_path), [])
+    console.update(make_trials(space))
+    assert "trial   1  finished  all 9 epochs" in stream.getvalue()
+    console.stop()
+
+
 def test_a_terminal_gets_a_table_and_its_cursor_back(space: SearchSpace, tmp_path: Path) -> None:
     stream = io.StringIO()
     console = Console(stream, terminal=True)

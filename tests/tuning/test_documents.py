@@ -98,6 +98,15 @@ def test_a_name_is_short_enough_for_folders(space_file: Callable[..., Path]) -> 
         load_space(space_file(name="n" * 65))
 
 
+def test_the_path_of_a_space_is_whole_and_straight(
+    space_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = space_file()
+    (path.parent / "here").mkdir()
+    monkeypatch.chdir(path.parent / "here")
+    assert load_space("../mine.yaml").path == str(path)
+
+
 def test_question_is_the_first_paragraph_of_the_leading_comment(
     space_file: Callable[..., Path],
 ) -> None:
