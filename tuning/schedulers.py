@@ -8,6 +8,7 @@ restart; these keep theirs in the experiment's directory.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -111,7 +112,7 @@ class EpochScheduler(FIFOScheduler):
         return str(TrialScheduler.STOP)
 
 
-class RungScheduler(EpochScheduler):
+class RungScheduler(EpochScheduler, ABC):
     """What the schedulers with rungs share: a trial that crosses one enters the table."""
 
     table: RungTable
@@ -128,9 +129,9 @@ class RungScheduler(EpochScheduler):
             return str(TrialScheduler.CONTINUE)
         return self.lose(record, level, f"rank {entry.rank} of {entry.peers}")
 
+    @abstractmethod
     def lose(self, record: TrialRecord, level: int, reason: str) -> str:
         """What becomes of a trial that does not go on from a rung."""
-        raise NotImplementedError
 
 
 class AshaScheduler(RungScheduler):

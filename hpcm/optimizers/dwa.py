@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hpcm.optimizers.balancer import Balancer, Tasks
+from hpcm.optimizers.epoch_mean import EpochMean
 from hpcm.schema import config_class, hot
 
 
@@ -44,14 +45,12 @@ class DwaBalancer(Balancer):
     ) -> None:
         super().__init__(names, scales, device)
         self.config = config
-        self.total = torch.zeros_like(self.weights)
-        self.steps = 0
+        self.epoch_losses = EpochMean(self.weights)
         self.means: list[Tensor] = []  # of the last two epochs, (n,) each
 
     def weigh(self, losses: Tensor) -> tuple[Tensor, Tensor]:
         """Weights of this epoch; takes note of the losses."""
-        self.total = self.total + losses
-        self.steps += 1
+        self.epoch_losses.add(losses)
         weights = torch.ones_like(losses)
         if len(self.means) == 2:
             older, newer = self.means
@@ -60,9 +59,9 @@ class DwaBalancer(Balancer):
 
     def observe(self, scale_losses: dict[str, float] | Tensor) -> None:
         """An epoch is over: its mean losses, of the tasks, count from the next one on."""
-        if self.steps:
-            self.means = [*self.means, self.total / self.steps][-2:]
-        self.total, self.steps = torch.zeros_like(self.total), 0
+        mean = self.epoch_losses.take()
+        if mean is not None:
+            self.means = [*self.means, mean][-2:]
 
     def apply(self, config: Dwa, t: float, epoch: int) -> None:
         """Take the temperature from ``config``."""
@@ -70,13 +69,11 @@ class DwaBalancer(Balancer):
 
     def state_dict(self) -> dict[str, Any]:
         """Means of the last two epochs, and this epoch's sum."""
-        own = {"total": self.total, "steps": self.steps, "means": list(self.means)}
+        own = {**self.epoch_losses.state_dict(), "means": list(self.means)}
         return {**super().state_dict(), **own}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of :meth:`state_dict`."""
         super().load_state_dict(state)
-        device = self.total.device
-        self.total = state["total"].to(device, copy=True)
-        self.steps = state["steps"]
-        self.means = [mean.to(device, copy=True) for mean in state["means"]]
+        self.epoch_losses.load_state_dict(state)
+        self.means = [mean.to(self.weights.device, copy=True) for mean in state["means"]]

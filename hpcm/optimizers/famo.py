@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from hpcm.optimizers.balancer import Balancer, Noise, Tasks, across_ranks
+from hpcm.optimizers.epoch_mean import EpochMean
 from hpcm.optimizers.gamma_memory import GammaMemory
 from hpcm.optimizers.gamma_schedules import FixedGamma, GammaSchedule
 from hpcm.optimizers.logits import Decay, Logits
@@ -95,7 +96,7 @@ class FamoBalancer(Balancer):
         self.config = config
         self.logits = Logits(len(names), device)
         self.memory = GammaMemory(len(self.configured_gammas(config)))
-        self.total, self.steps = self.weights.new_zeros(()), 0  # of this epoch's losses
+        self.epoch_loss = EpochMean(self.weights.new_zeros(()))  # all tasks together
         self.floor: Tensor | None = self.weights.new_full((len(names),), -(config.offset or 1.0))
         self.apply(config, 0.0, 0)
         self.weights = self.contributions()
@@ -123,7 +124,7 @@ class FamoBalancer(Balancer):
 
     def weigh(self, losses: Tensor) -> tuple[Tensor, Tensor]:
         """q_i = (z'_i / D_i) / c and sum_i z'_i log(D_i) / c."""
-        self.total, self.steps = self.total + losses.sum(), self.steps + 1
+        self.epoch_loss.add(losses.sum())
         z = self.logits.shares(self.config.min_weight)
         above = self.above_floor(losses)
         c = (self.normaliser(z) / above).sum()
@@ -161,9 +162,9 @@ class FamoBalancer(Balancer):
 
         The two tasks have no scale, so the scales' losses would be zeros.
         """
-        if self.steps:
-            self.memory.observe({"all": float(self.total) / self.steps})
-        self.total, self.steps = torch.zeros_like(self.total), 0
+        mean = self.epoch_loss.take()
+        if mean is not None:
+            self.memory.observe({"all": float(mean)})
 
     def contributions(self) -> Tensor:
         """z' (n,)."""
@@ -191,8 +192,7 @@ class FamoBalancer(Balancer):
             "logits": self.logits.state_dict(),
             "memory": self.memory.state_dict(),
             "floor": self.floor,
-            "total": self.total,
-            "steps": self.steps,
+            **self.epoch_loss.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -200,6 +200,6 @@ class FamoBalancer(Balancer):
         super().load_state_dict(state)
         self.logits.load_state_dict(state["logits"])
         self.memory.load_state_dict(state["memory"])
-        self.total, self.steps = state["total"].to(self.weights.device, copy=True), state["steps"]
+        self.epoch_loss.load_state_dict(state)
         floor = state["floor"]
         self.floor = None if floor is None else floor.to(self.weights.device, copy=True)

@@ -113,7 +113,7 @@ class FamoPerScaleBalancer(FamoBalancer):
     def observe(self, scale_losses: dict[str, float] | Tensor) -> None:
         """Remember an epoch's mean loss of each scale for the ``adaptive`` schedule."""
         self.memory.observe(scale_losses)
-        self.total, self.steps = torch.zeros_like(self.total), 0
+        self.epoch_loss.take()
 
     def contributions(self) -> Tensor:
         """z' (n,); the published form reports z."""
