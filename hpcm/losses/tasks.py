@@ -101,6 +101,11 @@ def _exact5(out: Mapping[str, Any], x: Tensor, loss: LossConfig, terms: RDTerms)
     return [weight * low, terms.bpp_z + r1, weight * rest, r2, r3]
 
 
+def _unshared5(_: Mapping[str, Any], __: Tensor, loss: LossConfig, terms: RDTerms) -> list[Tensor]:
+    distortion, rate = loss.lmbda * terms.mse, terms.bpp
+    return [distortion, rate, distortion, rate, rate]
+
+
 def _published5(_: Mapping[str, Any], __: Tensor, loss: LossConfig, terms: RDTerms) -> list[Tensor]:
     d1, d2 = (share * loss.lmbda * terms.mse for share in PUBLISHED_DISTORTION)
     r1, r2, r3 = (share * terms.bpp for share in PUBLISHED_RATE)
@@ -131,6 +136,15 @@ TASK_SETS: dict[str, TaskSet] = {
         ("D", "R", "D", "R", "R"),
         (1, 1, 2, 2, 3),
         _published5,
+        sums_to_rd_cost=False,
+        metrics=("mse",),
+    ),
+    # published5 before its shares, which are learned_shares' to choose
+    "unshared5": TaskSet(
+        ("distortion_s1", "rate_s1", "distortion_s2", "rate_s2", "rate_s3"),
+        ("D", "R", "D", "R", "R"),
+        (1, 1, 2, 2, 3),
+        _unshared5,
         sums_to_rd_cost=False,
         metrics=("mse",),
     ),

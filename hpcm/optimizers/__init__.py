@@ -13,6 +13,7 @@ from hpcm.optimizers.dwa import Dwa
 from hpcm.optimizers.famo import Famo
 from hpcm.optimizers.famo_per_scale import FamoPerScale
 from hpcm.optimizers.gradient import Mgda, UpGrad
+from hpcm.optimizers.learned_shares import LearnedShares
 from hpcm.optimizers.learned_weights import Direct, Uncertainty
 from hpcm.optimizers.modes import eval_mode, train_mode
 from hpcm.optimizers.schedule_free import ScheduleFreeAdam
@@ -31,6 +32,7 @@ __all__ = [
     "Dwa",
     "Famo",
     "FamoPerScale",
+    "LearnedShares",
     "Mgda",
     "OptimizerConfig",
     "ScheduleFreeAdam",
@@ -56,6 +58,7 @@ BALANCERS: dict[str, type] = {
     "famo_per_scale": FamoPerScale,
     "uncertainty": Uncertainty,
     "direct": Direct,
+    "learned_shares": LearnedShares,
     "dwa": Dwa,
     "mgda": Mgda,
     "upgrad": UpGrad,
@@ -76,6 +79,7 @@ BalancerConfig = Annotated[
     | Annotated[FamoPerScale, Tag("famo_per_scale")]
     | Annotated[Uncertainty, Tag("uncertainty")]
     | Annotated[Direct, Tag("direct")]
+    | Annotated[LearnedShares, Tag("learned_shares")]
     | Annotated[Dwa, Tag("dwa")]
     | Annotated[Mgda, Tag("mgda")]
     | Annotated[UpGrad, Tag("upgrad")],

@@ -121,6 +121,7 @@ FIELDS: dict[str, dict[str, Any]] = {
         **{"name": "sum", "tasks": "exact5", "w_lr": 0.05, "init": [0.9, 0.1]},
         **{"strength": 50.0, "published": True},
     },
+    "LearnedShares": {"": {"balancer.name": "learned_shares"}, "name": "sum", "w_lr": 0.2},
     "Dwa": {"": {"balancer.name": "dwa"}, "name": "sum", "tasks": "exact5", "temperature": 0.5},
     "Mgda": {"": {"balancer.name": "mgda"}, "name": "sum", "tasks": "exact5", "log_losses": False},
     "UpGrad": {

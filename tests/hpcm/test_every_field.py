@@ -23,6 +23,8 @@ from tests.conftest import synthetic_image
 from tests.hpcm.field_table import EXEMPT, FIELDS, SCALES, SECOND, When
 from tests.toy_codec import ToyCodec
 
+pytestmark = pytest.mark.filterwarnings("ignore:balancer learned_shares degenerates")
+
 
 def walked() -> Iterator[tuple[str, FieldInfo, When | None]]:
     """Every field that is not exempt, with its entry: id, the field, the entry."""

@@ -11,6 +11,8 @@ import torch
 from hpcm.optimizers import BALANCERS
 from tests.numerics.toy_tasks import build, tensor, toy_losses, train
 
+pytestmark = pytest.mark.filterwarnings("ignore:balancer learned_shares degenerates")
+
 
 @pytest.mark.parametrize("name", BALANCERS)
 def test_lets_the_losses_fall(name: str) -> None:

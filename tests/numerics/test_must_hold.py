@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -13,9 +13,12 @@ from torch import Tensor
 from hpcm import Diverged, TrainConfig, train
 from hpcm.losses import TASK_SETS, LossConfig
 from hpcm.optimizers import BALANCERS, Famo
+from hpcm.optimizers.balancer import Tasks
 from hpcm.training.run import Run
 from hpcm.training.step import Stepper
 from tests.toy_codec import ToyCodec
+
+pytestmark = pytest.mark.filterwarnings("ignore:balancer learned_shares degenerates")
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +72,7 @@ def test_the_objective_is_lambda_d_plus_r() -> None:
 # The second look
 
 
-@pytest.mark.parametrize("tasks", TASK_SETS)
+@pytest.mark.parametrize("tasks", get_args(Tasks))
 def test_a_second_look_without_a_step_sees_no_improvement_on_hpcm(
     tasks: str, tiny_model: Callable[..., torch.nn.Module], image_batch: Callable[..., Tensor]
 ) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -179,6 +181,34 @@ def test_files_that_are_no_checkpoint(state: State, tmp_path: Path) -> None:
     cut.write_bytes(cut.read_bytes()[:5000])
     for path in (garbage, cut):
         with pytest.raises(ConfigError, match="not a file of weights"):
+            read_weights(path)
+
+
+@pytest.mark.parametrize(("value", "count"), [(math.nan, 1), (math.inf, 2)])
+def test_weights_that_are_not_finite_are_refused(
+    state: State, write: Callable[[object], Path], value: float, count: int
+) -> None:
+    """Else they evaluate to a rate of nan, with exit code 0."""
+    key = "h_a.branch.1.weight"
+    state[key].view(-1)[:count] = value
+    told = f"'{key}' is not finite: {count} of its 4096 numbers {'is' if count == 1 else 'are'} NaN"
+    with pytest.raises(ConfigError, match=told):
+        load_model(write(state))
+
+
+def test_why_a_file_holds_no_weights(state: State, tmp_path: Path) -> None:
+    """One line for each; torch warns of the protocol before it refuses (warnings are errors)."""
+    empty, cut, evil = (tmp_path / name for name in ("empty.pth", "cut.pth", "evil.pth"))
+    empty.touch()
+    cut.write_bytes(pickle.dumps(1)[:-1])
+    evil.write_bytes(pickle.dumps(Command(), protocol=4))
+    for path, reason in (
+        (empty, "it is empty"),
+        (Path("/dev/null"), "it is empty"),
+        (cut, "it is damaged|it ends too early"),
+        (evil, "it holds more than tensors|it is damaged"),
+    ):
+        with pytest.raises(ConfigError, match=f"{path}: not a file of weights: ({reason})$"):
             read_weights(path)
 
 

@@ -11,6 +11,8 @@ from hpcm.losses import TASK_SETS
 from hpcm.optimizers import BALANCERS, OPTIMIZERS, BalancerConfig, OptimizerConfig
 from hpcm.schema import ConfigError, fields_of
 
+pytestmark = pytest.mark.filterwarnings("ignore:balancer learned_shares degenerates")
+
 
 def read(part: str, given: dict[str, Any]) -> Any:
     return getattr(TrainConfig.from_plain({part: given}, "run"), part)

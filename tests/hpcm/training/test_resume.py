@@ -14,6 +14,8 @@ from hpcm.optimizers import BALANCERS, OPTIMIZERS
 from hpcm.training.state import MODEL_FILE, RUN_FILE
 from tests.toy_codec import ToyCodec
 
+pytestmark = pytest.mark.filterwarnings("ignore:balancer learned_shares degenerates")
+
 
 def config(image_folder: str, **sections: object) -> TrainConfig:
     data = {
