@@ -7,6 +7,7 @@ before each key or without the gains (always 1 until January 2026); ours names i
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,15 +39,22 @@ class Weights:
 def read_weights(path: str | Path) -> Weights:
     """The weights in a file, never running code that is in it. Raises ConfigError."""
     try:
-        Path(path).open("rb").close()
+        with Path(path).open("rb") as file:
+            empty = not file.read(1)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    if empty:
+        raise ConfigError(f"{path}: not a file of weights: it is empty")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # of a protocol that is refused in the next moment
+            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = "it holds more than tensors" if "GLOBAL" in str(error) else "it is damaged"
         raise ConfigError(f"{path}: not a file of weights: {reason}") from None
-    except (OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError) as error:
+    except EOFError:
+        raise ConfigError(f"{path}: not a file of weights: it ends too early") from None
+    except (OSError, RuntimeError, ValueError, LookupError, TypeError) as error:
         raise ConfigError(f"{path}: not a file of weights: {str(error)[:120]}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: holds {type(content).__name__}, not a state dict")
@@ -77,6 +85,7 @@ def load_weights(model: HPCM, weights: Weights, where: str) -> None:
     """
     if difference := first_difference(model, weights.state):
         raise ConfigError(f"{where}: does not fit: {difference}")
+    check_numbers(weights.state, where)
     check_tables(weights.state, where)
     own = model.state_dict()
     gains = {key: torch.ones_like(value) for key, value in own.items() if key.startswith(GAINS)}
@@ -134,6 +143,16 @@ def first_difference(model: HPCM, state: Mapping[str, Tensor]) -> str | None:
     if present and present != gains:
         return f"'{next(key for key in gains if key not in state)}' is missing"
     return None
+
+
+def check_numbers(state: Mapping[str, Tensor], where: str) -> None:
+    """Refuse weights of which one is NaN or infinite, as a training that diverged leaves them."""
+    for key, value in state.items():
+        finite = value.isfinite() if value.is_floating_point() else None
+        if finite is not None and not bool(finite.all()):
+            count = int((~finite).sum())
+            told = f"{count} of its {value.numel()} numbers {'is' if count == 1 else 'are'}"
+            raise ConfigError(f"{where}: '{key}' is not finite: {told} NaN or infinite")
 
 
 def check_tables(state: Mapping[str, Tensor], where: str) -> None:
