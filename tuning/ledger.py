@@ -12,12 +12,13 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from hpcm.schema import ConfigError, shown
-from tuning.records import TrialRecord
+from tuning.records import Entry, TrialRecord
+from tuning.redaction import redacted
 
 LEDGER_FILE = "ledger.jsonl"
 ENDINGS = ("finished", "stopped", "failed")
@@ -33,9 +34,12 @@ class Ledger:
         self.path = directory / LEDGER_FILE
         self.experiment = directory.name
         self.trials: dict[int, TrialRecord] = {}
+        self.rungs: dict[int, dict[int, Entry]] = {}  # by epoch, by trial: what was decided there
         self.count = 0  # events
         self.seconds = 0.0  # wall-clock time of all sessions so far
+        self.listeners: list[Callable[[TrialRecord], None]] = []  # hear a trial after its event
         self._devices = devices
+        self._records: list[TrialRecord] = []  # by number, or empty: not known yet
         self._opened: float | None = None  # time at which the session being read was opened
         self._file: BinaryIO | None = None
         self.read_on()
@@ -58,17 +62,24 @@ class Ledger:
         self.append("opened", **fields)
 
     def append(self, event: str, trial: int | None = None, **fields: Any) -> None:
-        """Write one event and apply it to the trials. Fields must be plain data."""
+        """Write one event and apply it to the trials. Fields must be plain data.
+
+        What went wrong is told in others' words, which may hold a password: those are hidden.
+        """
         assert self._file is not None, "the ledger is not open for writing"
+        fields |= {key: redacted(fields[key]) for key in ("reason", "error") if fields.get(key)}
         line: dict[str, Any] = {"event": event, "time": round(time.time(), 3)}
         if trial is not None:
             line["trial"] = trial
         line |= fields
         self._file.write(json.dumps(line).encode() + b"\n")
         self._file.flush()
-        if event != "report":
+        if sync and event != "report":
             os.fsync(self._file.fileno())
         self._apply(line)
+        if trial is not None:
+            for listen in self.listeners:
+                listen(self.trials[trial])
 
     def close(self, **fields: Any) -> None:
         """End the session."""
@@ -79,7 +90,9 @@ class Ledger:
 
     def records(self) -> list[TrialRecord]:
         """The trials by number."""
-        return [self.trials[number] for number in sorted(self.trials)]
+        if not self._records:
+            self._records = [self.trials[number] for number in sorted(self.trials)]
+        return list(self._records)
 
     def _apply(self, line: dict[str, Any]) -> None:
         self.count += 1
@@ -96,6 +109,7 @@ class Ledger:
                 self._opened = None
             case "proposed":
                 number = line["trial"]
+                self._records = []
                 self.trials[number] = TrialRecord(
                     id=f"{self.experiment}-{number:04d}", number=number, params=line["params"]
                 )
@@ -105,8 +119,9 @@ class Ledger:
     def _apply_to(self, trial: TrialRecord, event: str, line: dict[str, Any]) -> None:
         if event == "report":
             metrics = line["metrics"]
-            kept = [r for r in trial.reports if r["epoch"] < metrics["epoch"]]
-            trial.reports[:] = [*kept, metrics]
+            while trial.reports and trial.reports[-1]["epoch"] >= metrics["epoch"]:
+                trial.reports.pop()  # repeated after a crash
+            trial.reports.append(metrics)
             seconds = metrics.get("train/seconds", 0.0)
             trial.seconds += seconds
             trial.cost_hours += seconds * self._devices / 3600
@@ -114,7 +129,12 @@ class Ledger:
             trial.state, trial.paused = "running", False
         elif event == "paused":
             trial.state, trial.paused, trial.reason = "pending", True, line["reason"]
+        elif event == "decision":
+            self.rungs.setdefault(line["epoch"], {})[trial.number] = Entry.of(line)
         elif event == "promoted":
+            there = self.rungs[line["epoch"]]
+            entry, rank, peers = there[trial.number], line["rank"], line["peers"]
+            there[trial.number] = replace(entry, keeps=True, rank=rank, peers=peers)
             trial.state, trial.paused = "pending", False
             trial.rung_stopped_at, trial.reason = None, None
         elif event in ("suspended", "reopened"):
