@@ -12,7 +12,8 @@ from tuning.conditions import NONZERO, can_be, possible, wanted
 from tuning.documents import Problem
 from tuning.draws import combinations
 from tuning.parameters import DISTRIBUTIONS, Float, Parameter
-from tuning.sections import Fidelity, Fifo, Grid, Tpe
+from tuning.searcher_sections import Grid, Tpe
+from tuning.sections import Fidelity, Fifo
 
 if TYPE_CHECKING:
     from tuning.space import SearchSpace

@@ -14,17 +14,15 @@ import yaml
 from tuning.checks import NOT_SEARCHED
 from tuning.documents import SHIPPED, shipped_spaces
 from tuning.parameters import DISTRIBUTIONS
+from tuning.searcher_sections import Grid, Random, Tpe
 from tuning.sections import (
     Asha,
     Budget,
     Fidelity,
     Fifo,
-    Grid,
     Objective,
     Promote,
-    Random,
     Resources,
-    Tpe,
 )
 from tuning.space import load_space
 

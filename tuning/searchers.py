@@ -25,7 +25,7 @@ from tuning.coordinates import Coordinate
 from tuning.draws import grid
 from tuning.ledger import Ledger
 from tuning.schedulers import EpochScheduler
-from tuning.sections import Grid, Random, Tpe
+from tuning.searcher_sections import Grid, Random, Tpe
 from tuning.space import SearchSpace
 from tuning.study import Outcomes, StudyCopy, evidence, journal
 

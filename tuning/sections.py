@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, Tag
 
 from hpcm.schema import by_name, config_class
+from tuning.searcher_sections import SearcherSection, Tpe, check_seed
 
 MOST_EPOCHS = 999_999  # six digits in the names of checkpoints
 MOST_TRIALS = 1_000_000
@@ -87,7 +88,7 @@ class Promote:
             raise ValueError(f"reduction_factor is {self.reduction_factor}; must be 2 or more")
         if not 0 <= self.control < 1:
             raise ValueError(f"control is {self.control:g}; must be 0 or more and below 1")
-        _check_seed(self.seed)
+        check_seed(self.seed)
 
 
 @config_class
@@ -102,44 +103,6 @@ SchedulerSection = Annotated[
     | Annotated[Promote, Tag("promote")]
     | Annotated[Fifo, Tag("fifo")],
     Discriminator(by_name("asha")),
-]
-
-
-@config_class
-class Tpe:
-    """Tree-structured Parzen estimator, multivariate and conditional (Bergstra et al. 2011)."""
-
-    name: Literal["tpe"] = "tpe"
-    seed: int = 0  # of everything the searcher draws
-    startup_trials: int = 12  # trials drawn at random before the model is used, >= 1
-
-    def __post_init__(self) -> None:
-        if self.startup_trials < 1:
-            raise ValueError(f"startup_trials is {self.startup_trials}; must be 1 or more")
-        _check_seed(self.seed)
-
-
-@config_class
-class Random:
-    """Independent draws from the distributions."""
-
-    name: Literal["random"] = "random"
-    seed: int = 0  # of everything the searcher draws
-
-    def __post_init__(self) -> None:
-        _check_seed(self.seed)
-
-
-@config_class
-class Grid:
-    """Every combination of the choices, once, the prior first; no float is searched."""
-
-    name: Literal["grid"] = "grid"
-
-
-SearcherSection = Annotated[
-    Annotated[Tpe, Tag("tpe")] | Annotated[Random, Tag("random")] | Annotated[Grid, Tag("grid")],
-    Discriminator(by_name("tpe")),
 ]
 
 
@@ -192,8 +155,3 @@ class Sections:
     searcher: SearcherSection = field(default_factory=Tpe)
     budget: Budget = field(default_factory=Budget)
     resources: Resources = field(default_factory=Resources)
-
-
-def _check_seed(seed: int) -> None:
-    if seed < 0:
-        raise ValueError(f"seed is {seed}; must be 0 or more")

@@ -30,18 +30,16 @@ from tuning.coordinates import Coordinate, Suggest, sampled
 from tuning.documents import SECTIONS, read_document
 from tuning.parameters import DISTRIBUTIONS, Parameter
 from tuning.probes import check_configs
+from tuning.searcher_sections import Grid, Random, Tpe
 from tuning.sections import (
     Asha,
     Budget,
     Fidelity,
     Fifo,
-    Grid,
     Objective,
     Promote,
-    Random,
     Resources,
     Sections,
-    Tpe,
 )
 
 # Differences here do not change what a trial's numbers mean; all others do.
