@@ -1,0 +1,131 @@
+"""What becomes of a trial whose process broke: started again, where and with what, or given up.
+
+Ray is told to start every trial again (`max_failures=-1`) and asks here what that means: the class
+of the failure (:mod:`tuning.failures`) decides, from counts that the ledger keeps, so a resume does
+not begin to count anew.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ray import cloudpickle
+from ray.tune.experiment import Trial
+
+from tuning.diagnosis import diagnose
+from tuning.failures import Failure, may_retry
+from tuning.ledger import Ledger
+from tuning.nodes import NodeTable, node_of, request
+from tuning.records import TrialRecord
+from tuning.space import SearchSpace
+
+
+class Recovery:
+    """Decides on every failure of every trial of one session; the scheduler asks it."""
+
+    def __init__(self, space: SearchSpace, ledger: Ledger) -> None:
+        self.space, self.ledger = space, ledger
+        self.nodes = NodeTable(space.resources, space.faults.node_failures)
+        self._runs_on: dict[int, str] = {}  # trial: node
+        self._failed_on: dict[int, str] = {}  # trial: the node of its last failure
+        self._hung: dict[int, Failure] = {}
+
+    def started(self, trial: Trial) -> str | None:
+        """A process was found for a trial; gives its node."""
+        actor = trial.temporary_state.ray_actor
+        node = node_of(actor._actor_id.hex() if actor is not None else None)
+        if node:
+            self._runs_on[number_of(trial)] = node
+        return node
+
+    def worked(self, number: int) -> None:
+        """A trial reported an epoch that was not reached before."""
+        if number in self._runs_on:
+            self.nodes.worked(self._runs_on[number])
+
+    def hung(self, number: int, text: str) -> None:
+        """The watchdog is about to kill a trial's process; its failure is of this class."""
+        self._hung[number] = Failure("hung", text)
+
+    def failed(self, trial: Trial) -> None:
+        """Note a failure, and whether the trial is started again."""
+        record = self.ledger.trials[number_of(trial)]
+        error, told = read_error(trial)
+        failure = self._hung.pop(record.number, None) or diagnose(error, told)
+        self._blame(record.number, error, failure)
+        problem = self._refusal(record, failure)
+        if problem is None and trial.should_recover():
+            self.ledger.append("retried", record.number, kind=failure.kind, reason=failure.text)
+            return
+        self.ledger.append("failed", record.number, kind=failure.kind, reason=problem or told)
+
+    def place(self, controller: Any, trial: Trial) -> None:
+        """A trial waits for a process: end it if it was given up, else say what it needs."""
+        record = self.ledger.trials[number_of(trial)]
+        if record.ended:
+            controller.stop_trial(trial)
+            return
+        need = self.space.resources
+        gpu = 1.0 if record.alone and 0 < need.gpu < 1 else need.gpu
+        avoided = self.nodes.to_avoid(self._failed_on.pop(record.number, None))
+        if avoided or gpu != need.gpu:
+            trial.update_resources(request(need.cpu, gpu, avoided))
+
+    def _blame(self, number: int, error: BaseException | None, failure: Failure) -> None:
+        node = self._runs_on.pop(number, None) or node_of(_actor_of(error))
+        if node is None:
+            return
+        if failure.policy.blames_node:
+            self._failed_on[number] = node
+        if self.nodes.failed(node, number, failure):
+            self.ledger.append(
+                "drained",
+                node=node,
+                host=self.nodes.name(node),
+                trials=sorted(self.nodes.broken[node]),
+                reason=failure.text,
+            )
+
+    def _refusal(self, record: TrialRecord, failure: Failure) -> str | None:
+        """Why a trial is not started again; None where it is."""
+        if failure.kind == "device_memory" and (self.space.resources.gpu >= 1 or record.alone):
+            data = self.space.config(record.params).data
+            return (
+                f"out of GPU memory with a whole GPU: data.batch_size {data.batch_size},"
+                f" data.patch {data.patch} and the model do not fit into it; {failure.text}"
+            )
+        if may_retry(record.failures, failure.kind):
+            return None
+        said = failure.text if failure.kind != "exception" else f"crashed: {failure.text}"
+        times = record.retries + 1
+        return f"{said} (started {times} times)" if times > 1 else said
+
+
+def number_of(trial: Trial) -> int:
+    """Our number of one of Ray's trials."""
+    return int(trial.config["trial"])
+
+
+def read_error(trial: Trial) -> tuple[BaseException | None, str]:
+    """The exception that Ray wrote a moment ago, in this process; and its words.
+
+    Ray leaves the file of an earlier failure where the new one is of another kind, so it is taken
+    away once it is read.
+    """
+    told = f"Ray could not run it, see {trial.error_file}"
+    path = Path(trial.pickled_error_file) if trial.pickled_error_file else None
+    if path is None or not path.exists():
+        return None, told
+    content = path.read_bytes()
+    path.unlink()
+    try:
+        error = cloudpickle.loads(content)
+    except Exception as problem:  # its class is not importable here: the words are in error.txt
+        return None, f"{told} ({type(problem).__name__}: {problem})"
+    return error if isinstance(error, BaseException) else None, told
+
+
+def _actor_of(error: BaseException | None) -> str | None:
+    found = getattr(error, "actor_id", None) or getattr(error, "_actor_id", None)
+    return str(found) if found else None
