@@ -13,6 +13,7 @@ import yaml
 
 from tuning.checks import NOT_SEARCHED
 from tuning.documents import SHIPPED, shipped_spaces
+from tuning.fault_section import Faults
 from tuning.parameters import DISTRIBUTIONS
 from tuning.searcher_sections import Grid, Random, Tpe
 from tuning.sections import (
@@ -39,6 +40,7 @@ TOP_LEVEL = (
     ("searcher", "which configs are tried"),
     ("budget", "when the experiment ends"),
     ("resources", "what one trial gets"),
+    ("faults", "when a trial or a node counts as broken"),
     ("profiles", "named overlays on everything but `parameters`"),
 )
 SECTIONS: dict[str, dict[str, type]] = {  # by the section's name, where it has a choice
@@ -48,6 +50,7 @@ SECTIONS: dict[str, dict[str, type]] = {  # by the section's name, where it has 
     "searcher": {"tpe": Tpe, "random": Random, "grid": Grid},
     "budget": {"": Budget},
     "resources": {"": Resources},
+    "faults": {"": Faults},
 }
 
 INTRODUCTION = """\

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, Tag
 
 from hpcm.schema import by_name, config_class
+from tuning.fault_section import Faults
 from tuning.searcher_sections import SearcherSection, Tpe, check_seed
 
 MOST_EPOCHS = 999_999  # six digits in the names of checkpoints
@@ -155,3 +156,4 @@ class Sections:
     searcher: SearcherSection = field(default_factory=Tpe)
     budget: Budget = field(default_factory=Budget)
     resources: Resources = field(default_factory=Resources)
+    faults: Faults = field(default_factory=Faults)

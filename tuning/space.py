@@ -28,6 +28,7 @@ from tuning.checks import (
 from tuning.conditions import holds
 from tuning.coordinates import Coordinate, Suggest, sampled
 from tuning.documents import SECTIONS, read_document
+from tuning.fault_section import Faults
 from tuning.parameters import DISTRIBUTIONS, Parameter
 from tuning.probes import check_configs
 from tuning.searcher_sections import Grid, Random, Tpe
@@ -42,6 +43,8 @@ from tuning.sections import (
     Sections,
 )
 
+ADDED = ("faults",)  # sections that the first experiments did not record
+
 # Differences here do not change what a trial's numbers mean; all others do.
 HARMLESS = (
     "path",
@@ -51,6 +54,7 @@ HARMLESS = (
     "base.data.workers",
     "base.precision.threads",
     "budget",
+    "faults",
     "name",
     "question",
     "resources",
@@ -87,6 +91,7 @@ class SearchSpace:
     searcher: Tpe | Random | Grid
     budget: Budget
     resources: Resources
+    faults: Faults
     path: str | None = None  # the file it was read from
     warnings: tuple[str, ...] = ()  # what a user should hear, one line each
 
@@ -179,7 +184,8 @@ class SearchSpace:
     def from_plain(cls, plain: Mapping[str, Any]) -> SearchSpace:
         """The inverse of :meth:`to_plain`. Raises :class:`ConfigError`."""
         where = str(plain["name"])
-        sections = load(Sections, {name: plain[name] for name in SECTIONS}, where)
+        known = [name for name in SECTIONS if name in plain or name not in ADDED]
+        sections = load(Sections, {name: plain[name] for name in known}, where)
         parameters = {spec["path"]: _parameter(spec, where) for spec in plain["parameters"]}
         return cls(
             name=plain["name"],
