@@ -12,8 +12,9 @@ from tuning.conditions import NONZERO, can_be, possible, wanted
 from tuning.documents import Problem
 from tuning.draws import combinations
 from tuning.parameters import DISTRIBUTIONS, Float, Parameter
+from tuning.scheduler_sections import Fifo
 from tuning.searcher_sections import Grid, Tpe
-from tuning.sections import Fidelity, Fifo
+from tuning.sections import Fidelity
 
 if TYPE_CHECKING:
     from tuning.space import SearchSpace

@@ -15,16 +15,9 @@ from tuning.checks import NOT_SEARCHED
 from tuning.documents import SHIPPED, shipped_spaces
 from tuning.fault_section import Faults
 from tuning.parameters import DISTRIBUTIONS
+from tuning.scheduler_sections import Asha, Fifo, Promote
 from tuning.searcher_sections import Grid, Random, Tpe
-from tuning.sections import (
-    Asha,
-    Budget,
-    Fidelity,
-    Fifo,
-    Objective,
-    Promote,
-    Resources,
-)
+from tuning.sections import Budget, Fidelity, Objective, Resources
 from tuning.space import load_space
 
 PAGE = SHIPPED / "README.md"

@@ -24,7 +24,7 @@ from tuning.ledger import Ledger
 from tuning.promotion import PromotionTable
 from tuning.records import TrialRecord
 from tuning.rungs import RungTable
-from tuning.sections import Asha, Fifo, Promote
+from tuning.scheduler_sections import Asha, Fifo, Promote
 from tuning.space import SearchSpace
 
 #: Keys with which a trial says more than metrics; see :mod:`tuning.trainable`.

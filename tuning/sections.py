@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import field
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Discriminator, Tag
-
-from hpcm.schema import by_name, config_class
+from hpcm.schema import config_class
+from tuning.scheduler_sections import Asha, SchedulerSection
 from tuning.fault_section import Faults
-from tuning.searcher_sections import SearcherSection, Tpe, check_seed
+from tuning.searcher_sections import SearcherSection, Tpe
 
 MOST_EPOCHS = 999_999  # six digits in the names of checkpoints
 MOST_TRIALS = 1_000_000
@@ -61,50 +60,6 @@ class Objective:
             raise ValueError(
                 f"mode is {self.mode}; {self.metric} is better when {better}, write {mode}"
             )
-
-
-@config_class
-class Asha:
-    """Asynchronous successive halving: at each rung the best 1 / reduction_factor go on."""
-
-    name: Literal["asha"] = "asha"
-    reduction_factor: int = 3  # >= 2; rungs are at min, min * this, min * this^2, .., max
-
-    def __post_init__(self) -> None:
-        if self.reduction_factor < 2:
-            raise ValueError(f"reduction_factor is {self.reduction_factor}; must be 2 or more")
-
-
-@config_class
-class Promote:
-    """Successive halving by promotion: at a rung a trial waits until it is among the best there."""
-
-    name: Literal["promote"] = "promote"
-    reduction_factor: int = 3  # >= 2; rungs are at min, min * this, min * this^2, .., max
-    control: float = 0.05  # share of the losers that go on all the same, 0 to below 1
-    seed: int = 0  # of the draw of these
-
-    def __post_init__(self) -> None:
-        if self.reduction_factor < 2:
-            raise ValueError(f"reduction_factor is {self.reduction_factor}; must be 2 or more")
-        if not 0 <= self.control < 1:
-            raise ValueError(f"control is {self.control:g}; must be 0 or more and below 1")
-        check_seed(self.seed)
-
-
-@config_class
-class Fifo:
-    """Every trial trains to the maximum fidelity."""
-
-    name: Literal["fifo"] = "fifo"
-
-
-SchedulerSection = Annotated[
-    Annotated[Asha, Tag("asha")]
-    | Annotated[Promote, Tag("promote")]
-    | Annotated[Fifo, Tag("fifo")],
-    Discriminator(by_name("asha")),
-]
 
 
 @config_class

@@ -31,17 +31,9 @@ from tuning.documents import SECTIONS, read_document
 from tuning.fault_section import Faults
 from tuning.parameters import DISTRIBUTIONS, Parameter
 from tuning.probes import check_configs
+from tuning.scheduler_sections import Scheduler
 from tuning.searcher_sections import Grid, Random, Tpe
-from tuning.sections import (
-    Asha,
-    Budget,
-    Fidelity,
-    Fifo,
-    Objective,
-    Promote,
-    Resources,
-    Sections,
-)
+from tuning.sections import Budget, Fidelity, Objective, Resources, Sections
 
 ADDED = ("faults",)  # sections that the first experiments did not record
 
@@ -87,7 +79,7 @@ class SearchSpace:
     parameters: dict[str, Parameter]  # by the path of a run-config field, parents first
     fidelity: Fidelity
     objective: Objective
-    scheduler: Asha | Promote | Fifo
+    scheduler: Scheduler
     searcher: Tpe | Random | Grid
     budget: Budget
     resources: Resources
@@ -156,12 +148,8 @@ class SearchSpace:
 
     def rungs(self) -> tuple[int, ...]:
         """Epochs at which trials are compared, ascending; the last is the maximum fidelity."""
-        found, at = [], self.fidelity.min
-        if not isinstance(self.scheduler, Fifo):
-            while at < self.fidelity.max:
-                found.append(at)
-                at *= self.scheduler.reduction_factor
-        return (*found, self.fidelity.max)
+        low, high = self.fidelity.min, self.fidelity.max
+        return (*self.scheduler.levels(low, high), high)
 
     def to_plain(self) -> dict[str, Any]:
         """Nested dicts and lists; :meth:`from_plain` makes an equal space, without the file."""
