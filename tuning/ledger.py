@@ -13,6 +13,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -61,9 +62,12 @@ class Ledger:
         self._file = self.path.open("ab")
         self.append("opened", **fields)
 
-    def append(self, event: str, trial: int | None = None, **fields: Any) -> None:
+    def append(
+        self, event: str, trial: int | None = None, *, sync: bool = True, **fields: Any
+    ) -> None:
         """Write one event and apply it to the trials. Fields must be plain data.
 
+        ``sync=False``: another event follows at once, and its sync carries this one.
         What went wrong is told in others' words, which may hold a password: those are hidden.
         """
         assert self._file is not None, "the ledger is not open for writing"

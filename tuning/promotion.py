@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
-from tuning.rungs import Entry, RungTable
+from tuning.ledger import Ledger
+from tuning.records import Entry
+from tuning.rungs import RungTable
 
 
 class PromotionTable(RungTable):
@@ -23,7 +24,7 @@ class PromotionTable(RungTable):
 
     def __init__(
         self,
-        directory: Path,
+        ledger: Ledger,
         levels: Sequence[int],
         reduction_factor: int,
         control: float = 0.0,
@@ -31,38 +32,28 @@ class PromotionTable(RungTable):
         min_peers: int | None = None,
     ) -> None:
         """``control``: share of the losers that go on regardless, drawn with ``seed``."""
-        super().__init__(directory, levels, reduction_factor, min_peers)
+        super().__init__(ledger, levels, reduction_factor, min_peers)
         self.control, self.seed = control, seed
 
-    def enter(self, level: int, trial: int, score: float) -> Entry:
-        """Record ``trial``; it goes on at once where it is promoted now, else it waits."""
-        there = self._table()[level]
-        if trial not in there:
-            entry = self._place(level, trial, score)
-            goes = trial in self.never_stopped or entry.rank <= self._room(entry.peers)
-            lucky = not goes and self._is_control(level, trial)
-            there[trial] = replace(entry, keeps=goes or lucky, control=lucky)
-            self._save()
-        return there[trial]
+    def judged(self, level: int, entry: Entry) -> Entry:
+        """It goes on at once where it is promoted now, or by lot; else it waits."""
+        goes = entry.trial in self.never_stopped or entry.rank <= self._room(entry.peers)
+        lucky = not goes and self._is_control(level, entry.trial)
+        return replace(entry, keeps=goes or lucky, control=lucky)
 
     def promote(self) -> tuple[int, Entry] | None:
-        """Take the best that waits and may go on, from the highest rung down; None: nobody may."""
-        for level in reversed(self.levels):
-            ranked = self.at(level)
-            for rank, entry in enumerate(ranked[: self._room(len(ranked))], start=1):
-                if not entry.keeps:
-                    taken = replace(entry, keeps=True, rank=rank, peers=len(ranked))
-                    self._table()[level][entry.trial] = taken
-                    self._save()
-                    return level, taken
-        return None
+        """Take the best that waits and may go on, from the highest rung down; None: nobody may.
 
-    def waits_at(self, trial: int) -> int | None:
-        """The rung where ``trial`` waits; None where it does not wait."""
+        The promotion is in the ledger, and on the disk, on return.
+        """
         for level in reversed(self.levels):
-            entry = self._table()[level].get(trial)
-            if entry is not None:
-                return None if entry.keeps else level
+            best = self.rungs[level].best_held()
+            if best is not None and best.rank <= self._room(best.peers):
+                taken = replace(best, keeps=True)
+                ranks = {"rank": taken.rank, "peers": taken.peers}
+                self._ledger.append("promoted", taken.trial, epoch=level, **ranks)
+                self.rungs[level].put(taken)
+                return level, taken
         return None
 
     def _room(self, peers: int) -> int:

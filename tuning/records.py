@@ -6,6 +6,7 @@ runs, after it, and after a resume.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,6 +64,27 @@ class TrialRecord:
     def curve(self, metric: str) -> dict[int, float]:
         """``metric`` by epoch, where it was reported."""
         return {int(r["epoch"]): r[metric] for r in self.reports if metric in r}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One trial at one rung, as it was decided there, or promoted later."""
+
+    trial: int
+    score: float  # smaller is better
+    keeps: bool  # whether it went on
+    rank: int  # 1 is the best of those there at the time, itself included
+    peers: int  # trials there at the time, itself included
+    control: bool = False  # went on by lot, although it lost
+
+    @classmethod
+    def of(cls, line: Mapping[str, Any]) -> Entry:
+        """The entry of a decision's line. Raises KeyError or TypeError where it is none."""
+        control, score = line.get("control", False), line["score"]
+        kinds = ((line["keeps"], bool), (control, bool), (line["rank"], int), (line["peers"], int))
+        if not all(type(value) is kind for value, kind in kinds) or not math.isfinite(score):
+            raise TypeError
+        return cls(line["trial"], score, line["keeps"], line["rank"], line["peers"], control)
 
 
 @dataclass(frozen=True)

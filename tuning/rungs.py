@@ -3,37 +3,62 @@
 Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning" (ASHA), with three rules
 that Ray 2.60's version lacks: a score is recorded only when a trial *crosses* a rung, never
 back-filled into a lower one; nothing is decided before ``min_peers`` trials have been there; and
-the table is on disk before a decision takes effect, so that a resumed search decides as one that
-was never killed.
+every decision is a line of the ledger before it takes effect, so that a resumed search decides as
+one that was never killed.
 """
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
 
-from hpcm.schema import ConfigError, shown
-
-RUNGS_FILE = "rungs.json"
+from tuning.ledger import Ledger
+from tuning.records import Entry
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One trial at one rung."""
+class Rung:
+    """The trials that were at one rung, ranked; a step costs a binary search."""
 
-    trial: int
-    score: float  # smaller is better
-    keeps: bool  # whether it went on
-    rank: int  # 1 is the best of those there at the time, itself included
-    peers: int  # trials there at the time, itself included
-    control: bool = False  # went on by lot, although it lost
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        self.entries: dict[int, Entry] = {}  # by trial
+        self._order: list[tuple[float, int]] = []  # score and trial, best first
+        self._held: list[tuple[float, int]] = []  # of those, who did not go on
+        for entry in entries:
+            self.put(entry)
+
+    def place(self, trial: int, score: float) -> Entry:
+        """Where a newcomer stands; nothing is decided or kept."""
+        rank = bisect_left(self._order, (score, trial)) + 1
+        return Entry(trial, score, keeps=False, rank=rank, peers=len(self._order) + 1)
+
+    def put(self, entry: Entry) -> None:
+        """Keep a newcomer, or what is known now of one that was there."""
+        key = (entry.score, entry.trial)
+        before = self.entries.get(entry.trial)
+        self.entries[entry.trial] = entry
+        if before is None:
+            insort(self._order, key)
+        elif not before.keeps:
+            del self._held[bisect_left(self._held, key)]
+        if not entry.keeps:
+            insort(self._held, key)
+
+    def best_held(self) -> Entry | None:
+        """The best of those that did not go on, with its rank among all that are here now."""
+        if not self._held:
+            return None
+        score, trial = self._held[0]
+        rank = bisect_left(self._order, (score, trial)) + 1
+        return replace(self.entries[trial], rank=rank, peers=len(self._order))
+
+    def ranked(self) -> list[Entry]:
+        """Everyone, best first."""
+        return [self.entries[trial] for _, trial in self._order]
 
 
 class RungTable:
-    """Scores by rung, persisted in ``rungs.json`` of an experiment; read at the first use.
+    """Scores by rung: the decisions of ``ledger``, ranked, and those that are added to it.
 
     ``levels``: epochs, ascending, without the maximum fidelity, where nothing is decided.
     A trial goes on where it is among the best ``peers // reduction_factor`` (at least one); equal
@@ -42,85 +67,53 @@ class RungTable:
 
     def __init__(
         self,
-        directory: Path,
+        ledger: Ledger,
         levels: Sequence[int],
         reduction_factor: int,
         min_peers: int | None = None,
         never_stopped: frozenset[int] = frozenset({0}),
     ) -> None:
-        self.path = directory / RUNGS_FILE
         self.levels = tuple(levels)
         self.reduction_factor = reduction_factor
         self.min_peers = reduction_factor if min_peers is None else min_peers
         self.never_stopped = never_stopped
-        self._entries: dict[int, dict[int, Entry]] | None = None  # by level, by trial
-
-    def check(self) -> None:
-        """Raise :class:`ConfigError` where what is on disk is damaged."""
-        self._table()
+        self.rungs = {level: Rung(ledger.rungs.get(level, {}).values()) for level in levels}
+        self._ledger = ledger
 
     def crossed(self, before: int, epoch: int) -> int | None:
         """The highest rung above ``before`` and not above ``epoch``; None where there is none."""
         return max((level for level in self.levels if before < level <= epoch), default=None)
 
     def enter(self, level: int, trial: int, score: float) -> Entry:
-        """Record ``trial`` at ``level`` and decide; the table is on disk when this returns.
+        """Record ``trial`` at ``level`` and decide; the decision is in the ledger on return.
 
-        A trial that was there before (it repeats epochs after a crash) gets its decision again.
+        One by which the trial does not go on is synced to the disk with what the caller then
+        appends of the trial's fate. A trial that was there before (it repeats epochs after a crash)
+        gets its decision again, and nothing is written.
         """
-        there = self._table()[level]
-        if trial in there:
-            return there[trial]
-        entry = self._place(level, trial, score)
+        rung = self.rungs[level]
+        if trial in rung.entries:
+            return rung.entries[trial]
+        entry = self.judged(level, rung.place(trial, score))
+        facts = {key: value for key, value in asdict(entry).items() if key != "trial"}
+        self._ledger.append("decision", trial, sync=entry.keeps, epoch=level, **facts)
+        rung.put(entry)
+        return entry
+
+    def judged(self, level: int, entry: Entry) -> Entry:
+        """A newcomer's entry with the decision in it."""
         room = max(1, entry.peers // self.reduction_factor)
-        free = trial in self.never_stopped or entry.peers < self.min_peers
-        there[trial] = replace(entry, keeps=free or entry.rank <= room)
-        self._save()
-        return there[trial]
+        free = entry.trial in self.never_stopped or entry.peers < self.min_peers
+        return replace(entry, keeps=free or entry.rank <= room)
 
     def at(self, level: int) -> list[Entry]:
         """The trials that were at ``level``, best first."""
-        return sorted(self._table()[level].values(), key=lambda e: (e.score, e.trial))
+        return self.rungs[level].ranked()
 
-    def _place(self, level: int, trial: int, score: float) -> Entry:
-        """Where a newcomer stands among those at ``level``; nothing is decided or kept."""
-        there = self._table()[level].values()
-        better = sum((entry.score, entry.trial) < (score, trial) for entry in there)
-        return Entry(trial, score, keeps=False, rank=better + 1, peers=len(there) + 1)
-
-    def _table(self) -> dict[int, dict[int, Entry]]:
-        if self._entries is None:
-            self._entries = {level: {} for level in self.levels}
-            if self.path.exists():
-                self._entries |= self._read()
-        return self._entries
-
-    def _read(self) -> dict[int, dict[int, Entry]]:
-        try:
-            plain = json.loads(self.path.read_text())
-            found = {level: [Entry(**entry) for entry in there] for level, there in plain.items()}
-            return {int(level): {e.trial: e for e in there} for level, there in found.items()}
-        except (AttributeError, TypeError, ValueError) as error:
-            raise ConfigError(f"{self.path}: damaged: {shown(str(error))}") from None
-
-    def _save(self) -> None:
-        plain = {
-            str(level): [asdict(entry) for entry in there.values()]
-            for level, there in self._table().items()
-        }
-        write_atomically(self.path, json.dumps(plain).encode())
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace ``path``: after a crash it holds the old content or the new, never a part."""
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    def waits_at(self, trial: int) -> int | None:
+        """The highest rung that ``trial`` came to, where it did not go on; None where it did."""
+        for level in reversed(self.levels):
+            entry = self.rungs[level].entries.get(trial)
+            if entry is not None:
+                return None if entry.keeps else level
+        return None

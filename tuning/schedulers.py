@@ -2,7 +2,7 @@
 
 Every report of every trial passes :meth:`EpochScheduler.on_trial_result`, which writes it to the
 ledger, decides, and writes the decision, in this order. Ray 2.60 keeps no scheduler's state over a
-restart; these keep theirs in the experiment's directory.
+restart; these read theirs from the ledger.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from tuning.ledger import Ledger
 from tuning.promotion import PromotionTable
-from tuning.records import TrialRecord
+from tuning.records import Entry, TrialRecord
 from tuning.rungs import RungTable
 from tuning.scheduler_sections import Asha, Fifo, Promote
 from tuning.space import SearchSpace
@@ -118,16 +117,22 @@ class RungScheduler(EpochScheduler, ABC):
     table: RungTable
 
     def decide(self, record: TrialRecord, before: int, epoch: int, score: float) -> str:
-        """Enter the highest rung that was crossed, and write down what the table says."""
+        """Enter the highest rung that was crossed, and do what the table says."""
         level = self.table.crossed(min(before, epoch - 1), epoch)
         if level is None:
             return str(TrialScheduler.CONTINUE)
         entry = self.table.enter(level, record.number, score)
-        facts = {key: value for key, value in asdict(entry).items() if key != "trial"}
-        self.ledger.append("decision", record.number, epoch=level, **facts)
         if entry.keeps:
             return str(TrialScheduler.CONTINUE)
-        return self.lose(record, level, f"rank {entry.rank} of {entry.peers}")
+        return self.lose(record, level, reason_of(entry))
+
+    def settle(self) -> None:
+        """Carry out what a driver had decided that died before it wrote the trial's fate."""
+        for record in self.ledger.records():
+            level = self.table.waits_at(record.number)
+            if level is not None and not record.ended and not record.paused:
+                entry = self.table.rungs[level].entries[record.number]
+                self.lose(record, level, reason_of(entry))
 
     @abstractmethod
     def lose(self, record: TrialRecord, level: int, reason: str) -> str:
@@ -142,8 +147,7 @@ class AshaScheduler(RungScheduler):
 
     def __init__(self, space: SearchSpace, ledger: Ledger, section: Asha) -> None:
         super().__init__(space, ledger)
-        directory = ledger.path.parent
-        self.table = RungTable(directory, self.rungs[:-1], section.reduction_factor)
+        self.table = RungTable(ledger, self.rungs[:-1], section.reduction_factor)
 
     def lose(self, record: TrialRecord, level: int, reason: str) -> str:
         """Stopped for good."""
@@ -162,7 +166,7 @@ class PromoteScheduler(RungScheduler):
     def __init__(self, space: SearchSpace, ledger: Ledger, section: Promote) -> None:
         super().__init__(space, ledger)
         self.table = PromotionTable(
-            ledger.path.parent,
+            ledger,
             self.rungs[:-1],
             section.reduction_factor,
             control=section.control,
@@ -178,8 +182,7 @@ class PromoteScheduler(RungScheduler):
         taken = self.table.promote()
         if taken is None:
             return None
-        level, entry = taken
-        self.ledger.append("promoted", entry.trial, epoch=level, rank=entry.rank, peers=entry.peers)
+        _, entry = taken
         return entry.trial
 
     def waits(self, number: int) -> bool:
@@ -195,10 +198,7 @@ class PromoteScheduler(RungScheduler):
 
 
 def build_scheduler(space: SearchSpace, ledger: Ledger) -> EpochScheduler:
-    """The scheduler that the space names, its state restored from the ledger's directory.
-
-    Raises :class:`hpcm.schema.ConfigError` where that state is damaged.
-    """
+    """The scheduler that the space names, its state that of the ledger."""
     match space.scheduler:
         case Asha() as section:
             found: RungScheduler = AshaScheduler(space, ledger, section)
@@ -206,8 +206,13 @@ def build_scheduler(space: SearchSpace, ledger: Ledger) -> EpochScheduler:
             found = PromoteScheduler(space, ledger, section)
         case Fifo():
             return EpochScheduler(space, ledger)
-    found.table.check()
+    found.settle()
     return found
+
+
+def reason_of(entry: Entry) -> str:
+    """Why a trial does not go on from a rung."""
+    return f"rank {entry.rank} of {entry.peers}"
 
 
 def metrics_of(result: Mapping[str, Any]) -> dict[str, float]:

@@ -17,7 +17,7 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 
 from hpcm.schema import ConfigError, did_you_mean, shown
-from tuning.rungs import write_atomically
+from tuning.atomic_files import write_atomically
 from tuning.space import SearchSpace
 
 DEFAULT_STORAGE = "~/hpcm-tune"

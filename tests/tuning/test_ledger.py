@@ -93,6 +93,12 @@ def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path) -> None:
         b'{"event": "started", "trial": 9, "time": 1.0}',
         b'{"event": "started", "trial": 0}',
         b'{"event": "report", "trial": 0, "time": 1.0}',
+        b'{"event": "decision", "trial": 0, "time": 1.0, "epoch": 1, "score": 1.0, "keeps": true}',
+        b'{"event": "decision", "trial": 0, "time": 1.0, "epoch": 1, "score": NaN, "keeps": true,'
+        b' "rank": 1, "peers": 1}',
+        b'{"event": "decision", "trial": 0, "time": 1.0, "epoch": 1, "score": 1, "keeps": "no",'
+        b' "rank": 1, "peers": 1}',
+        b'{"event": "promoted", "trial": 0, "time": 1.0, "epoch": 1, "rank": 1, "peers": 3}',
     ],
 )
 def test_a_line_that_is_none_of_ours_or_does_not_follow_is_named(

@@ -15,8 +15,12 @@ from tuning.schedulers import PromoteScheduler, build_scheduler
 from tuning.searchers import Proposer, build_searcher
 
 
-def table(folder: Path, **options: Any) -> PromotionTable:
-    return PromotionTable(folder, (1, 3), reduction_factor=3, **options)
+def table(folder: Path, trials: int = 50, **options: Any) -> PromotionTable:
+    """The table of the experiment in ``folder``, whose ledger is opened (again)."""
+    ledger = open_ledger(folder)
+    for number in range(len(ledger.trials), trials):
+        ledger.append("proposed", number, sync=False, params={})
+    return PromotionTable(ledger, (1, 3), reduction_factor=3, **options)
 
 
 def test_early_arrivals_wait_too(tmp_path: Path) -> None:
@@ -87,7 +91,7 @@ def test_controls_are_a_seeded_share_of_the_losers(tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         folder = tmp_path / name
         folder.mkdir()
-        rungs = table(folder, control=0.2, seed=seed)
+        rungs = table(folder, trials=301, control=0.2, seed=seed)
         rungs.enter(1, 0, -1.0)
         entries = [rungs.enter(1, trial, float(trial)) for trial in range(1, 301)]
         losers = [entry for entry in entries if entry.rank > entry.peers // 3]

@@ -16,10 +16,9 @@ import psutil
 import pytest
 
 from tests.tuning.lr_space import lr_space
-from tuning.ledger import read_trials
+from tuning.ledger import Ledger, read_events, read_trials
 from tuning.outcome import hours_without_stopping
 from tuning.records import TrialRecord
-from tuning.rungs import RungTable
 from tuning.storage import experiments, read_experiment
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(280)]
@@ -117,8 +116,7 @@ def test_killed_driver_resumed(driver: Driver) -> None:
     before, trained = driver.trials(), driver.epochs()
     directory = driver.folder / "storage" / experiments(driver.folder / "storage")[-1]
     space = read_experiment(directory)
-    table = RungTable(directory, space.rungs()[:-1], reduction_factor=3)
-    entries = {level: table.at(level) for level in table.levels}
+    decided = Ledger(directory).rungs
 
     driver.start("resume", seconds=0)
     assert driver.finish() == 0, (driver.folder / "log").read_text()[-2000:]
@@ -143,9 +141,12 @@ def test_killed_driver_resumed(driver: Driver) -> None:
     assert after[furthest.number].params == furthest.params
 
     # The rungs are those of the first start, with the newcomers beside them.
-    final = RungTable(directory, space.rungs()[:-1], reduction_factor=3)
-    for level, old_entries in entries.items():
-        assert set(old_entries) <= set(final.at(level))
+    assert decided
+    final = Ledger(directory).rungs
+    for level, entries in decided.items():
+        assert entries.items() <= final[level].items()
+    told = [(e["trial"], e["epoch"]) for e in read_events(directory) if e["event"] == "decision"]
+    assert len(told) == len(set(told))
     for trial in after:
         epochs = [report["epoch"] for report in trial.reports]
         assert epochs == [float(epoch) for epoch in range(1, trial.epochs + 1)]
