@@ -9,9 +9,7 @@ from hpcm.schema import config_class
 class Faults:
     """When a trial counts as hung and a node as broken; how often what is retried is fixed."""
 
-    hang_after: float | None = (
-        10.0  # epochs in which nothing is reported, >= 2; null: no limit
-    )
+    hang_after: float | None = 10.0  # epochs without a report, >= 2; null: however many
     hang_minutes: float = 30.0  # minutes without a report that are always allowed, > 0
     node_failures: int | None = 3  # trials failing in a row that drain a node, >= 1; null: never
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from hpcm.schema import ConfigError, shown
+from tuning.failures import renew
 from tuning.records import Entry, TrialRecord
 from tuning.redaction import redacted
 
@@ -128,7 +129,11 @@ class Ledger:
             trial.reports.append(metrics)
             seconds = metrics.get("train/seconds", 0.0)
             trial.seconds += seconds
-            trial.cost_hours += seconds * self._devices / 3600
+            devices = max(1.0, self._devices) if trial.alone else self._devices
+            trial.cost_hours += seconds * devices / 3600
+            if metrics["epoch"] > trial.furthest:
+                trial.furthest = int(metrics["epoch"])
+                renew(trial.failures)
         elif event == "started":
             trial.state, trial.paused = "running", False
         elif event == "paused":
@@ -146,6 +151,8 @@ class Ledger:
         elif event == "retried":
             trial.state = "pending"
             trial.retries += 1
+            kind = line.get("kind", "exception")
+            trial.failures[kind] = trial.failures.get(kind, 0) + 1
             trial.reason = line["reason"]
         elif event in ENDINGS:
             trial.paused = False

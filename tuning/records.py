@@ -38,6 +38,8 @@ class TrialRecord:
     diverged: bool = False  # failed because its numbers did, not its code
     paused: bool = False  # pending, with a checkpoint at a rung, until it is promoted
     retries: int = 0  # times it was started again after a failure
+    failures: dict[str, int] = field(default_factory=dict)  # these, by tuning/failures.py's classes
+    furthest: int = 0  # epochs that were ever reached; after a crash some are repeated
     seconds: float = 0.0  # training time, epochs repeated after a crash included
     cost_hours: float = 0.0  # GPU-hours, or CPU-hours where trials use no GPU
 
@@ -60,6 +62,11 @@ class TrialRecord:
     def ended(self) -> bool:
         """Whether nothing more will be reported."""
         return self.state in ("stopped", "finished", "failed")
+
+    @property
+    def alone(self) -> bool:
+        """Whether it did not fit beside others into a GPU's memory, and has had a whole one since."""
+        return "device_memory" in self.failures
 
     def curve(self, metric: str) -> dict[int, float]:
         """``metric`` by epoch, where it was reported."""

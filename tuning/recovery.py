@@ -54,11 +54,12 @@ class Recovery:
         error, told = read_error(trial)
         failure = self._hung.pop(record.number, None) or diagnose(error, told)
         self._blame(record.number, error, failure)
-        problem = self._refusal(record, failure)
-        if problem is None and trial.should_recover():
+        why = self._certain(record, failure)
+        if why is None and may_retry(record.failures, failure.kind) and trial.should_recover():
             self.ledger.append("retried", record.number, kind=failure.kind, reason=failure.text)
-            return
-        self.ledger.append("failed", record.number, kind=failure.kind, reason=problem or told)
+        else:
+            reason = why or in_the_end(record, failure)
+            self.ledger.append("failed", record.number, kind=failure.kind, reason=reason)
 
     def place(self, controller: Any, trial: Trial) -> None:
         """A trial waits for a process: end it if it was given up, else say what it needs."""
@@ -87,19 +88,21 @@ class Recovery:
                 reason=failure.text,
             )
 
-    def _refusal(self, record: TrialRecord, failure: Failure) -> str | None:
-        """Why a trial is not started again; None where it is."""
-        if failure.kind == "device_memory" and (self.space.resources.gpu >= 1 or record.alone):
-            data = self.space.config(record.params).data
-            return (
-                f"out of GPU memory with a whole GPU: data.batch_size {data.batch_size},"
-                f" data.patch {data.patch} and the model do not fit into it; {failure.text}"
-            )
-        if may_retry(record.failures, failure.kind):
+    def _certain(self, record: TrialRecord, failure: Failure) -> str | None:
+        """Why another start would fail too; None where it may not."""
+        if failure.kind != "device_memory" or (self.space.resources.gpu < 1 and not record.alone):
             return None
-        said = failure.text if failure.kind != "exception" else f"crashed: {failure.text}"
-        times = record.retries + 1
-        return f"{said} (started {times} times)" if times > 1 else said
+        data = self.space.config(record.params).data
+        return (
+            f"out of GPU memory with a whole GPU: data.batch_size {data.batch_size}, data.patch"
+            f" {data.patch} and the model do not fit into it; {failure.text}"
+        )
+
+
+def in_the_end(record: TrialRecord, failure: Failure) -> str:
+    """The reason of a trial that is given up."""
+    said = failure.text if failure.kind != "exception" else f"crashed: {failure.text}"
+    return f"{said} (started {record.retries + 1} times)" if record.retries else said
 
 
 def number_of(trial: Trial) -> int:
