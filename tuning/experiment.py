@@ -26,18 +26,24 @@ from tuning import storage as places
 from tuning.closing import Closing
 from tuning.cluster import Cluster, cluster
 from tuning.ledger import Ledger
+from tuning.metrics import SearchMetrics
+from tuning.notices import Notices
 from tuning.outcome import experiment_result
 from tuning.preflight import check_data, concurrent
 from tuning.records import ExperimentInfo, ExperimentResult, TrialRecord
 from tuning.schedulers import build_scheduler
 from tuning.searchers import build_searcher
 from tuning.space import SearchSpace
+from tuning.study import Outcomes
+from tuning.study_copy import study_copy
+from tuning.study_storage import StudyPlace, study_place, without_password
 from tuning.trainable import Place, TrainFunction, trainable, trial_name
 
 MAX_FAILURES = 2  # times that a trial is started again after a crash
 
 OnStart = Callable[[ExperimentInfo], None]
 OnChange = Callable[[Sequence[TrialRecord]], None]
+OnNotice = Callable[[str], None]
 
 
 def run_experiment(
@@ -50,6 +56,8 @@ def run_experiment(
     callbacks: Sequence[tune.Callback] = (),
     on_start: OnStart | None = None,
     on_change: OnChange | None = None,
+    on_notice: OnNotice | None = None,
+    study_url: str | None = None,
     provenance: dict[str, Any] | None = None,
     train: TrainFunction = hpcm.train,
 ) -> ExperimentResult:
@@ -57,9 +65,10 @@ def run_experiment(
 
     Every start is a new experiment under ``storage``; ``resume`` names one to continue, or is
     ``last``. ``on_start`` hears once where it lives, ``on_change`` hears the trials whenever
-    something happened; both run in this thread. ``provenance`` is kept with the experiment.
-    ``train`` is what a trial iterates. Raises :class:`ConfigError` for what a user can mend, before
-    anything is created.
+    something happened, ``on_notice`` what a person should know; all run in this thread. The copy of
+    the study is kept in the PostgreSQL database ``study_url`` where one is given. ``provenance`` is
+    kept with the experiment. ``train`` is what a trial iterates. Raises :class:`ConfigError` for
+    what a user can mend, before anything is created.
     """
     folder = places.storage_folder(storage)
     if resume is None:
@@ -69,6 +78,8 @@ def run_experiment(
         places.refuse_changes(places.read_experiment(directory), space, directory.name)
     if train is hpcm.train:
         check_data(space)
+    notices = Notices(on_notice)
+    study = study_place(directory, study_url, resume is not None, notices)
     with contextlib.ExitStack() as stack:
         if resume is not None:
             stack.enter_context(places.driving(directory))
@@ -77,8 +88,8 @@ def run_experiment(
         if resume is None:
             directory.mkdir(parents=True)
             stack.enter_context(places.driving(directory))
-        session = _Session(space, directory, joined, resume is not None, provenance or {})
-        return session.run(at_a_time, train, callbacks, on_start, on_change)
+        session = _Session(space, directory, joined, resume is not None, provenance or {}, study)
+        return session.run(at_a_time, train, callbacks, on_start, on_change, notices)
 
 
 @dataclass
@@ -90,6 +101,7 @@ class _Session:
     joined: Cluster
     resumed: bool
     provenance: dict[str, Any]
+    study: StudyPlace
 
     def run(
         self,
@@ -98,6 +110,7 @@ class _Session:
         callbacks: Sequence[tune.Callback],
         on_start: OnStart | None,
         on_change: OnChange | None,
+        notices: Notices,
     ) -> ExperimentResult:
         resources = self.space.resources
         ledger = Ledger(self.directory, devices=resources.gpu or resources.cpu)
@@ -109,18 +122,22 @@ class _Session:
         with closing.on_signals():
             if on_start:
                 on_start(info)
-            follow = _Follow(ledger, on_change)
-            try:
-                self._search(place, ledger, closing, at_a_time, [follow, *callbacks])
-            except (tune.TuneError, RayError, OSError) as problem:
-                error = last_line(problem)
-        result = self._close(ledger, closing, info, error)
+            follow = _Follow(ledger, on_change, notices)
+            with study_copy(ledger, Outcomes(self.space), self.study, notices):
+                try:
+                    told = [follow, SearchMetrics(ledger, self.space, at_a_time), *callbacks]
+                    self._search(place, ledger, closing, at_a_time, told)
+                except (tune.TuneError, RayError, OSError) as problem:
+                    error = last_line(problem)
+                result = self._close(ledger, closing, info, error)
         follow.tell()
         return result
 
     def _open(self, ledger: Ledger) -> None:
         versions = {name: version(name) for name in ("ray", "optuna", "torch", "numpy")}
         facts = {"python": platform.python_version(), **versions, **self.provenance}
+        if self.study.url is not None:
+            facts["study"] = without_password(self.study.url)
         places.write_experiment(self.directory, self.space, **facts)
         ledger.open(resumed=self.resumed, digest=self.space.digest, host=platform.node(), **facts)
         for record in ledger.records():  # cut by an earlier end of the hours, not by a rung
@@ -197,8 +214,8 @@ class _Session:
 class _Follow(tune.Callback):
     """Notes when a trial starts, and tells the listener whenever something happened."""
 
-    def __init__(self, ledger: Ledger, on_change: OnChange | None) -> None:
-        self._ledger, self._on_change = ledger, on_change
+    def __init__(self, ledger: Ledger, on_change: OnChange | None, notices: Notices) -> None:
+        self._ledger, self._on_change, self._notices = ledger, on_change, notices
         self._told = -1
 
     def on_trial_start(
@@ -212,7 +229,8 @@ class _Follow(tune.Callback):
         self.tell()
 
     def tell(self) -> None:
-        """Hand the trials on, if anything was added to the ledger."""
+        """Hand the trials on, if anything was added to the ledger, and what was noticed."""
+        self._notices.hand_on()
         if self._on_change and self._ledger.count != self._told:
             self._told = self._ledger.count
             self._on_change(self._ledger.records())

@@ -27,7 +27,7 @@ from tuning.ledger import Ledger
 from tuning.schedulers import EpochScheduler
 from tuning.searcher_sections import Grid, Random, Tpe
 from tuning.space import SearchSpace
-from tuning.study import Outcomes, StudyCopy, evidence, journal
+from tuning.study import Outcomes, evidence
 
 
 class Proposer(OptunaSearch):
@@ -42,7 +42,6 @@ class Proposer(OptunaSearch):
         space: SearchSpace,
         ledger: Ledger,
         scheduler: EpochScheduler,
-        copy: StudyCopy,
         closing: Callable[[], bool],
     ) -> None:
         super().__init__(
@@ -51,15 +50,13 @@ class Proposer(OptunaSearch):
             mode=space.objective.mode,
         )
         self.search_space, self.ledger, self.scheduler = space, ledger, scheduler
-        self.copy, self.closing = copy, closing
-        self.outcomes = copy.outcomes
-        self._numbers: dict[str, int] = {}  # Ray's trial id to ours
+        self.closing = closing
+        self.outcomes = Outcomes(space)
         self._waiting = [
             r.number for r in ledger.records() if not r.ended and not scheduler.waits(r.number)
         ]
         self._points = grid(space) if isinstance(space.searcher, Grid) else None
         self._total = total_trials(space)
-        self.copy.reconcile(ledger.trials)
 
     def suggest(self, trial_id: str) -> Any:
         """The flat config of the next trial with its number under ``trial``, or FINISHED."""
@@ -76,18 +73,15 @@ class Proposer(OptunaSearch):
             live = any(not r.ended and not r.paused for r in self.ledger.trials.values())
             return None if live else Searcher.FINISHED  # who runs may yet promote who waits
         record = self.ledger.trials[number]
-        self._numbers[trial_id] = number
         return {"trial": number, **record.params}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Bring the copy of the study up to the ledger."""
-        self._sync(trial_id)
+        """Nothing: the ledger has it."""
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Tell the outcome that the ledger has; one that was only suspended has none yet."""
-        self._sync(trial_id)
+        """Nothing: the ledger has it."""
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the ledger is the state."""
@@ -103,7 +97,6 @@ class Proposer(OptunaSearch):
         else:
             params, source = self._draw(number, trial_id), self.search_space.searcher.name
         self.ledger.append("proposed", number, params=params, source=source)
-        self.copy.sync(self.ledger.trials[number], self.ledger.records())
 
     def _draw(self, number: int, trial_id: str) -> dict[str, Any]:
         made = sampler(self.search_space, number)
@@ -114,17 +107,12 @@ class Proposer(OptunaSearch):
             self._ot_trials.pop(trial_id, None)
         return params
 
-    def _sync(self, trial_id: str) -> None:
-        record = self.ledger.trials[self._numbers[trial_id]]
-        self.copy.sync(record, self.ledger.records())
-
 
 def build_searcher(
     space: SearchSpace, ledger: Ledger, scheduler: EpochScheduler, closing: Callable[[], bool]
 ) -> Proposer:
-    """The searcher that the space names, its study beside the ledger."""
-    copy = StudyCopy(ledger.experiment, Outcomes(space), journal(ledger.path.parent))
-    return Proposer(space, ledger, scheduler, copy, closing)
+    """The searcher that the space names."""
+    return Proposer(space, ledger, scheduler, closing)
 
 
 def total_trials(space: SearchSpace) -> int:

@@ -1,4 +1,4 @@
-"""The searcher without Ray: what it proposes, in which order, and what Optuna hears."""
+"""The searcher without Ray: what it proposes, and in which order."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from optuna.trial import TrialState
-from optuna_dashboard._storage_url import get_storage
 from ray.tune.search import Searcher
 
 from tests.tuning.lr_space import METRIC, kill, lr_space, open_ledger
@@ -16,7 +14,6 @@ from tuning.ledger import Ledger
 from tuning.schedulers import build_scheduler
 from tuning.searchers import Proposer, build_searcher, total_trials
 from tuning.space import SearchSpace
-from tuning.study import STUDY_FILE
 
 
 class Search:
@@ -50,12 +47,6 @@ class Search:
             self.ledger.append(end, number)
         self.searcher.on_trial_complete(ray_id, {}, error=end == "failed")
 
-    def optuna_trials(self) -> list[Any]:
-        """The study on disk, opened as optuna-dashboard opens it."""
-        storage = get_storage(str(self.folder / "rates-x" / STUDY_FILE))
-        (study,) = storage.get_all_studies()
-        return storage.get_all_trials(study._study_id)
-
 
 def search(folder: Path, **sections: dict[str, Any]) -> Search:
     return Search(folder, lr_space(folder, **sections))
@@ -84,45 +75,6 @@ def test_nothing_is_proposed_while_the_experiment_closes(tmp_path: Path) -> None
     run.ledger.close()
 
 
-def test_optuna_hears_the_truth(tmp_path: Path) -> None:
-    """Stock OptunaSearch tells stopped ones COMPLETE and leaves diverged ones RUNNING."""
-    run = search(tmp_path)
-    for epochs, end in ((9, "finished"), (3, "stopped"), (2, "diverged"), (1, "failed")):
-        run.play(run.ask(), epochs, end)
-    run.ask()
-    finished, stopped, diverged, failed, running = run.optuna_trials()
-    assert [t.state for t in run.optuna_trials()] == [
-        TrialState.COMPLETE,
-        TrialState.PRUNED,
-        TrialState.COMPLETE,
-        TrialState.FAIL,
-        TrialState.RUNNING,
-    ]
-    curve = run.ledger.trials[1].curve(METRIC)
-    assert stopped.intermediate_values == curve
-    assert stopped.value == curve[3]
-    assert len(finished.intermediate_values) == 9
-    everything = [v for r in run.ledger.records() for v in r.curve(METRIC).values()]
-    assert diverged.value == max(everything)  # on_diverged: worst
-    assert diverged.user_attrs == {"trial": 2, "reason": "diverged: inf"}
-    assert (failed.value, running.value) == (None, None)
-    run.ledger.close()
-
-
-def test_a_diverged_trial_fails_where_the_space_says_so(tmp_path: Path) -> None:
-    run = search(tmp_path, objective={"on_diverged": "fail"})
-    run.play(run.ask(), 2, "diverged")
-    assert run.optuna_trials()[0].state == TrialState.FAIL
-    run.ledger.close()
-
-
-def test_a_suspended_trial_has_no_outcome_yet(tmp_path: Path) -> None:
-    run = search(tmp_path)
-    run.play(run.ask(), 2, "suspended")
-    assert run.optuna_trials()[0].state == TrialState.RUNNING
-    run.ledger.close()
-
-
 def test_after_a_kill_unfinished_trials_come_first_under_their_numbers(tmp_path: Path) -> None:
     run = search(tmp_path)
     run.play(run.ask())
@@ -132,46 +84,6 @@ def test_after_a_kill_unfinished_trials_come_first_under_their_numbers(tmp_path:
     again = Search(tmp_path, run.space)
     assert [again.ask(), again.ask()] == [second, third]
     assert again.ask()["trial"] == 4
-    again.ledger.close()
-
-
-def test_an_outcome_that_optuna_missed_is_told_after_a_kill(tmp_path: Path) -> None:
-    """The window in which stock OptunaSearch with a storage dies of UpdateFinishedTrialError."""
-    run = search(tmp_path)
-    first, second = run.ask(), run.ask()
-    run.ledger.append("report", 0, metrics={"epoch": 9.0, METRIC: 1.0})
-    run.ledger.append("finished", 0)  # killed before Optuna heard
-    kill(run.ledger)
-    again = Search(tmp_path, run.space)
-    assert [t.state for t in again.optuna_trials()] == [TrialState.COMPLETE, TrialState.RUNNING]
-    assert again.ask() == second
-    again.play(second)
-    assert [t.state for t in again.optuna_trials()] == [TrialState.COMPLETE] * 2
-    assert first["trial"] == 0
-    again.ledger.close()
-
-
-def test_a_trial_that_the_ledger_never_saw_is_failed(tmp_path: Path) -> None:
-    run = search(tmp_path)
-    run.ask()
-    stranger = run.searcher.outcomes.frozen(run.ledger.trials[0], None)
-    stranger.user_attrs = {}
-    run.searcher.copy.storage.create_new_trial(run.searcher.copy._study_id, stranger)
-    kill(run.ledger)
-    again = Search(tmp_path, run.space)
-    assert [t.state for t in again.optuna_trials()] == [TrialState.RUNNING, TrialState.FAIL]
-    again.ledger.close()
-
-
-def test_a_prolonged_trial_gets_a_new_entry(tmp_path: Path) -> None:
-    """Cut by the end of the hours, then continued: Optuna's ended trial stays as it was."""
-    run = search(tmp_path)
-    run.play(run.ask(), 3, "stopped")
-    run.ledger.append("reopened", 0)
-    kill(run.ledger)
-    again = Search(tmp_path, run.space)
-    again.play(again.ask(), 9)
-    assert [t.state for t in again.optuna_trials()] == [TrialState.PRUNED, TrialState.COMPLETE]
     again.ledger.close()
 
 
@@ -227,36 +139,6 @@ def test_conditional_spaces(tmp_path: Path, name: str, space_file: Callable[...,
         run.play(config, 2, "stopped")
     assert len(balancers) > 1
     run.ledger.close()
-
-
-DAMAGE: dict[str, Callable[[bytes], bytes]] = {
-    "not there": lambda whole: b"",
-    "its last line cut": lambda whole: whole[:-20],
-    "its last line cut, and ended": lambda whole: whole[:-20] + b"\n",
-    "a line cut in the middle": lambda whole: whole.replace(b"}\n{", b"\n{", 1),
-    "no text": lambda whole: b"\xff{}\n",
-    "a line too few": lambda whole: b"".join(whole.splitlines(keepends=True)[1:]),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-def test_a_damaged_study_is_made_anew_from_the_ledger(
-    tmp_path: Path, damage: Callable[[bytes], bytes]
-) -> None:
-    run = search(tmp_path)
-    for _ in range(2):
-        run.play(run.ask())
-    kill(run.ledger)
-    study = tmp_path / "rates-x" / STUDY_FILE
-    study.write_bytes(damage(study.read_bytes()))
-    lock = study.with_name(f"{STUDY_FILE}.lock")
-    lock.symlink_to(study)  # a driver was killed while it wrote; Optuna would wait 30 s
-    again = search(tmp_path)
-    again.play(again.ask())
-    assert not lock.is_symlink()
-    found = {trial.user_attrs["trial"]: trial.state for trial in again.optuna_trials()}
-    assert found == dict.fromkeys(range(3), TrialState.COMPLETE)
-    again.ledger.close()
 
 
 def test_tpe_learns_where_random_does_not(tmp_path: Path) -> None:
