@@ -6,9 +6,11 @@ import hashlib
 import json
 import multiprocessing
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from multiprocessing.connection import wait
 from typing import Any
 
 from hpcm import Diverged, TrainConfig, train
@@ -141,9 +143,21 @@ def run_all(jobs: Sequence[Job], processes: int) -> Iterator[RunCurve]:
         yield from map(run_job, jobs)
         return
     context = multiprocessing.get_context("spawn")  # a fork would inherit torch's threads
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+    with ProcessPoolExecutor(processes, context, initializer=end_with_parent) as pool:
         for future in as_completed([pool.submit(run_job, job) for job in jobs]):
             yield future.result()
+
+
+def end_with_parent() -> None:
+    """End this worker when its parent is gone, however it was killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "not a worker"
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def threads_of(processes: int) -> int | None:
