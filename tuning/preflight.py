@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import ray
 
 from hpcm import ConfigError, TrainConfig, check_inputs
+from tuning.autoscaling import autoscaling
 from tuning.probes import corners
-from tuning.profiles import most_gpus
 from tuning.space import SearchSpace
 
 READ = ("data.", "model.", "start_from")  # fields that decide what a trial reads
+HEAD = "node:__internal_head__"  # a resource that Ray gives to the head alone
 EPS = 1e-9  # Ray counts in ten-thousandths
 
 
@@ -22,17 +23,21 @@ def slots(space: SearchSpace) -> int:
     """
     need = space.resources
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    here = sum(_fits(need.cpu, need.gpu, node) for node in nodes)
-    may_start = int(most_gpus() / need.gpu + EPS) if need.gpu else 0
-    if here or may_start:
-        return max(here, may_start)
+    here = {True: 0, False: 0}  # on the head, and on workers, which an autoscaler may have started
+    for node in nodes:
+        here[HEAD in node] += _fits(need.cpu, need.gpu, node)
+    scaling = autoscaling()
+    may = scaling.most(lambda resources: _fits(need.cpu, need.gpu, resources))
+    if fit := here[True] + max(here[False], may):
+        return fit
     largest: dict[str, float] = max(
         nodes, key=lambda node: (node.get("GPU", 0), node.get("CPU", 0)), default={}
     )
     raise ConfigError(
         f"resources: a trial asks for {need.gpu:g} GPU and {need.cpu:g} CPU; no node of the Ray"
         f" cluster has them (the largest has {largest.get('GPU', 0):g} GPU and"
-        f" {largest.get('CPU', 0):g} CPU) and no autoscaler may start one. Ask for less with --set"
+        f" {largest.get('CPU', 0):g} CPU) and no autoscaler may start one"
+        f"{f' (only {scaling})' if scaling.types else ''}. Ask for less with --set"
         " resources.gpu=0 resources.cpu=1, or take --profile laptop"
     )
 
@@ -70,7 +75,7 @@ def _inputs(config: TrainConfig) -> tuple[object, ...]:
     return config.data, config.model, config.start_from
 
 
-def _fits(cpu: float, gpu: float, node: dict[str, Any]) -> int:
+def _fits(cpu: float, gpu: float, node: Mapping[str, float]) -> int:
     counts = [node.get("CPU", 0.0) / cpu]
     if gpu:
         counts.append(node.get("GPU", 0.0) / gpu)

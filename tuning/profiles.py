@@ -5,24 +5,20 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
 import torch
-import yaml
 from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 from ray._private.services import canonicalize_bootstrap_address
-from ray._private.state import state as ray_state
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import hpcm
 from hpcm.schema import ConfigError
+from tuning.autoscaling import autoscaling
 
 AUTO = "auto"  # the cluster of this machine
-PROCESSES = Path("/proc")
 SECONDS_TO_ANSWER = 10.0
 
 
@@ -56,7 +52,7 @@ def choose_profile(asked: str, address: str | None) -> ProfileChoice:
     gpus = int(ray.cluster_resources().get("GPU", 0))
     if gpus:
         return _by_count(gpus, f"the Ray cluster at {address} has", "")
-    may = most_gpus()
+    may = autoscaling().gpus
     return _by_count(
         may,
         f"the Ray cluster at {address} may scale to",
@@ -125,58 +121,6 @@ def is_address(text: str) -> bool:
         r"\[[^\s/]+\]:(\d{1,5})", text
     )
     return found is not None and 0 < int(found[1]) < 2**16
-
-
-def most_gpus() -> int:
-    """The GPUs that the autoscaler of the connected cluster may start in all.
-
-    A cluster manager may have told Ray; Ray's own autoscaler keeps the number in the file with
-    which the head was started, so the head is asked.
-    """
-    told: dict[str, int] | None = ray_state.get_max_resources_from_cluster_config()
-    if told:
-        return int(told.get("GPU", 0))
-    return _on_head(gpus_in_autoscaler_file)
-
-
-def gpus_in_autoscaler_file() -> int:
-    """The GPUs that the autoscaler running on this machine may start; 0 without one."""
-    flag = "--autoscaling-config="
-    for process in PROCESSES.glob("[0-9]*/cmdline"):
-        try:
-            words = process.read_text(errors="replace").split("\0")
-        except OSError:  # it ended meanwhile, or is another user's
-            continue
-        for file in (Path(w.removeprefix(flag)) for w in words if w.startswith(flag)):
-            if file.is_file():
-                return gpus_of_node_types(yaml.safe_load(file.read_text()))
-    return 0
-
-
-def gpus_of_node_types(config: Any) -> int:
-    """The GPUs that a cluster file allows: of all its node types, capped by ``max_workers``."""
-    limit = int(config.get("max_workers", 2**31))
-    head = config.get("head_node_type")
-    total = 0
-    for name, kind in (config.get("available_node_types") or {}).items():
-        count = 1 if name == head else min(limit, int(kind.get("max_workers", limit)))
-        total += count * int((kind.get("resources") or {}).get("GPU", 0))
-    return total
-
-
-def _on_head(function: Callable[[], int]) -> int:
-    """``function()`` on the head node: here, or as a Ray task that needs no resources there."""
-    here = ray.get_runtime_context().get_node_id()
-    heads = [
-        node["NodeID"]
-        for node in ray.nodes()
-        if node["Alive"] and "node:__internal_head__" in node["Resources"]
-    ]
-    if not heads or here in heads:
-        return function()
-    where = NodeAffinitySchedulingStrategy(heads[0], soft=False)
-    task = ray.remote(num_cpus=0, scheduling_strategy=where)(function)
-    return int(ray.get(task.remote(), timeout=120))
 
 
 def _by_count(gpus: int, having: str, without: str) -> ProfileChoice:

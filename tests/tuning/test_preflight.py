@@ -10,23 +10,33 @@ import pytest
 from hpcm import ConfigError
 from tests.tuning.lr_space import lr_space
 from tuning import preflight
+from tuning.autoscaling import Autoscaling, NodeType
+
+NONE = Autoscaling()
+HEAD = {"CPU": 4.0, "node:__internal_head__": 1.0}
+GPU = {"CPU": 8.0, "GPU": 1.0}
+EIGHT = Autoscaling((NodeType("gpu", 8, GPU),), most_nodes=6)
 
 
-def nodes(monkeypatch: pytest.MonkeyPatch, *resources: dict[str, float], more: int = 0) -> None:
+def nodes(
+    monkeypatch: pytest.MonkeyPatch, *resources: dict[str, float], more: Autoscaling = NONE
+) -> None:
     found = [{"Alive": True, "Resources": each} for each in resources]
     dead = {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}}
     monkeypatch.setattr(preflight.ray, "nodes", lambda: [*found, dead])
-    monkeypatch.setattr(preflight, "most_gpus", lambda: more)
+    monkeypatch.setattr(preflight, "autoscaling", lambda: more)
 
 
 @pytest.mark.parametrize(
     ("resources", "cluster", "more", "slots"),
     [
-        ({"gpu": 0, "cpu": 1}, [{"CPU": 2.0}], 0, 2),
-        ({"gpu": 0, "cpu": 2}, [{"CPU": 3.0}, {"CPU": 3.0}], 0, 2),  # no trial spans nodes
-        ({"gpu": 1, "cpu": 8}, [{"CPU": 16.0, "GPU": 8.0}, {"CPU": 4.0}], 0, 2),
-        ({"gpu": 0.25, "cpu": 1}, [{"CPU": 16.0, "GPU": 2.0}], 0, 8),
-        ({"gpu": 1, "cpu": 8}, [{"CPU": 4.0}], 6, 6),  # an autoscaler will
+        ({"gpu": 0, "cpu": 1}, [{"CPU": 2.0}], NONE, 2),
+        ({"gpu": 0, "cpu": 2}, [{"CPU": 3.0}, {"CPU": 3.0}], NONE, 2),  # no trial spans nodes
+        ({"gpu": 1, "cpu": 8}, [{"CPU": 16.0, "GPU": 8.0}, {"CPU": 4.0}], NONE, 2),
+        ({"gpu": 0.25, "cpu": 1}, [{"CPU": 16.0, "GPU": 2.0}], NONE, 8),
+        ({"gpu": 1, "cpu": 8}, [HEAD], EIGHT, 6),  # an autoscaler will
+        ({"gpu": 1, "cpu": 8}, [HEAD, GPU, GPU], EIGHT, 6),  # it has started two of them
+        ({"gpu": 0, "cpu": 4}, [HEAD], EIGHT, 1 + 6 * 2),
     ],
 )
 def test_slots(
@@ -34,7 +44,7 @@ def test_slots(
     monkeypatch: pytest.MonkeyPatch,
     resources: dict[str, Any],
     cluster: list[dict[str, float]],
-    more: int,
+    more: Autoscaling,
     slots: int,
 ) -> None:
     nodes(monkeypatch, *cluster, more=more)
@@ -48,6 +58,16 @@ def test_a_trial_that_fits_nowhere_is_refused_at_once(
     nodes(monkeypatch, {"CPU": 2.0}, {"CPU": 16.0, "GPU": 1.0})
     space = lr_space(tmp_path, resources={"gpu": 2, "cpu": 8})
     with pytest.raises(ConfigError, match="asks for 2 GPU and 8 CPU.*largest has 1 GPU and 16 CPU"):
+        preflight.slots(space)
+
+
+def test_a_trial_that_fits_on_no_node_that_an_autoscaler_may_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight GPUs in all are not two GPUs on one node."""
+    nodes(monkeypatch, HEAD, more=EIGHT)
+    space = lr_space(tmp_path, resources={"gpu": 2, "cpu": 8})
+    with pytest.raises(ConfigError, match=r"one \(only gpu: 8 x 1 GPU and 8 CPU\)\. Ask for less"):
         preflight.slots(space)
 
 

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from hpcm.schema import ConfigError
 from tuning import profiles
-from tuning.profiles import choose_profile, gpus_of_node_types
+from tuning.autoscaling import Autoscaling, NodeType
+from tuning.profiles import choose_profile
 
 
 @pytest.fixture
@@ -18,7 +18,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Any:
     def make(has: int, may: int) -> None:
         monkeypatch.setattr(profiles, "connect", lambda address: None)
         monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 4.0, "GPU": float(has)})
-        monkeypatch.setattr(profiles, "most_gpus", lambda: may)
+        node = NodeType("gpu", may, {"GPU": 1.0})
+        monkeypatch.setattr(profiles, "autoscaling", lambda: Autoscaling((node,)))
 
     return make
 
@@ -75,50 +76,6 @@ def test_a_job_finds_its_cluster_in_the_environment(
     cluster(2, 0)
     monkeypatch.setenv("RAY_ADDRESS", "h:2")
     assert str(choose_profile("auto", None)) == "cluster (the Ray cluster at h:2 has 2 GPUs)"
-
-
-@pytest.mark.parametrize(
-    ("config", "gpus"),
-    [
-        ({}, 0),
-        ({"available_node_types": {"head": {"resources": {"CPU": 4}}}}, 0),
-        (
-            {
-                "head_node_type": "head",
-                "max_workers": 6,
-                "available_node_types": {
-                    "head": {"resources": {"CPU": 4}},
-                    "gpu": {"resources": {"CPU": 8, "GPU": 4}, "max_workers": 3},
-                    "more": {"resources": {"GPU": 1}, "max_workers": 100},
-                },
-            },
-            3 * 4 + 6 * 1,
-        ),
-        (
-            {
-                "head_node_type": "head",
-                "available_node_types": {"head": {"resources": {"GPU": 2}}},
-            },
-            2,
-        ),
-    ],
-)
-def test_gpus_of_a_cluster_file(config: dict[str, Any], gpus: int) -> None:
-    assert gpus_of_node_types(config) == gpus
-
-
-def test_the_running_autoscaler_names_its_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "cluster.yaml"
-    kinds = {"gpu": {"resources": {"GPU": 8}, "max_workers": 2}}
-    file.write_text(yaml.safe_dump({"available_node_types": kinds}))
-    process = tmp_path / "proc" / "42"
-    process.mkdir(parents=True)
-    words = ["python", "monitor.py", f"--autoscaling-config={file}"]
-    (process / "cmdline").write_text("\0".join(words))
-    monkeypatch.setattr(profiles, "PROCESSES", tmp_path / "proc")
-    assert profiles.gpus_in_autoscaler_file() == 16
 
 
 def test_code_reaches_workers_once(monkeypatch: pytest.MonkeyPatch) -> None:
