@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.tuning.lr_space import kill, open_ledger
 from tests.tuning.searches import make_info, make_result, make_trials, write_space
 from tests.tuning.spaces import Change, write
 from tuning import cli, load_space
+from tuning.ledger import Ledger
 from tuning.records import ExperimentResult
 from tuning.space import SearchSpace
 from tuning.storage import write_experiment
@@ -58,3 +60,24 @@ def searched(storage: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, A
 
     monkeypatch.setattr(cli, "run_experiment", run)
     return calls
+
+
+@pytest.fixture
+def ledger_in() -> Iterator[Callable[..., Ledger]]:
+    """``ledger_in(folder, trials=50)``: the ledger of the experiment there, with proposed trials.
+
+    Where it is open, its driver was killed, and this is the next one.
+    """
+    opened: dict[Path, Ledger] = {}
+
+    def start(folder: Path, trials: int = 50) -> Ledger:
+        if folder in opened:
+            kill(opened[folder])
+        ledger = opened[folder] = open_ledger(folder)
+        for number in range(len(ledger.trials), trials):
+            ledger.append("proposed", number, sync=False, params={})
+        return ledger
+
+    yield start
+    for ledger in opened.values():
+        ledger.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +10,26 @@ import numpy as np
 import pytest
 
 from tests.tuning.lr_space import METRIC, kill, lr_space, open_ledger, ray_trial, report
+from tuning.ledger import Ledger
 from tuning.promotion import PromotionTable
 from tuning.schedulers import PromoteScheduler, build_scheduler
 from tuning.searchers import Proposer, build_searcher
 
 
-def table(folder: Path, trials: int = 50, **options: Any) -> PromotionTable:
-    """The table of the experiment in ``folder``, whose ledger is opened (again)."""
-    ledger = open_ledger(folder)
-    for number in range(len(ledger.trials), trials):
-        ledger.append("proposed", number, sync=False, params={})
-    return PromotionTable(ledger, (1, 3), reduction_factor=3, **options)
+Table = Callable[..., PromotionTable]
 
 
-def test_early_arrivals_wait_too(tmp_path: Path) -> None:
+@pytest.fixture
+def table(ledger_in: Callable[..., Ledger]) -> Table:
+    """``table(folder, trials=50, **options)``: that of the ledger there, opened (again)."""
+
+    def start(folder: Path, trials: int = 50, **options: Any) -> PromotionTable:
+        return PromotionTable(ledger_in(folder, trials), (1, 3), reduction_factor=3, **options)
+
+    return start
+
+
+def test_early_arrivals_wait_too(tmp_path: Path, table: Table) -> None:
     """The stopping kind lets the first three go on whatever they are worth."""
     rungs = table(tmp_path)
     keeps = [rungs.enter(1, trial, score).keeps for trial, score in ((1, 3.0), (2, 2.0))]
@@ -35,7 +41,7 @@ def test_early_arrivals_wait_too(tmp_path: Path) -> None:
     assert rungs.promote() is None  # one third of three is one
 
 
-def test_the_best_goes_on_at_once(tmp_path: Path) -> None:
+def test_the_best_goes_on_at_once(tmp_path: Path, table: Table) -> None:
     rungs = table(tmp_path)
     for trial in (1, 2):
         rungs.enter(1, trial, 5.0 + trial)
@@ -43,7 +49,7 @@ def test_the_best_goes_on_at_once(tmp_path: Path) -> None:
     assert rungs.promote() is None
 
 
-def test_higher_rungs_come_first(tmp_path: Path) -> None:
+def test_higher_rungs_come_first(tmp_path: Path, table: Table) -> None:
     rungs = table(tmp_path)
     for trial in range(1, 7):
         rungs.enter(1, trial, float(trial))
@@ -58,7 +64,7 @@ def test_higher_rungs_come_first(tmp_path: Path) -> None:
     assert (rungs.promote() or (0, None))[0] == 3
 
 
-def test_promotions_follow_the_definition(tmp_path: Path) -> None:
+def test_promotions_follow_the_definition(tmp_path: Path, table: Table) -> None:
     """Against Algorithm 2 written out: after every arrival exactly the best third has gone on."""
     rng = np.random.default_rng(0)
     rungs = table(tmp_path)
@@ -74,19 +80,28 @@ def test_promotions_follow_the_definition(tmp_path: Path) -> None:
     assert len(gone) >= 13
 
 
-def test_a_restart_promotes_the_same_and_nobody_twice(tmp_path: Path) -> None:
-    first = table(tmp_path, control=0.3, seed=5)
-    for trial in range(1, 7):
-        first.enter(1, trial, float(trial))
-    before = first.promote()
-    again = table(tmp_path, control=0.3, seed=5)
-    assert again.at(1) == first.at(1)
-    assert before is not None
-    assert again.waits_at(before[1].trial) is None
-    assert again.promote() == first.promote()
+def test_a_restart_promotes_the_same_and_nobody_twice(tmp_path: Path, table: Table) -> None:
+    taken, waiting = [], []
+    for name in ("straight", "broken"):
+        folder = tmp_path / name
+        folder.mkdir()
+        rungs = table(folder, control=0.3, seed=5)
+        for trial in range(1, 7):
+            rungs.enter(1, trial, float(trial))
+            rungs = table(folder, control=0.3, seed=5) if name == "broken" else rungs
+        found = []
+        while (promoted := rungs.promote()) is not None:
+            found.append(promoted)
+            rungs = table(folder, control=0.3, seed=5) if name == "broken" else rungs
+            assert rungs.waits_at(promoted[1].trial) is None
+        taken.append((found, rungs.at(1)))
+        waiting.append([trial for trial in range(1, 7) if rungs.waits_at(trial)])
+    assert taken[0] == taken[1]
+    assert [entry.trial for _, entry in taken[0][0]] == [1, 2]
+    assert waiting[0] == waiting[1] != []
 
 
-def test_controls_are_a_seeded_share_of_the_losers(tmp_path: Path) -> None:
+def test_controls_are_a_seeded_share_of_the_losers(tmp_path: Path, table: Table) -> None:
     shares = {}
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         folder = tmp_path / name

@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.tuning.lr_space import kill, open_ledger
 from tuning.ledger import Ledger, read_events
 from tuning.rungs import RungTable
 
 
 @pytest.fixture
-def ledgers(tmp_path: Path) -> Iterator[Callable[[], Ledger]]:
-    """``ledgers()``: the ledger of the one experiment, opened (again); all trials are proposed."""
-    opened: list[Ledger] = []
-
-    def start() -> Ledger:
-        for ledger in opened[-1:]:
-            kill(ledger)
-        opened.append(open_ledger(tmp_path))
-        for number in range(len(opened[-1].trials), 100):
-            opened[-1].append("proposed", number, params={})
-        return opened[-1]
-
-    yield start
-    opened[-1].close()
+def ledgers(ledger_in: Callable[..., Ledger], tmp_path: Path) -> Callable[[], Ledger]:
+    """``ledgers()``: the ledger of the one experiment, opened (again)."""
+    return lambda: ledger_in(tmp_path, trials=100)
 
 
 @pytest.fixture
