@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from tuning.coordinates import Coordinate, Suggest
+from tuning.searcher_sections import Grid
 
 if TYPE_CHECKING:
     from tuning.space import SearchSpace
@@ -47,6 +48,12 @@ def grid(space: SearchSpace) -> list[dict[str, Any]]:
     prior, trials = space.prior(), space.budget.trials
     others = (flat for flat in combinations(space, most=trials) if flat != prior)
     return [prior, *others][:trials]
+
+
+def total_trials(space: SearchSpace) -> int:
+    """Trials of the whole budget; a grid has no more than its points."""
+    trials = space.budget.trials
+    return min(trials, len(grid(space))) if isinstance(space.searcher, Grid) else trials
 
 
 def combinations(space: SearchSpace, most: int | None = None) -> Iterator[dict[str, Any]]:

@@ -23,6 +23,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from tuning.coordinates import Coordinate
 from tuning.draws import grid
+from tuning.draws import total_trials as total_trials
 from tuning.ledger import Ledger
 from tuning.schedulers import EpochScheduler
 from tuning.searcher_sections import Grid, Random, Tpe
@@ -113,12 +114,6 @@ def build_searcher(
 ) -> Proposer:
     """The searcher that the space names."""
     return Proposer(space, ledger, scheduler, closing)
-
-
-def total_trials(space: SearchSpace) -> int:
-    """Trials of the whole budget; a grid has no more than its points."""
-    trials = space.budget.trials
-    return min(trials, len(grid(space))) if isinstance(space.searcher, Grid) else trials
 
 
 def sampler(space: SearchSpace, number: int) -> BaseSampler:
