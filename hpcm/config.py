@@ -18,7 +18,7 @@ from hpcm.optimizers import Adam, BalancerConfig, OptimizerConfig, Sum
 from hpcm.optimizers.early_stopping import EarlyStopping
 from hpcm.optimizers.param_groups import Parts
 from hpcm.schedules import LrSchedule
-from hpcm.schema import config_class, hot, load, overlay, set_path, to_plain
+from hpcm.schema import bounded, config_class, hot, load, overlay, set_path, to_plain
 from hpcm.yaml_files import override, read_yaml
 
 
@@ -35,12 +35,8 @@ class DataConfig:
     cache: bool = False  # keep decoded images in memory, for small sets
 
     def __post_init__(self) -> None:
-        for name in ("patch", "batch_size", "crops_per_epoch"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}; must be 1 or more")
-        if self.workers < 0:
-            raise ValueError(f"workers is {self.workers}; must be 0 or more")
+        bounded(self, "patch", "batch_size", "crops_per_epoch", least=1)
+        bounded(self, "workers", least=0)
         if self.crops_per_epoch is not None and self.crops_per_epoch < self.batch_size:
             raise ValueError(
                 f"crops_per_epoch is {self.crops_per_epoch}, fewer than a batch ({self.batch_size})"
@@ -82,11 +78,8 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "schedule_horizon", "validate_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; must be 1 or more")
-        if not self.clip_max_norm > 0:
-            raise ValueError(f"clip_max_norm is {self.clip_max_norm}; must be above 0")
+        bounded(self, "epochs", "schedule_horizon", "validate_every", least=1)
+        bounded(self, "clip_max_norm", above=0)
         check_tasks(self.loss, self.tasks, self.data.patch)
         if self.early_stopping.patience and not has_scales(self.tasks):
             raise ValueError(

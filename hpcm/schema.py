@@ -47,6 +47,20 @@ def hot(default: Any) -> Any:
     return dataclasses.field(default=default, metadata={"hot": True})
 
 
+def bounded(
+    config: Any, *names: str, least: float | None = None, above: float | None = None
+) -> None:
+    """Raise ``ValueError`` where a field of ``config`` is too small; None is a field not set."""
+    for name in names:
+        value = getattr(config, name)
+        if value is None:
+            continue
+        if least is not None and value < least:
+            raise ValueError(f"{name} is {value}; must be {least:g} or more")
+        if above is not None and value <= above:
+            raise ValueError(f"{name} is {value}; must be above {above:g}")
+
+
 def by_name(default: str) -> Callable[[Any], str]:
     """Discriminator for a tagged part: its ``name`` key, or ``default`` where it has none."""
 

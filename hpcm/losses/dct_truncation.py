@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from hpcm.losses.full_precision import full_precision, wide
-from hpcm.schema import config_class
+from hpcm.schema import bounded, config_class
 
 
 @config_class
@@ -34,8 +34,7 @@ class DctTruncation:
             raise ValueError(f"rolloff is {self.rolloff}; must be above 0 and at most 1")
         if not 0 <= self.end <= 1:
             raise ValueError(f"end is {self.end}; must be a fraction of the horizon, 0 to 1")
-        if self.tau_final is not None and not self.tau_final > 0:
-            raise ValueError(f"tau_final is {self.tau_final}; must be above 0")
+        bounded(self, "tau_final", above=0)
         if not 0 < self.tau_init <= self.last_tau:
             raise ValueError(f"tau_init is {self.tau_init}; must be in (0, {self.last_tau:.4g}]")
 

@@ -20,7 +20,7 @@ from hpcm.losses.diverged import Diverged
 from hpcm.losses.full_precision import full_precision, wide
 from hpcm.losses.haar import haar, mean_of_cells
 from hpcm.losses.inter_scale_modes import MODES, prediction_error
-from hpcm.schema import ConfigError, config_class, hot
+from hpcm.schema import ConfigError, bounded, config_class, hot
 
 SCALES = ("s1", "s2", "s3")  # coarsest first
 
@@ -47,12 +47,10 @@ class InterScale:
     align_lr: float = hot(1e-3)  # Adam step of the alignment, > 0; mode repo does not train it
 
     def __post_init__(self) -> None:
-        if not self.delta >= 0:
-            raise ValueError(f"delta is {self.delta}; must be 0 or more")
+        bounded(self, "delta", least=0)
+        bounded(self, "align_lr", above=0)
         if not 0 <= self.start <= 1:
             raise ValueError(f"start is {self.start}; must be a fraction of the horizon, 0 to 1")
-        if not self.align_lr > 0:
-            raise ValueError(f"align_lr is {self.align_lr}; must be above 0")
 
     def build(self, latent_channels: int) -> InterScaleTerm:
         """The term for latents of so many channels, its alignment drawn from a fixed seed."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hpcm.losses.full_precision import wide
 from hpcm.losses.metrics import ms_ssim
-from hpcm.schema import config_class
+from hpcm.schema import bounded, config_class
 
 PEAK = 255.0  # published values of lmbda are for images in [0, 255]
 STEPS_OF_SCALE = (2, 3, 6)  # coding steps of s1, s2, s3, in coding order (HPCM, section 3.2)
@@ -26,8 +26,7 @@ class LossConfig:
     lmbda: float = 0.013  # bits per pixel per unit of D, > 0; sets the operating point
 
     def __post_init__(self) -> None:
-        if not self.lmbda > 0:
-            raise ValueError(f"lmbda is {self.lmbda}; must be above 0")
+        bounded(self, "lmbda", above=0)
 
 
 @dataclass(frozen=True)

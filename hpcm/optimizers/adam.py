@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from hpcm.schema import config_class, hot
+from hpcm.schema import bounded, config_class, hot
 
 Params = Iterable[Tensor] | Iterable[dict[str, Any]]
 
@@ -72,11 +72,8 @@ def kernel(groups: list[dict[str, Any]]) -> dict[str, bool]:
 
 def check_adam(config: Any) -> None:
     """Refuse what no Adam can work with, naming the field."""
-    for name in ("lr", "eps"):
-        if not getattr(config, name) > 0:
-            raise ValueError(f"{name} is {getattr(config, name)}; must be above 0")
+    bounded(config, "lr", "eps", above=0)
+    bounded(config, "weight_decay", least=0)
     for name in ("one_minus_beta1", "one_minus_beta2"):
         if not 0 < getattr(config, name) <= 1:
             raise ValueError(f"{name} is {getattr(config, name)}; must be in (0, 1]")
-    if config.weight_decay < 0:
-        raise ValueError(f"weight_decay is {config.weight_decay}; must be 0 or more")

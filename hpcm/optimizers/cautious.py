@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hpcm.optimizers.adam import Params, as_groups, check_adam, moments, set_hot
-from hpcm.schema import config_class, hot
+from hpcm.schema import bounded, config_class, hot
 
 CHUNK = 1 << 16  # elements a CPU thread works on at a time: its cache holds them all along
 
@@ -33,8 +33,7 @@ class CautiousAdam:
 
     def __post_init__(self) -> None:
         check_adam(self)
-        if self.cap < 1:
-            raise ValueError(f"cap is {self.cap}; must be 1 or more")
+        bounded(self, "cap", least=1)
 
     def build(self, params: Params) -> CautiousAdamOptimizer:
         """The optimizer of ``params``: tensors, or groups that may carry ``lr_mult``."""

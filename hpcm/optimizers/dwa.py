@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hpcm.optimizers.balancer import Balancer, Tasks
 from hpcm.optimizers.epoch_mean import EpochMean
-from hpcm.schema import config_class, hot
+from hpcm.schema import bounded, config_class, hot
 
 
 @config_class
@@ -23,8 +23,7 @@ class Dwa:
     temperature: float = hot(2.0)  # T, above 0: the larger, the more equal the weights
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise ValueError(f"temperature is {self.temperature}; must be above 0")
+        bounded(self, "temperature", above=0)
 
     def build(
         self, names: tuple[str, ...], scales: tuple[int | None, ...], device: torch.device | str

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from hpcm.schema import config_class
+from hpcm.schema import bounded, config_class
 
 SCALES = ("s1", "s2", "s3")
 RECENT = 10  # epochs whose improvements decide on more patience
@@ -28,11 +28,8 @@ class EarlyStopping:
     published: bool = False  # one patience for all scales, as published, instead of one each
 
     def __post_init__(self) -> None:
-        for name in ("patience", "min_delta", "increase"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; must be 0 or more")
-        if not self.threshold > 0:
-            raise ValueError(f"threshold is {self.threshold}; must be above 0")
+        bounded(self, "patience", "min_delta", "increase", least=0)
+        bounded(self, "threshold", above=0)
         if self.increase and self.max_patience < self.patience:
             raise ValueError(
                 f"max_patience is {self.max_patience}; must be at least patience ({self.patience})"

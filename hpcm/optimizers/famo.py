@@ -24,7 +24,7 @@ from hpcm.optimizers.gamma_memory import GammaMemory
 from hpcm.optimizers.gamma_schedules import FixedGamma, GammaSchedule
 from hpcm.optimizers.logits import Decay, Logits
 from hpcm.schedules import Clock
-from hpcm.schema import config_class, hot
+from hpcm.schema import bounded, config_class, hot
 
 EPS = 1e-8  # added to every loss above its floor, as published
 
@@ -46,8 +46,7 @@ class Famo:
 
     def __post_init__(self) -> None:
         check_famo(self)
-        if self.gamma < 0:
-            raise ValueError(f"gamma is {self.gamma}; must be 0 or more")
+        bounded(self, "gamma", least=0)
         if self.published and self.tasks != "two_task":
             raise ValueError(f"tasks is {self.tasks!r}; the published form has two_task")
 
@@ -60,15 +59,13 @@ class Famo:
 
 def check_famo(config: Any) -> None:
     """Refuse what neither form can work with, and what the published form does not have."""
-    if not config.w_lr > 0:
-        raise ValueError(f"w_lr is {config.w_lr}; must be above 0")
+    bounded(config, "w_lr", above=0)
+    bounded(config, "weight_update_every", least=1)
     if config.offset is not None and not config.offset > 0:
         raise ValueError(
             f"offset is {config.offset}; must be above 0, for a floor (-offset) at or above a loss "
             "has no logarithm"
         )
-    if config.weight_update_every < 1:
-        raise ValueError(f"weight_update_every is {config.weight_update_every}; must be 1 or more")
     if not 0 <= config.min_weight < 0.2:
         raise ValueError(f"min_weight is {config.min_weight}; must be in [0, 0.2)")
     if not config.published:

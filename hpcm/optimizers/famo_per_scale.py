@@ -17,7 +17,7 @@ from hpcm.optimizers.balancer import Noise
 from hpcm.optimizers.famo import FamoBalancer, check_famo
 from hpcm.optimizers.gamma_schedules import HierarchicalGamma, ScaleGammaSchedule
 from hpcm.optimizers.logits import Decay
-from hpcm.schema import config_class, hot
+from hpcm.schema import bounded, config_class, hot
 
 
 @config_class
@@ -40,9 +40,7 @@ class FamoPerScale:
 
     def __post_init__(self) -> None:
         check_famo(self)
-        for name in ("gamma_s1", "gamma_s2", "gamma_s3"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; must be 0 or more")
+        bounded(self, "gamma_s1", "gamma_s2", "gamma_s3", least=0)
         weights = self.scale_weights
         if min(weights) <= 0 or abs(sum(weights) - 1) > 1e-6:
             raise ValueError(f"scale_weights are {list(weights)}; each must be above 0, the sum 1")

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, Tag
 
 from hpcm.schedules import Clock, clamp, cosine, linear
-from hpcm.schema import by_name, config_class
+from hpcm.schema import bounded, by_name, config_class
 
 
 @config_class
@@ -265,5 +265,4 @@ def _check_adaptive(schedule: AdaptiveGamma | ScaleAdaptiveGamma) -> None:
         )
     if not 0 < schedule.down < 1 < schedule.up:
         raise ValueError(f"down is {schedule.down}, up {schedule.up}; must be 0 < down < 1 < up")
-    if schedule.ceiling < 1:
-        raise ValueError(f"ceiling is {schedule.ceiling}; must be 1 or more")
+    bounded(schedule, "ceiling", least=1)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hpcm.optimizers.balancer import Balancer, across_ranks
 from hpcm.optimizers.tensor_adam import TensorAdam
-from hpcm.schema import config_class, hot
+from hpcm.schema import bounded, config_class, hot
 
 # Published as initial shares, but used as logits: the softmax makes them (0.36, 0.34, 0.31) and
 # (0.32, 0.36, 0.32). The third share of the distortion has no task.
@@ -31,8 +31,7 @@ class LearnedShares:
     w_lr: float | None = hot(None)  # of the logits' Adam, > 0; None: no optimizer, as published
 
     def __post_init__(self) -> None:
-        if self.w_lr is not None and not self.w_lr > 0:
-            raise ValueError(f"w_lr is {self.w_lr}; must be above 0")
+        bounded(self, "w_lr", above=0)
 
     def build(
         self, names: tuple[str, ...], scales: tuple[int | None, ...], device: torch.device | str

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hpcm.optimizers.balancer import TASK_COUNT, Balancer, Tasks, across_ranks
 from hpcm.optimizers.tensor_adam import TensorAdam
-from hpcm.schema import config_class, hot
+from hpcm.schema import bounded, config_class, hot
 
 PUBLISHED_W_LR = 5e-6  # a tenth of the published learning rate of the model, 5e-5
 SOUND_W_LR = 5e-3
@@ -37,10 +37,9 @@ class Uncertainty:
     published: bool = False
 
     def __post_init__(self) -> None:
-        _check_w_lr(self.w_lr)
-        _check_offset(self.offset, self.published)
-        if not self.clamp > 0:
-            raise ValueError(f"clamp is {self.clamp}; must be above 0")
+        bounded(self, "w_lr", "clamp", "offset", above=0)
+        if self.published and self.offset is not None:
+            raise ValueError(f"offset is {self.offset}; the published form has none, leave it out")
         if abs(self.init) > self.clamp:
             raise ValueError(f"init is {self.init}; must be within the clamp, {self.clamp}")
 
@@ -63,19 +62,15 @@ class Direct:
     published: bool = False
 
     def __post_init__(self) -> None:
-        _check_w_lr(self.w_lr)
+        bounded(self, "w_lr", "strength", above=0)
         n = TASK_COUNT[self.tasks]
         if self.init is not None:
             if len(self.init) != n or min(self.init) <= 0:
                 raise ValueError(f"init is {list(self.init)}; {self.tasks} wants {n} above 0")
             if self.published and abs(self.init[0] + self.init[1] - 1) > 1e-6:
                 raise ValueError(f"init is {list(self.init)}; published, the first two sum to 1")
-        if self.strength is None:
-            return
-        if self.published:
+        if self.published and self.strength is not None:
             raise ValueError(f"strength is {self.strength}; the published form has no such term")
-        if not self.strength > 0:
-            raise ValueError(f"strength is {self.strength}; must be above 0")
 
     def build(
         self, names: tuple[str, ...], scales: tuple[int | None, ...], device: torch.device | str
@@ -219,17 +214,3 @@ class DirectBalancer(LearnedWeightsBalancer):
         """L_i + strength log(q_i / start_i); (n,)."""
         strength = self.config.strength or 1.0
         return losses + strength * (self.raw.log_softmax(0) - self.log_start)
-
-
-def _check_w_lr(w_lr: float | None) -> None:
-    if w_lr is not None and not w_lr > 0:
-        raise ValueError(f"w_lr is {w_lr}; must be above 0")
-
-
-def _check_offset(offset: float | None, published: bool) -> None:
-    if offset is None:
-        return
-    if published:
-        raise ValueError(f"offset is {offset}; the published form has none, leave it out")
-    if not offset > 0:
-        raise ValueError(f"offset is {offset}; must be above 0")

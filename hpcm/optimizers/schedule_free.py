@@ -12,7 +12,7 @@ import torch
 
 from hpcm.optimizers.adam import Params, as_groups, check_adam, moments, set_hot
 from hpcm.optimizers.extra_packages import require
-from hpcm.schema import config_class, hot
+from hpcm.schema import bounded, config_class, hot
 
 
 @config_class
@@ -31,8 +31,7 @@ class ScheduleFreeAdam:
         check_adam(self)
         if self.one_minus_beta1 >= 1:
             raise ValueError(f"one_minus_beta1 is {self.one_minus_beta1}; must be below 1")
-        if self.warmup_steps < 0:
-            raise ValueError(f"warmup_steps is {self.warmup_steps}; must be 0 or more")
+        bounded(self, "warmup_steps", least=0)
 
     def build(self, params: Params) -> torch.optim.Optimizer:
         """The optimizer of ``params``. Raises ``ConfigError`` where its package is missing."""

@@ -8,7 +8,7 @@ import torch
 
 from hpcm.optimizers.adam import Params, as_groups, check_adam, moments, set_hot
 from hpcm.optimizers.extra_packages import require
-from hpcm.schema import config_class, hot
+from hpcm.schema import bounded, config_class, hot
 
 
 @config_class
@@ -26,9 +26,7 @@ class Soap:
 
     def __post_init__(self) -> None:
         check_adam(self)
-        for name in ("precondition_every", "max_dim"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; must be 1 or more")
+        bounded(self, "precondition_every", "max_dim", least=1)
 
     def build(self, params: Params) -> torch.optim.Optimizer:
         """The optimizer of ``params``. Raises ``ConfigError`` where its package is missing."""
