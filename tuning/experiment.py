@@ -25,12 +25,13 @@ from hpcm.schema import ConfigError
 from tuning import storage as places
 from tuning.closing import Closing
 from tuning.cluster import Cluster, cluster
+from tuning.follow import Follow, OnChange
 from tuning.ledger import Ledger
 from tuning.metrics import SearchMetrics
 from tuning.notices import Notices
 from tuning.outcome import experiment_result
 from tuning.preflight import check_data, concurrent
-from tuning.records import ExperimentInfo, ExperimentResult, TrialRecord
+from tuning.records import ExperimentInfo, ExperimentResult
 from tuning.schedulers import build_scheduler
 from tuning.searchers import build_searcher
 from tuning.space import SearchSpace
@@ -42,7 +43,6 @@ from tuning.trainable import Place, TrainFunction, trainable, trial_name
 MAX_FAILURES = 2  # times that a trial is started again after a crash
 
 OnStart = Callable[[ExperimentInfo], None]
-OnChange = Callable[[Sequence[TrialRecord]], None]
 OnNotice = Callable[[str], None]
 
 
@@ -64,11 +64,11 @@ def run_experiment(
     """Search ``space`` to the end of its budget, or until a signal; give what was found.
 
     Every start is a new experiment under ``storage``; ``resume`` names one to continue, or is
-    ``last``. ``on_start`` hears once where it lives, ``on_change`` hears the trials whenever
-    something happened, ``on_notice`` what a person should know; all run in this thread. The copy of
-    the study is kept in the PostgreSQL database ``study_url`` where one is given. ``provenance`` is
-    kept with the experiment. ``train`` is what a trial iterates. Raises :class:`ConfigError` for
-    what a user can mend, before anything is created.
+    ``last``. ``on_start`` hears once where it lives, ``on_change`` hears the trials when something
+    happened (:mod:`tuning.follow`), ``on_notice`` what a person should know; all run in this
+    thread. The copy of the study is kept in the PostgreSQL database ``study_url`` where one is
+    given. ``provenance`` is kept with the experiment. ``train`` is what a trial iterates. Raises
+    :class:`ConfigError` for what a user can mend, before anything is created.
     """
     folder = places.storage_folder(storage)
     if resume is None:
@@ -122,7 +122,7 @@ class _Session:
         with closing.on_signals():
             if on_start:
                 on_start(info)
-            follow = _Follow(ledger, on_change, notices)
+            follow = Follow(ledger, on_change, notices)
             with study_copy(ledger, Outcomes(self.space), self.study, notices):
                 try:
                     told = [follow, SearchMetrics(ledger, self.space, at_a_time), *callbacks]
@@ -155,6 +155,7 @@ class _Session:
             address=self.joined.address,
             resources=self.joined.resources,
             trials=ledger.trials,
+            study=self.study.shown,
         )
 
     def _search(
@@ -209,31 +210,6 @@ class _Session:
         )
         ledger.close(complete=result.complete, interrupted=result.interrupted, error=error)
         return result
-
-
-class _Follow(tune.Callback):
-    """Notes when a trial starts, and tells the listener whenever something happened."""
-
-    def __init__(self, ledger: Ledger, on_change: OnChange | None, notices: Notices) -> None:
-        self._ledger, self._on_change, self._notices = ledger, on_change, notices
-        self._told = -1
-
-    def on_trial_start(
-        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
-    ) -> None:
-        """A process was found for the trial."""
-        self._ledger.append("started", int(trial.config["trial"]), ray_id=trial.trial_id)
-
-    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        """After each event that Ray handled."""
-        self.tell()
-
-    def tell(self) -> None:
-        """Hand the trials on, if anything was added to the ledger, and what was noticed."""
-        self._notices.hand_on()
-        if self._on_change and self._ledger.count != self._told:
-            self._told = self._ledger.count
-            self._on_change(self._ledger.records())
 
 
 def last_line(problem: BaseException) -> str:

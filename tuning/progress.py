@@ -29,8 +29,10 @@ class Progress:
     def lines(self, trials: Sequence[TrialRecord]) -> Iterator[str]:
         """The events since the last call, trial by trial."""
         for trial in trials:
-            before = self._told.get(trial.id, ("pending", 0, 0))
-            self._told[trial.id] = _stand(trial)
+            before, now = self._told.get(trial.id, ("pending", 0, 0)), _stand(trial)
+            if before == now:
+                continue
+            self._told[trial.id] = now
             for text in self._events(trial, *before):
                 yield f"trial {trial.number:3d}  {text}"
 
