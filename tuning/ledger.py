@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 from hpcm.schema import ConfigError, shown
 from tuning.failures import renew
-from tuning.records import Entry, TrialRecord
+from tuning.records import Entry, Exploit, TrialRecord
 from tuning.redaction import redacted
 
 LEDGER_FILE = "ledger.jsonl"
@@ -146,6 +146,10 @@ class Ledger:
             there[trial.number] = replace(entry, keeps=True, rank=rank, peers=peers)
             trial.state, trial.paused = "pending", False
             trial.rung_stopped_at, trial.reason = None, None
+        elif event == "exploited":
+            epoch, donor, params = line["epoch"], line["donor"], line["params"]
+            trial.exploits.append(Exploit(epoch, donor, params, before=trial.params))
+            trial.params = params
         elif event in ("suspended", "reopened"):
             trial.state, trial.rung_stopped_at, trial.reason = "pending", None, None
         elif event == "retried":

@@ -18,6 +18,16 @@ if TYPE_CHECKING:
 TrialState = Literal["pending", "running", "stopped", "finished", "failed"]
 
 
+@dataclass(frozen=True)
+class Exploit:
+    """A trial became a changed copy of another one."""
+
+    epoch: int  # the copied checkpoint's; the trial goes on from here
+    donor: int  # number of the trial that was copied
+    params: dict[str, Any]  # the trial's from here on
+    before: dict[str, Any]  # the trial's up to here
+
+
 @dataclass
 class TrialRecord:
     """One trial as it stands.
@@ -43,6 +53,8 @@ class TrialRecord:
     seconds: float = 0.0  # training time, epochs repeated after a crash included
     cost_hours: float = 0.0  # GPU-hours, or CPU-hours where trials use no GPU
 
+    exploits: list[Exploit] = field(default_factory=list)  # under pbt and pb2, ascending
+
     @property
     def is_prior(self) -> bool:
         """Whether this is the hand-tuned baseline."""
@@ -67,6 +79,11 @@ class TrialRecord:
     def alone(self) -> bool:
         """Whether it did not fit beside others into a GPU's memory, and has had a whole one since."""
         return "device_memory" in self.failures
+
+    def params_at(self, epoch: int) -> dict[str, Any]:
+        """The flat config with which the trial trained ``epoch``."""
+        later = (exploit.before for exploit in self.exploits if exploit.epoch >= epoch)
+        return next(later, self.params)
 
     def curve(self, metric: str) -> dict[int, float]:
         """``metric`` by epoch, where it was reported."""
