@@ -49,6 +49,21 @@ class CheckpointStore:
         self._took = self._saved_at - started
         return final
 
+    def adopt(self, donor: CheckpointStore, epoch: int) -> None:
+        """Have the donor's checkpoint of ``epoch`` and no other, before any process of the trial.
+
+        Its files are shared where the filesystem can link, for a checkpoint never changes, and
+        copied where it cannot. A reader sees all of it or none. Raises OSError, with this store as
+        it was, where the donor has none or there is no room.
+        """
+        final = self.directory / f"epoch-{epoch:06d}"
+        partial = self.directory / f"{final.name}.{os.getpid()}{PARTIAL}"
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(donor.directory / final.name, partial, copy_function=_share)
+        for path in self._whole():
+            shutil.rmtree(path)
+        partial.rename(final)
+
     def due(self) -> bool:
         """Whether a checkpoint now would cost at most a twentieth of the training time."""
         since = time.monotonic() - self._saved_at
@@ -88,3 +103,10 @@ class CheckpointStore:
 
     def _whole(self) -> list[Path]:
         return sorted(p for p in self.directory.glob("epoch-*") if p.suffix != PARTIAL)
+
+
+def _share(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
