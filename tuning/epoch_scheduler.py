@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from ray import cloudpickle
-from ray.exceptions import RayActorError
 from ray.tune.experiment import Trial
 from ray.tune.result import AUTO_RESULT_KEYS
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from tuning.ledger import Ledger
 from tuning.records import TrialRecord
+from tuning.recovery import Recovery
 from tuning.space import SearchSpace
 
 #: Keys with which a trial says more than metrics; see :mod:`tuning.trainable`.
@@ -39,6 +37,7 @@ class EpochScheduler(FIFOScheduler):
         super().__init__()
         self.space = space
         self.ledger = ledger
+        self.recovery = Recovery(space, ledger)
         self.rungs = space.rungs()
         self.metric_name = space.objective.metric
         self.sign = 1.0 if space.objective.mode == "min" else -1.0
@@ -55,6 +54,7 @@ class EpochScheduler(FIFOScheduler):
         metrics, before = metrics_of(result), record.epochs
         if not (RESTORED in result and metrics["epoch"] <= before):  # else reported before
             self.ledger.append("report", number, metrics=metrics)
+            self.recovery.worked(number)
         return self._conclude(record, metrics, before)
 
     def reconcile(self) -> None:
@@ -98,16 +98,14 @@ class EpochScheduler(FIFOScheduler):
         """Nothing more will be promoted."""
 
     def on_trial_error(self, controller: Any, trial: Trial) -> None:
-        """Note a crash: Ray starts the trial again, from its checkpoint, or has given it up."""
+        """Its process broke; next, where Ray would start it again, comes :meth:`on_trial_add`."""
         super().on_trial_error(controller, trial)
-        record = self.ledger.trials[int(trial.config["trial"])]
-        reason = crash_text(trial)
-        if trial.should_recover():
-            self.ledger.append("retried", record.number, reason=reason)
-        else:
-            times = trial.run_metadata.num_failures
-            again = f"crashed {times} times, at last: " if times > 1 else "crashed: "
-            self.ledger.append("failed", record.number, reason=again + reason)
+        self.recovery.failed(trial)
+
+    def on_trial_add(self, controller: Any, trial: Trial) -> None:
+        """A trial waits for a process, be it the first or another one after a failure."""
+        super().on_trial_add(controller, trial)
+        self.recovery.place(controller, trial)
 
     def _problem(self, metrics: Mapping[str, float], epoch: int, due: bool) -> str | None:
         value = metrics.get(self.metric_name)
@@ -133,16 +131,3 @@ def metrics_of(result: Mapping[str, Any]) -> dict[str, float]:
         and isinstance(value, int | float)
         and not isinstance(value, bool)
     }
-
-
-def crash_text(trial: Trial) -> str:
-    """One line on why the trial's process failed."""
-    path = trial.pickled_error_file  # written a moment ago, by this process
-    error = cloudpickle.loads(Path(path).read_bytes()) if path else None
-    cause = getattr(error, "cause", None) or error
-    if isinstance(cause, RayActorError):
-        return "its process died (killed, out of memory, or its node was lost)"
-    if cause is None:
-        return f"Ray could not run it, see {trial.error_file}"
-    text = " ".join(str(cause).split())
-    return f"{type(cause).__name__}: {text}"[:300]

@@ -31,6 +31,7 @@ from tuning.metrics import SearchMetrics
 from tuning.notices import Notices
 from tuning.outcome import experiment_result
 from tuning.preflight import check_data, concurrent
+from tuning.ray_repairs import a_killed_trial_ends_no_search
 from tuning.records import ExperimentInfo, ExperimentResult
 from tuning.schedulers import build_scheduler
 from tuning.searchers import build_searcher
@@ -39,8 +40,7 @@ from tuning.study import Outcomes
 from tuning.study_copy import study_copy
 from tuning.study_storage import StudyPlace, study_place, without_password
 from tuning.trainable import Place, TrainFunction, trainable, trial_name
-
-MAX_FAILURES = 2  # times that a trial is started again after a crash
+from tuning.watchdog import Watchdog
 
 OnStart = Callable[[ExperimentInfo], None]
 OnNotice = Callable[[str], None]
@@ -119,7 +119,7 @@ class _Session:
         info = self._info(ledger)
         place = Place(self.space, self.directory, train)
         error: str | None = None
-        with closing.on_signals():
+        with closing.on_signals(), a_killed_trial_ends_no_search():
             if on_start:
                 on_start(info)
             follow = Follow(ledger, on_change, notices)
@@ -181,8 +181,8 @@ class _Session:
             trial_name_creator=_name_of(space),
             trial_dirname_creator=_name_of(space),
             stop=closing,
-            callbacks=list(callbacks),
-            max_failures=MAX_FAILURES,
+            callbacks=[Watchdog(space.faults, ledger, scheduler.recovery), *callbacks],
+            max_failures=-1,  # the scheduler decides, see tuning/recovery.py
             raise_on_failed_trial=False,
             log_to_file=True,
             sync_config=tune.SyncConfig(sync_artifacts=True),  # or the logs stay on the workers

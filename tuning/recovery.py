@@ -31,13 +31,12 @@ class Recovery:
         self._failed_on: dict[int, str] = {}  # trial: the node of its last failure
         self._hung: dict[int, Failure] = {}
 
-    def started(self, trial: Trial) -> str | None:
-        """A process was found for a trial; gives its node."""
+    def started(self, trial: Trial) -> None:
+        """A trial has a process, on some node."""
         actor = trial.temporary_state.ray_actor
-        node = node_of(actor._actor_id.hex() if actor is not None else None)
+        node = node_of(actor._actor_id.hex()) if actor is not None else None
         if node:
             self._runs_on[number_of(trial)] = node
-        return node
 
     def worked(self, number: int) -> None:
         """A trial reported an epoch that was not reached before."""

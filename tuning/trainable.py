@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from ray import tune
 from ray.tune import Trainable
 
@@ -62,6 +63,8 @@ def run_trial(sampled: Mapping[str, Any], place: Place) -> None:
         tune.report({FAILED: f"diverged: {error.reason}", DIVERGED: True})
     except ConfigError as error:
         tune.report({FAILED: f"{REFUSED}{error}"})
+    except torch.OutOfMemoryError:  # with more memory it may not come again
+        raise
     except Exception as error:
         text = f"{type(error).__name__}: {error}"
         if not store.same_crash(text):

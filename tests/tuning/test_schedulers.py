@@ -166,28 +166,26 @@ def test_a_report_lost_with_the_driver_is_made_good_by_the_checkpoint(play: Play
     assert play.ledger.trials[1].curve(METRIC) == {1: 1.0, 3: 0.5}
 
 
-@pytest.mark.parametrize(
-    ("recovers", "state", "reason"),
-    [
-        (True, "pending", "RuntimeError: a cosmic ray"),
-        (False, "failed", "crashed 3 times, at last: RuntimeError: a cosmic ray"),
-    ],
-)
-def test_a_crash_is_noted(
-    play: Play, tmp_path: Path, recovers: bool, state: str, reason: str
-) -> None:
+def test_a_crash_is_noted_and_the_trial_added_again(play: Play, tmp_path: Path) -> None:
+    """What becomes of it: tests/tuning/test_recovery.py."""
     play.propose(2)
     error = tmp_path / "error.pkl"
     error.write_bytes(pickle.dumps(RuntimeError("a cosmic\n ray")))
     trial = SimpleNamespace(
         config={"trial": 1},
-        should_recover=lambda: recovers,
+        should_recover=lambda: True,
         pickled_error_file=str(error),
-        run_metadata=SimpleNamespace(num_failures=3),
+        error_file="error.txt",
     )
     play.scheduler.on_trial_error(None, trial)
     record = play.ledger.trials[1]
-    assert (record.state, record.reason, record.diverged) == (state, reason, False)
+    assert (record.state, record.reason) == ("pending", "RuntimeError: a cosmic ray")
+    play.scheduler.on_trial_add(None, trial)
+    for _ in range(2):
+        play.scheduler.on_trial_error(None, trial)
+    stopped: list[object] = []
+    play.scheduler.on_trial_add(SimpleNamespace(stop_trial=stopped.append), trial)
+    assert (record.state, stopped) == ("failed", [trial])
 
 
 def test_metrics_are_what_the_trial_said() -> None:
