@@ -116,7 +116,10 @@ class Ledger:
                 number = line["trial"]
                 self._records = []
                 self.trials[number] = TrialRecord(
-                    id=f"{self.experiment}-{number:04d}", number=number, params=line["params"]
+                    id=f"{self.experiment}-{number:04d}",
+                    number=number,
+                    params=line["params"],
+                    source=line.get("source", ""),
                 )
             case event if "trial" in line:
                 self._apply_to(self.trials[line["trial"]], event, line)

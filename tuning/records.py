@@ -41,6 +41,7 @@ class TrialRecord:
     id: str  # <experiment>-<number>, unique for good: a resume keeps it
     number: int  # order of proposal; 0 is the prior
     params: dict[str, Any]  # flat config, what SearchSpace.walk gave: {"optimizer.lr": 2.4e-4, ..}
+    source: str = ""  # of the params: prior, prior_sample, random, or the searcher's name
     state: TrialState = "pending"
     reports: list[dict[str, float]] = field(default_factory=list)  # one per epoch, ascending
     rung_stopped_at: int | None = None  # epoch of the rung that stopped it
@@ -124,6 +125,7 @@ class ExperimentInfo:
     address: str  # "local", or the address of the cluster
     resources: dict[str, float]  # what the cluster has now: {"CPU": 2.0, ..}
     trials: Mapping[int, TrialRecord] = field(default_factory=dict)  # live, by number
+    study: str = ""  # what optuna-dashboard opens, without a password; "" where there is none
 
     @property
     def storage(self) -> Path:
