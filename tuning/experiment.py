@@ -168,7 +168,7 @@ class _Session:
     ) -> None:
         """All trials. Not through `Tuner`, which pickles searcher and callbacks to the disk."""
         space, resources = self.space, self.space.resources
-        scheduler = build_scheduler(space, ledger)
+        scheduler = build_scheduler(space, ledger, place.checkpoints)
         tune.run(
             trainable(place),
             name=self.directory.name,

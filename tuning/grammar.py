@@ -15,7 +15,16 @@ from tuning.checks import NOT_SEARCHED
 from tuning.documents import SHIPPED, shipped_spaces
 from tuning.fault_section import Faults
 from tuning.parameters import DISTRIBUTIONS
-from tuning.scheduler_sections import Asha, Fifo, Promote
+from tuning.scheduler_sections import (
+    Asha,
+    Fifo,
+    Hyperband,
+    Median,
+    Pb2,
+    Pbt,
+    Promote,
+    RayAsha,
+)
 from tuning.searcher_sections import Grid, Random, Tpe
 from tuning.sections import Budget, Fidelity, Objective, Resources
 from tuning.space import load_space
@@ -39,7 +48,16 @@ TOP_LEVEL = (
 SECTIONS: dict[str, dict[str, type]] = {  # by the section's name, where it has a choice
     "fidelity": {"": Fidelity},
     "objective": {"": Objective},
-    "scheduler": {"asha": Asha, "promote": Promote, "fifo": Fifo},
+    "scheduler": {
+        "asha": Asha,
+        "promote": Promote,
+        "hyperband": Hyperband,
+        "median": Median,
+        "ray_asha": RayAsha,
+        "pbt": Pbt,
+        "pb2": Pb2,
+        "fifo": Fifo,
+    },
     "searcher": {"tpe": Tpe, "random": Random, "grid": Grid},
     "budget": {"": Budget},
     "resources": {"": Resources},
