@@ -18,6 +18,8 @@ from tuning.storage import driver_of
 from tuning.wording import UNITS, difference_text, metric_name, value_text
 
 MOST_POINTS = 240  # of a curve: about one for every other pixel
+ALL_POINTS = 16_000  # of all curves together: more neither the eye nor the browser follows
+DIGITS = 7  # of what is drawn
 SHOWN_METRICS = ("val_bpp", "val_psnr")  # beside the objective
 GROUPS = ("weights", "gamma", "scale_contrib")  # of a trial, over its epochs
 Point = tuple[int, float]
@@ -116,13 +118,35 @@ def plain(value: Any) -> Any:
     return value
 
 
-def thin(curve: dict[int, float], space: SearchSpace) -> list[int]:
-    """The epochs of a curve to draw: at most :data:`MOST_POINTS`, the rungs, and the last."""
+def thin(curve: dict[int, float], space: SearchSpace, most: int = MOST_POINTS) -> list[int]:
+    """The epochs of a curve to draw: about ``most``, the rungs, and the last.
+
+    Half of them lie evenly, half as powers do, so that both scales of the axis have enough.
+    """
     epochs = sorted(curve)
-    stride = -(-len(epochs) // MOST_POINTS)
-    rungs = set(space.rungs())
-    last = epochs[-1:]
-    return [e for i, e in enumerate(epochs) if i % stride == 0 or e in rungs or e in last]
+    if len(epochs) <= most:
+        return epochs
+    rungs, last, half = set(space.rungs()), epochs[-1], max(1, most // 2)
+    kept, places = [], set()
+    for epoch in epochs:
+        even = (half * epoch) // last
+        power = int(half * math.log(epoch) / math.log(last)) if epoch > 1 else 0
+        new = {("even", even), ("power", power)} - places
+        if new or epoch in rungs or epoch == last:
+            kept.append(epoch)
+            places |= new
+    return kept
+
+
+def points(curve: dict[int, float], space: SearchSpace, most: int = MOST_POINTS) -> list[Point]:
+    """What is drawn of a curve."""
+    epochs = thin(curve, space, min(most, MOST_POINTS))
+    return [(epoch, rounded(curve[epoch])) for epoch in epochs]
+
+
+def rounded(value: float) -> float:
+    """As many digits as a drawing shows."""
+    return float(f"{value:.{DIGITS}g}")
 
 
 def _trial(
@@ -148,7 +172,7 @@ def _trial(
         "retries": record.retries,
         "reason": record.reason,
         "rung": record.rung_stopped_at,
-        "curve": [(epoch, curve[epoch]) for epoch in thin(curve, space)],
+        "curve": points(curve, space, most=max(8, ALL_POINTS // len(records))),
     }
 
 
@@ -214,7 +238,8 @@ def _parameters(
         for path, value in values.items()
         if prior.get(path) != value
     ]
-    return {"differs": differs, "points": points_of(values, axes)}
+    places = [rounded(p) if isinstance(p, float) else p for p in points_of(values, axes)]
+    return {"differs": differs, "points": places}
 
 
 def _crashes(ledger: LiveLedger, number: int) -> list[str]:
@@ -227,10 +252,7 @@ def _group(record: TrialRecord, group: str, space: SearchSpace) -> dict[str, lis
         key for report in record.reports for key in report if key.partition("/")[0] == group
     )
     curves = {name: record.curve(name) for name in names}
-    return {
-        name.partition("/")[2] or name: [(epoch, curve[epoch]) for epoch in thin(curve, space)]
-        for name, curve in curves.items()
-    }
+    return {name.partition("/")[2] or name: points(curve, space) for name, curve in curves.items()}
 
 
 def _event(line: dict[str, Any]) -> dict[str, Any]:
