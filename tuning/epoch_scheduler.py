@@ -19,9 +19,8 @@ from tuning.ledger import Ledger
 from tuning.records import TrialRecord
 from tuning.recovery import Recovery
 from tuning.space import SearchSpace
+from tuning.trial_keys import DIVERGED, FAILED, RESTORED, SUSPENDED
 
-#: Keys with which a trial says more than metrics; see :mod:`tuning.trainable`.
-FAILED, DIVERGED, SUSPENDED, RESTORED = "failed", "diverged", "suspended", "restored"
 RAY_KEYS = frozenset(
     (*AUTO_RESULT_KEYS, "done", "trial_id", "should_checkpoint", "time_total_s", "timestamp")
 )

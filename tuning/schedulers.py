@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from tuning.epoch_scheduler import (
-    DIVERGED,
-    FAILED,
-    RESTORED,
-    SUSPENDED,
-    EpochScheduler,
-    metrics_of,
-)
+from tuning.epoch_scheduler import EpochScheduler, metrics_of
 from tuning.halving import AshaScheduler, PromoteScheduler
 from tuning.hyperband import HyperbandScheduler
 from tuning.ledger import Ledger
@@ -30,10 +23,6 @@ from tuning.scheduler_sections import (
 from tuning.space import SearchSpace
 
 __all__ = [
-    "DIVERGED",
-    "FAILED",
-    "RESTORED",
-    "SUSPENDED",
     "AshaScheduler",
     "EpochScheduler",
     "PromoteScheduler",

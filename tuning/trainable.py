@@ -15,8 +15,8 @@ from ray.tune import Trainable
 import hpcm
 from hpcm import ConfigError, Diverged, EpochReport, TrainConfig
 from tuning.checkpoints import CheckpointStore
-from tuning.schedulers import DIVERGED, FAILED, RESTORED, SUSPENDED
 from tuning.space import SearchSpace
+from tuning.trial_keys import DIVERGED, FAILED, RESTORED, SUSPENDED
 
 REFUSED = "refused: "  # how the reason of a trial begins whose config or data were refused
 STOP_FILE = "closing"  # in the experiment's directory: save, and stop after this epoch

@@ -16,10 +16,10 @@ import ray
 from ray import tune
 from ray.tune.experiment import Trial
 
-from tuning.epoch_scheduler import RESTORED
 from tuning.fault_section import Faults
 from tuning.ledger import Ledger
 from tuning.recovery import Recovery, number_of
+from tuning.trial_keys import RESTORED
 from tuning.wording import clock_text
 
 EVERY = 5.0  # seconds between two looks
