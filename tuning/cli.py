@@ -24,18 +24,20 @@ from hpcm.evaluation.image_sets import SkippedImages
 from hpcm.schema import ConfigError
 from hpcm.streams import escape_what_cannot_be_shown
 from tuning import storage as places
+from tuning.closing import SIGNALS
 from tuning.console import Console
 from tuning.cost import can_measure, estimate, seconds_of_an_epoch
 from tuning.dry_run import prior_lines, sample_lines, size_lines
 from tuning.experiment import run_experiment
 from tuning.export import REASON, export_best, source_of
 from tuning.flags import parse_flags
+from tuning.head_watch import end_process
 from tuning.preflight import check_data
 from tuning.profiles import ProfileChoice, choose_profile
 from tuning.provenance import git_commit
 from tuning.records import ExperimentInfo, ExperimentResult, TrialRecord
 from tuning.space import SearchSpace, load_space
-from tuning.summary import summary_lines
+from tuning.summary import again, summary_lines
 from tuning.wording import label_line
 
 if TYPE_CHECKING:
@@ -112,6 +114,7 @@ def _search(flags: argparse.Namespace, console: Console) -> int:
             address=flags.address,
             on_start=watch.start,
             on_change=watch.change,
+            on_lost=watch.lost,
             provenance={
                 "profile_reason": choice.reason,
                 "overrides": flags.set,
@@ -215,14 +218,16 @@ class _Watch:
         self._wandb: WandbLog | None = None
         self._warned = False
         self._asked_to_stop = False
+        self._again = ""
 
     def start(self, info: ExperimentInfo) -> None:
         """Show where the experiment lives; from here on a signal is acknowledged."""
         trials = list(info.trials.values())
+        self._again = again(info)
         if _wants_wandb():
             self._start_wandb(info, trials)
         self._console.start(info, trials)
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in SIGNALS:
             self._acknowledge(number)
 
     def change(self, trials: Sequence[TrialRecord]) -> None:
@@ -231,6 +236,14 @@ class _Watch:
         if self._wandb:
             self._wandb.update(trials)
             self._complain()
+
+    def lost(self, interrupted: bool) -> None:
+        """The head of the Ray cluster is gone: say so, and end the process."""
+        with contextlib.suppress(OSError):
+            self._console.stop()
+            self._console.say(f"the head of the Ray cluster is gone; {self._again}", "red")
+            sys.stdout.flush()
+        end_process(INTERRUPTED if interrupted else FAILED)
 
     def close(self) -> None:
         """Leave the terminal and W&B in order, whatever happened."""
@@ -260,6 +273,8 @@ class _Watch:
         def heard(signum: int, frame: FrameType | None) -> None:
             first, self._asked_to_stop = not self._asked_to_stop, True
             how = ": running trials save after their epoch; once more to stop at once"
+            if signum == signal.SIGHUP:
+                self._console.leave_terminal()
             self._console.say(f"stopping{how if first else ' at once'}", "yellow")
             handler(signum, frame)
 

@@ -17,7 +17,7 @@ from tuning.ledger import Ledger
 from tuning.trainable import REFUSED, STOP_FILE
 
 Reason = Literal["signal", "hours", "refused"]
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Closing(tune.Stopper):
@@ -78,7 +78,11 @@ class Closing(tune.Stopper):
 
     @contextlib.contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Take SIGINT and SIGTERM to mean this, where the main thread runs the experiment."""
+        """Take the signals to mean this, where the main thread runs the experiment.
+
+        One that our parent had ignored stays so: SIGINT below `tune.py &` in a script, SIGHUP below
+        `nohup`.
+        """
         before: dict[int, Any] = {}
 
         def handle(number: int, frame: FrameType | None) -> None:
@@ -89,7 +93,8 @@ class Closing(tune.Stopper):
 
         with contextlib.suppress(ValueError):  # not the main thread: the caller has the signals
             for number in SIGNALS:
-                before[number] = signal.signal(number, handle)
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    before[number] = signal.signal(number, handle)
         try:
             yield
         finally:

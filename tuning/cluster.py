@@ -8,9 +8,10 @@ import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import ray
-from ray._private import ray_constants
+from ray._private import ray_constants, services
 
 from tuning.profiles import connect
 
@@ -72,7 +73,7 @@ def _start_here(dashboard: bool) -> None:
         if os.environ.get(name):  # trials run in folders of their own
             os.environ[name] = os.path.abspath(os.path.expanduser(os.environ[name]))
     ray_constants.ENABLE_RAY_CLUSTER = False  # read from the environment when Ray was imported
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _groups_of_their_own():
         warnings.simplefilter("ignore", FutureWarning)
         ray.init(
             address=LOCAL,
@@ -81,6 +82,22 @@ def _start_here(dashboard: bool) -> None:
             logging_level=logging.ERROR,
             configure_logging=True,
         )
+
+
+@contextlib.contextmanager
+def _groups_of_their_own() -> Iterator[None]:
+    """Processes that Ray starts meanwhile get process groups of their own.
+
+    So a signal to ours, from a terminal, `timeout` or a batch system, reaches us alone, and trials
+    can still save. They end with us all the same: Ray asks the kernel to kill them with their
+    parent.
+    """
+    stock = services.ConsolePopen
+    services.ConsolePopen = partial(stock, process_group=0)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = stock
 
 
 def _describe(address: str) -> Cluster:

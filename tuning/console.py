@@ -5,6 +5,7 @@ A terminal that calls itself dumb cannot redraw, so it counts as elsewhere.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
@@ -78,6 +79,15 @@ class Console:
         clock = clock_text(time.monotonic() - self._started)
         for line in self._progress.lines(trials):
             self.say(f"{clock}  {line}")
+
+    def leave_terminal(self) -> None:
+        """It was closed: write to nowhere from now on, for every word to it would be an error."""
+        if self.rich.is_terminal:
+            self.stop()
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            for stream in (1, 2):
+                os.dup2(nowhere, stream)
+            os.close(nowhere)
 
     def stop(self) -> None:
         """Leave the last table standing and give the terminal back."""

@@ -26,6 +26,7 @@ from tuning import storage as places
 from tuning.closing import Closing
 from tuning.cluster import Cluster, cluster
 from tuning.follow import Follow, OnChange
+from tuning.head_watch import HeadWatch, gcs_answers, patience
 from tuning.ledger import Ledger
 from tuning.metrics import SearchMetrics
 from tuning.notices import Notices
@@ -44,6 +45,7 @@ from tuning.watchdog import Watchdog
 
 OnStart = Callable[[ExperimentInfo], None]
 OnNotice = Callable[[str], None]
+OnLost = Callable[[bool], None]
 
 
 def run_experiment(
@@ -57,6 +59,7 @@ def run_experiment(
     on_start: OnStart | None = None,
     on_change: OnChange | None = None,
     on_notice: OnNotice | None = None,
+    on_lost: OnLost | None = None,
     study_url: str | None = None,
     provenance: dict[str, Any] | None = None,
     train: TrainFunction = hpcm.train,
@@ -66,7 +69,8 @@ def run_experiment(
     Every start is a new experiment under ``storage``; ``resume`` names one to continue, or is
     ``last``. ``on_start`` hears once where it lives, ``on_change`` hears the trials when something
     happened (:mod:`tuning.follow`), ``on_notice`` what a person should know; all run in this
-    thread. The copy of the study is kept in the PostgreSQL database ``study_url`` where one is
+    thread. ``on_lost`` hears, in another one, that the head of the cluster is gone, and whether a
+    signal had asked to end: it must end the process, for calls into Ray block. The copy of the study is kept in the PostgreSQL database ``study_url`` where one is
     given. ``provenance`` is kept with the experiment. ``train`` is what a trial iterates. Raises
     :class:`ConfigError` for what a user can mend, before anything is created.
     """
@@ -88,7 +92,9 @@ def run_experiment(
         if resume is None:
             directory.mkdir(parents=True)
             stack.enter_context(places.driving(directory))
-        session = _Session(space, directory, joined, resume is not None, provenance or {}, study)
+        session = _Session(
+            space, directory, joined, resume is not None, provenance or {}, study, on_lost
+        )
         return session.run(at_a_time, train, callbacks, on_start, on_change, notices)
 
 
@@ -102,6 +108,7 @@ class _Session:
     resumed: bool
     provenance: dict[str, Any]
     study: StudyPlace
+    on_lost: OnLost | None
 
     def run(
         self,
@@ -119,7 +126,7 @@ class _Session:
         info = self._info(ledger)
         place = Place(self.space, self.directory, train)
         error: str | None = None
-        with closing.on_signals(), a_killed_trial_ends_no_search():
+        with closing.on_signals(), a_killed_trial_ends_no_search(), self._head_watched(closing):
             if on_start:
                 on_start(info)
             follow = Follow(ledger, on_change, notices)
@@ -132,6 +139,17 @@ class _Session:
                 result = self._close(ledger, closing, info, error)
         follow.tell()
         return result
+
+    def _head_watched(self, closing: Closing) -> contextlib.AbstractContextManager[None]:
+        heard = self.on_lost
+        if heard is None:
+            return contextlib.nullcontext()
+        watch = HeadWatch(
+            gcs_answers(),
+            lambda: patience(self.joined.address, closing.interrupted),
+            lambda silent: heard(closing.interrupted),
+        )
+        return watch.watching()
 
     def _open(self, ledger: Ledger) -> None:
         versions = {name: version(name) for name in ("ray", "optuna", "torch", "numpy")}

@@ -6,7 +6,7 @@ from shlex import quote
 from typing import Any
 
 from tuning.export import Export
-from tuning.records import ExperimentResult, TrialRecord
+from tuning.records import ExperimentInfo, ExperimentResult, TrialRecord
 from tuning.storage import DEFAULT_STORAGE, storage_folder
 from tuning.wording import (
     ABSENT,
@@ -75,23 +75,24 @@ def _outcome(result: ExperimentResult) -> str:
     words = {"finished": "finished", "stopped": "stopped early", "failed": "failed"}
     count = {w: sum(t.state == state for t in result.trials) for state, w in words.items()}
     count["unfinished"] = sum(not trial.ended for trial in result.trials)
-    where = (
-        ""
-        if result.info.storage == storage_folder(DEFAULT_STORAGE)
-        else f" --storage {quote(str(result.info.storage))}"
-    )
-    again = f"continue with python tune.py --resume {result.info.name}{where}"
     if result.error:
         how = f"broke off: {result.error}"
     elif result.interrupted:
-        how = f"interrupted; {again}"
+        how = f"interrupted; {again(result.info)}"
     elif not result.complete:
-        how = f"not complete; {again}"
+        how = f"not complete; {again(result.info)}"
     else:
         how = "complete"
     told = ", ".join(f"{number} {word}" for word, number in count.items() if number)
     trials = count_text(len(result.trials), "trial")
     return f"{result.info.name} {how}\n{trials}" + (f": {told}" if told else "")
+
+
+def again(info: ExperimentInfo) -> str:
+    """How to continue an experiment."""
+    default = info.storage == storage_folder(DEFAULT_STORAGE)
+    where = "" if default else f" --storage {quote(str(info.storage))}"
+    return f"continue with python tune.py --resume {info.name}{where}"
 
 
 def _failures(result: ExperimentResult) -> list[str]:
