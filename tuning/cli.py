@@ -37,6 +37,7 @@ from tuning.profiles import ProfileChoice, choose_profile
 from tuning.provenance import git_commit
 from tuning.records import ExperimentInfo, ExperimentResult, TrialRecord
 from tuning.space import SearchSpace, load_space
+from tuning.study_storage import URL_VARIABLE, parse_study_url
 from tuning.summary import again, summary_lines
 from tuning.wording import label_line
 
@@ -100,6 +101,9 @@ def _dry_run(flags: argparse.Namespace, console: Console) -> int:
 
 def _search(flags: argparse.Namespace, console: Console) -> int:
     places.storage_folder(flags.storage)
+    study_url = flags.study_url or os.environ.get(URL_VARIABLE)
+    if study_url:
+        parse_study_url(study_url)
     if _wants_wandb():
         _wandb_mode()
     choice, space = _open_space(flags, console)
@@ -115,6 +119,8 @@ def _search(flags: argparse.Namespace, console: Console) -> int:
             on_start=watch.start,
             on_change=watch.change,
             on_lost=watch.lost,
+            on_notice=watch.notice,
+            study_url=study_url,
             provenance={
                 "profile_reason": choice.reason,
                 "overrides": flags.set,
@@ -236,6 +242,10 @@ class _Watch:
         if self._wandb:
             self._wandb.update(trials)
             self._complain()
+
+    def notice(self, text: str) -> None:
+        """Say what a person should know."""
+        self._console.say(f"note: {text}", "yellow")
 
     def lost(self, interrupted: bool) -> None:
         """The head of the Ray cluster is gone: say so, and end the process."""

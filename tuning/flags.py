@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from hpcm.schema import ConfigError, did_you_mean
 from tuning.storage import DEFAULT_STORAGE
+from tuning.study_storage import FORM, URL_VARIABLE
 
 DESCRIPTION = "Search a space of run configs with Ray Tune, and export the best one."
 EXAMPLES = """\
@@ -28,9 +29,10 @@ def parse_flags(words: Sequence[str]) -> argparse.Namespace:
         if name.startswith("-"):
             raise ConfigError(f"{name}: no such flag{did_you_mean(name, flag_names())}")
         raise ConfigError(f"{word}: does not belong to a flag{_advice(word)}")
-    for name in ("space", "profile", "resume", "storage", "address"):
+    for name in ("space", "profile", "resume", "storage", "study_url", "address"):
         if getattr(flags, name) == "":
-            raise ConfigError(f"--{name}: empty; give it a value or leave it out")
+            flag = name.replace("_", "-")
+            raise ConfigError(f"--{flag}: empty; give it a value or leave it out")
     if flags.space is None and flags.resume is None:
         raise ConfigError("--space: missing; give a name in search_spaces/ or a file, or --resume")
     if flags.dry_run and flags.resume is not None:
@@ -75,6 +77,12 @@ def flag_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         default=DEFAULT_STORAGE,
         help=f"folder of all experiments, shared by all nodes (default {DEFAULT_STORAGE})",
+    )
+    add(
+        "--study-url",
+        metavar="URL",
+        help="PostgreSQL database for the copy of the trials that optuna-dashboard shows,"
+        f" {FORM}; also {URL_VARIABLE} of the environment (default: a file of the experiment)",
     )
     add("--address", metavar="HOST:PORT|auto", help="a Ray cluster; default: start Ray here")
     add("--dry-run", action="store_true", help="check, show what would be done, create nothing")

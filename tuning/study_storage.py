@@ -20,7 +20,7 @@ import sqlalchemy
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
 
 from hpcm.schema import ConfigError
 from tuning.ledger import cut_torn_line
@@ -31,6 +31,7 @@ from tuning.storage import read_provenance
 STUDY_FILE = "study.journal"
 URL_VARIABLE = "HPCM_STUDY_URL"  # of the environment: keeps a password out of the list of processes
 FORM = "postgresql://user@host:5432/database"
+DIALECT = "postgresql+psycopg://"
 DIALECTS = ("postgresql", "postgres", "postgresql+psycopg")
 #: A server that answers no more is noticed within 20 s (libpq's parameters).
 CONNECTION = {
@@ -91,7 +92,7 @@ def parse_study_url(text: str) -> URL:
     try:
         url = sqlalchemy.make_url(text)
     except (ArgumentError, ValueError):
-        raise ConfigError(f"--study-url: {redacted(text)}: not a URL; must be {FORM}") from None
+        raise ConfigError(f"--study-url: not a URL; must be {FORM}") from None  # nor shown
     if url.drivername not in DIALECTS:
         raise ConfigError(
             f"--study-url {without_password(url)}: no {url.drivername} is supported; must be {FORM}"
@@ -102,9 +103,11 @@ def parse_study_url(text: str) -> URL:
 
 
 def without_password(url: URL) -> str:
-    """The URL as it may be written down: no password, no other parameters."""
+    """The URL as it may be written down: where it leads, and nothing that might be a secret."""
     name = url.drivername.partition("+")[0]
-    return url.set(drivername=name, password=None, query={}).render_as_string(hide_password=False)
+    query = {key: value for key, value in url.query.items() if key in ("host", "port", "sslmode")}
+    shown = URL.create(name, url.username, None, url.host, url.port, url.database, query)
+    return shown.render_as_string()
 
 
 def check_database(url: URL, study: str, new: bool) -> None:
@@ -142,15 +145,18 @@ def reason_of(error: BaseException, url: URL | None = None) -> str:
 
 
 def database(url: URL) -> RDBStorage:
-    """Optuna's storage in a PostgreSQL database."""
-    kwargs = {"connect_args": CONNECTION, "hide_parameters": True, "pool_size": 2}
-    text = url.render_as_string(hide_password=False)
-    text = text.replace("{", "{{").replace("}", "}}")  # Optuna fills in {SCHEMA_VERSION}
+    """Optuna's storage in a PostgreSQL database; the connections are made here, and closed."""
+    engine = sqlalchemy.create_engine(url, connect_args=CONNECTION, pool_size=2)
+    given = {"pool": engine.pool, "hide_parameters": True}
     try:
-        return RDBStorage(text, engine_kwargs=kwargs)
-    except (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):
-        time.sleep(0.5)  # another driver makes the tables at this moment, or it fails again
-        return RDBStorage(text, engine_kwargs=kwargs)
+        try:
+            return RDBStorage(DIALECT, engine_kwargs=given)
+        except (IntegrityError, ProgrammingError):
+            time.sleep(0.5)  # another driver makes the tables at this moment, or it fails again
+            return RDBStorage(DIALECT, engine_kwargs=given)
+    except BaseException:
+        engine.dispose()
+        raise
 
 
 def journal(directory: Path) -> BaseStorage:

@@ -134,7 +134,7 @@ def _look_lines(result: ExperimentResult) -> list[str]:
     directory, storage = result.info.directory, quote(str(result.info.storage))
     lines = [
         ("curves", f"tensorboard --logdir {quote(str(directory))}"),
-        ("study", f"optuna-dashboard {quote(str(directory / 'study.journal'))}"),
+        ("study", f"optuna-dashboard {quote(result.info.study)}"),
         ("trials", f"python -m tuning status {result.info.name} --storage {storage}"),
     ]
     if any((directory / "wandb").glob("offline-run-*")):

@@ -98,6 +98,7 @@ def make_info(space: SearchSpace, folder: Path, resumed: bool = False) -> Experi
         token_hint="ray get-auth-token",
         address="local",
         resources={"CPU": 2.0},
+        study=str(directory / "study.journal"),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -58,6 +59,14 @@ class Session:
         storage = get_storage(str(self.folder / "rates-x" / STUDY_FILE))
         (study,) = storage.get_all_studies()
         return storage.get_all_trials(study._study_id)
+
+    def catch_up(self) -> None:
+        """Wait until an attempt succeeds; one that fails ends `settle` at once."""
+        for _ in range(1000):
+            if self.copy.settle():
+                return
+            time.sleep(0.02)
+        raise AssertionError(self.told)
 
     def end(self) -> None:
         self._stack.close()
@@ -231,7 +240,8 @@ def test_a_line_torn_in_the_middle_of_a_session_is_mended_and_said_once(
         run.play(number)
         assert not run.copy.settle()
     full.clear()
-    found = {trial.user_attrs["trial"]: trial.state for trial in _later(run)}
+    run.catch_up()
+    found = {trial.user_attrs["trial"]: trial.state for trial in run.trials()}
     assert found == dict.fromkeys(range(4), TrialState.COMPLETE)
     run.notices.hand_on()
     told = [text.partition(STUDY_FILE)[2] for text in run.told]
@@ -240,15 +250,6 @@ def test_a_line_torn_in_the_middle_of_a_session_is_mended_and_said_once(
         " follows when it can",
         " is up to date again",
     ]
-
-
-def _later(run: Session) -> list[Any]:
-    """The trials once an attempt has succeeded; one that fails ends the wait at once."""
-    for _ in range(1000):
-        if run.copy.settle(seconds=0.05):
-            return run.trials()
-        threading.Event().wait(0.02)
-    raise AssertionError(run.told)
 
 
 def test_a_storage_that_hangs_blocks_neither_the_search_nor_its_end(
