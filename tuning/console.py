@@ -83,11 +83,11 @@ class Console:
     def leave_terminal(self) -> None:
         """It was closed: write to nowhere from now on, for every word to it would be an error."""
         if self.rich.is_terminal:
-            self.stop()
             nowhere = os.open(os.devnull, os.O_WRONLY)
             for stream in (1, 2):
                 os.dup2(nowhere, stream)
             os.close(nowhere)
+            self.stop()
 
     def stop(self) -> None:
         """Leave the last table standing and give the terminal back."""

@@ -70,9 +70,10 @@ def run_experiment(
     ``last``. ``on_start`` hears once where it lives, ``on_change`` hears the trials when something
     happened (:mod:`tuning.follow`), ``on_notice`` what a person should know; all run in this
     thread. ``on_lost`` hears, in another one, that the head of the cluster is gone, and whether a
-    signal had asked to end: it must end the process, for calls into Ray block. The copy of the study is kept in the PostgreSQL database ``study_url`` where one is
-    given. ``provenance`` is kept with the experiment. ``train`` is what a trial iterates. Raises
-    :class:`ConfigError` for what a user can mend, before anything is created.
+    signal had asked to end: it must end the process, for calls into Ray block. The copy of the
+    study is kept in the PostgreSQL database ``study_url`` where one is given. ``provenance`` is
+    kept with the experiment. ``train`` is what a trial iterates. Raises :class:`ConfigError` for
+    what a user can mend, before anything is created.
     """
     folder = places.storage_folder(storage)
     if resume is None:

@@ -78,7 +78,7 @@ class TrialRecord:
 
     @property
     def alone(self) -> bool:
-        """Whether it did not fit beside others into a GPU's memory, and has had a whole one since."""
+        """Whether it did not fit beside others into a GPU's memory, and gets a whole one."""
         return "device_memory" in self.failures
 
     def params_at(self, epoch: int) -> dict[str, Any]:
