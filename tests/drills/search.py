@@ -123,6 +123,18 @@ class Search:
         """Until so many epochs were reported in all."""
         self.wait_for(lambda: sum(t.epochs for t in self.trials()) >= count)
 
+    def between_checkpoints(self) -> Trained | None:
+        """The newest epoch, where it is one that a trial has not saved (it saves at its rungs)."""
+        newest = next(reversed(self.trained()), None)
+        return newest if newest and newest.epoch in (5, 6, 7) else None
+
+    def back(self, trial: int, fault: float) -> float:
+        """Seconds from a fault to the next new start of the trial and its first report."""
+        later = [e for e in self.events() if e["time"] > fault and e.get("trial") == trial]
+        started = next(e["time"] for e in later if e["event"] == "started")
+        report = next(e for e in later if e["event"] == "report" and e["time"] >= started)
+        return float(report["time"] - fault)
+
     def alive(self) -> bool:
         """Whether the driver runs."""
         return self.process is not None and self.process.poll() is None

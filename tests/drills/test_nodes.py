@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
-from tests.drills.loss import check_nothing_else_lost
+from tests.drills.loss import check_nothing_else_lost, repeated
 from tests.drills.nodes import Nodes
 from tests.drills.search import RATES, Search
 from tests.drills.twin import follow
@@ -22,12 +24,7 @@ def test_a_worker_node_is_killed(
     found = search(RATES[:4], nodes.address, resources=GPU)
     found.start(seconds=0.4)
 
-    def third_epoch() -> int | None:
-        """The process of a trial that stands between two checkpoints."""
-        known = [e for e in found.trained() if e.epoch >= 5]
-        return known[-1].pid if known else None
-
-    victim = nodes.node_of(found.wait_for(third_epoch))
+    victim = nodes.node_of(found.wait_for(lambda: found.between_checkpoints()).pid)
     before = found.trials()
     killed = nodes.kill_worker(victim)
     nodes.add_worker()
@@ -35,10 +32,25 @@ def test_a_worker_node_is_killed(
     after = found.trials()
     epochs = check_nothing_else_lost(before, after, found.trained(), found.space().rungs())
     follow(found.events(), found.space())
-    (retried,) = [t for t in after if t.retries]
-    back = min(
-        e["time"]
-        for e in found.events()
-        if e["event"] == "report" and e["trial"] == retried.number and e["time"] > killed
-    )
-    lost(f"{epochs} epochs of one trial; it went on after {back - killed:.1f} s")
+    (retried,) = [t.number for t in after if t.retries]
+    lost(f"{epochs} epochs of one trial; it went on after {found.back(retried, killed):.1f} s")
+
+
+def test_a_node_joins(
+    nodes: Nodes, search: Callable[..., Search], lost: Callable[[str], None]
+) -> None:
+    """One GPU, then two: the search spreads without being told."""
+    nodes.kill_worker(nodes.workers[0])
+    found = search(RATES[:5], nodes.address, resources=GPU, scheduler={"name": "asha"})
+    found.start(seconds=0.4)
+    found.wait_for_epochs(2)
+    joined = time.time()
+    nodes.add_worker()
+    assert found.finish() == 0
+    follow(found.events(), found.space())
+    assert not repeated(found.trained())
+    late = [e for e in found.trained() if e.time > joined]
+    busy = {e.rate: (min(x.time for x in late if x.rate == e.rate), e.time) for e in late}
+    spans = sorted(busy.values())
+    assert any(end > start for (_, end), (start, _) in pairwise(spans)), "one at a time"
+    lost("nothing; two trials at a time with the second node")
