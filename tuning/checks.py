@@ -12,9 +12,8 @@ from tuning.conditions import NONZERO, can_be, possible, wanted
 from tuning.documents import Problem
 from tuning.draws import combinations
 from tuning.parameters import DISTRIBUTIONS, Float, Parameter
-from tuning.scheduler_sections import Fifo
+from tuning.scheduler_checks import check_scheduler, scheduler_warnings
 from tuning.searcher_sections import Grid, Tpe
-from tuning.sections import Fidelity
 
 if TYPE_CHECKING:
     from tuning.space import SearchSpace
@@ -100,8 +99,7 @@ def check_sections(space: SearchSpace) -> Iterator[Problem]:
             "base.validate_every",
             f"{every}, but trials are compared at epoch {unseen[0]}; every rung needs a validation",
         )
-    if isinstance(space.scheduler, Fifo) and space.fidelity.min != Fidelity().min:
-        yield "fidelity.min", f"{space.fidelity.min}, but fifo has no rungs; leave it out"
+    yield from check_scheduler(space)
     if isinstance(space.searcher, Grid):
         for path, parameter in space.parameters.items():
             if any(coordinate.type == "float" for coordinate in parameter.coordinates(path)):
@@ -110,13 +108,7 @@ def check_sections(space: SearchSpace) -> Iterator[Problem]:
 
 def warnings_of(space: SearchSpace) -> Iterator[str]:
     """What is allowed, but probably not meant."""
-    rungs, fidelity = space.rungs(), space.fidelity
-    if len(rungs) > 1 and rungs[-2] * space.scheduler.reduction_factor != rungs[-1]:  # type: ignore[union-attr]
-        factor = space.scheduler.reduction_factor  # type: ignore[union-attr]
-        yield (
-            f"fidelity.max is {fidelity.max}, which is not {fidelity.min} * {factor}^k:"
-            f" the last rung is short ({rungs[-2]} to {rungs[-1]})"
-        )
+    yield from scheduler_warnings(space)
     trials = space.budget.trials
     if isinstance(space.searcher, Tpe) and space.searcher.startup_trials >= trials:
         yield (

@@ -39,7 +39,7 @@ class HyperbandScheduler(CohortScheduler):
 
     def __init__(self, space: SearchSpace, ledger: Ledger, section: Hyperband) -> None:
         super().__init__(space, ledger)
-        layout = brackets(self.rungs[:-1], section.reduction_factor, total_trials(space))
+        layout = brackets(section, self.rungs[:-1], total_trials(space))
         self.brackets = {number: bracket for bracket in layout for number in bracket.members}
 
     def cohort(self, number: int) -> Bracket:
@@ -52,23 +52,18 @@ class HyperbandScheduler(CohortScheduler):
         return [*ranked[: cohort.room(level)], 0]
 
 
-def brackets(levels: Sequence[int], factor: int, trials: int) -> list[Bracket]:
+def brackets(section: Hyperband, levels: Sequence[int], trials: int) -> list[Bracket]:
     """The brackets that ``trials`` fill; the last may have fewer than it should."""
     found: list[Bracket] = []
     start = 0
     while start < trials:
         for halvings in range(len(levels), -1, -1):
-            size = sizes(len(levels), factor)[halvings]
-            members = range(start, min(start + size, trials))
+            size = section.sizes(len(levels))[halvings]
+            members, own = range(start, min(start + size, trials)), levels[len(levels) - halvings :]
             if members:
-                found.append(Bracket(members, tuple(levels[len(levels) - halvings :]), factor))
+                found.append(Bracket(members, tuple(own), section.reduction_factor))
             start += size
     return found
-
-
-def sizes(rungs: int, factor: int) -> list[int]:
-    """Trials of a bracket by its number of halvings, where there are so many rungs."""
-    return [-(-(rungs + 1) * factor**s // (s + 1)) for s in range(rungs + 1)]
 
 
 def planned_epochs(space: SearchSpace) -> int:
@@ -77,7 +72,7 @@ def planned_epochs(space: SearchSpace) -> int:
     assert isinstance(section, Hyperband)
     *levels, last = space.rungs()
     total = 0
-    for bracket in brackets(levels, section.reduction_factor, total_trials(space)):
+    for bracket in brackets(section, levels, total_trials(space)):
         stops = (*bracket.levels, last)
         total += len(bracket.members) * stops[0]
         extra = 0 in bracket.members

@@ -59,6 +59,11 @@ class Hyperband:
         """Epochs below ``high`` at which trials are compared, ascending."""
         return _geometric(low, high, self.reduction_factor)
 
+    def sizes(self, rungs: int) -> list[int]:
+        """Trials of a bracket by its number of halvings, where there are so many rungs."""
+        factor = self.reduction_factor
+        return [-(-(rungs + 1) * factor**s // (s + 1)) for s in range(rungs + 1)]
+
 
 @config_class
 class Median:
