@@ -9,23 +9,9 @@ from typing import Any
 import pytest
 
 from tests.drills.play import Play, play_content
-from tests.drills.twin import follow
+from tests.drills.twin import follow, story
 
 SCHEDULERS = {"asha": {}, "promote": {"control": 0.2, "seed": 2}}
-
-
-def story(play: Play) -> list[tuple[Any, ...]]:
-    """What was decided, without what only restarts say again."""
-    told = []
-    for event in play.events():
-        match event["event"]:
-            case "proposed":
-                told.append(("proposed", event["trial"], repr(event["params"])))
-            case "decision" | "promoted":
-                told.append((event["event"], event["trial"], event["epoch"], event["rank"]))
-            case "finished" | "stopped":
-                told.append((event["event"], event["trial"], event.get("rung")))
-    return list(dict.fromkeys(told))
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
@@ -42,7 +28,7 @@ def test_a_driver_that_dies_before_any_line_decides_the_same(
         play = Play(made(tmp_path / str(line)), content, monkeypatch)
         assert not play.session(die_before=line)
         assert play.session()
-        assert story(play) == story(straight), f"killed before line {line}"
+        assert story(play.events()) == story(straight.events()), f"killed before line {line}"
         assert [t.reports for t in play.trials()] == [t.reports for t in straight.trials()]
         follow(play.events(), play.space)
 

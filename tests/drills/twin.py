@@ -129,3 +129,17 @@ def follow(events: Sequence[Event], space: Any, complete: bool = True) -> Twin:
     if complete:
         twin.check_end()
     return twin
+
+
+def story(events: Sequence[Event]) -> list[tuple[Any, ...]]:
+    """What was proposed and decided, in order, without what only restarts say again."""
+    told: list[tuple[Any, ...]] = []
+    for event in events:
+        match event["event"]:
+            case "proposed":
+                told.append(("proposed", event["trial"], repr(event["params"])))
+            case "decision" | "promoted":
+                told.append((event["event"], event["trial"], event["epoch"], event["rank"]))
+            case "finished" | "stopped":
+                told.append((event["event"], event["trial"], event.get("rung")))
+    return list(dict.fromkeys(told))
