@@ -33,8 +33,10 @@ WEB = Path(__file__).parent / "web"
 FILES = {  # address, file, type
     "/": ("page.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
-    "/page.js": ("page.js", "text/javascript"),
-    "/charts.js": ("charts.js", "text/javascript"),
+    **{
+        f"/{name}.js": (f"{name}.js", "text/javascript")
+        for name in ("page", "view", "words", "charts", "table", "rungs", "trial")
+    },
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 HEADERS = {

@@ -132,6 +132,27 @@ def test_it_is_live(page: Browser, served: Served) -> None:
     assert page.console() == []
 
 
+def test_a_promotion_is_marked_where_it_happened(page: Browser, served: Served) -> None:
+    assert count(page, "#curves .risen") == 0
+    served.ledger.append("promoted", 4, epoch=1, rank=1, peers=6)
+    page.wait("return document.querySelectorAll('#curves .point.risen').length == 1")
+    assert "promoted after waiting" in text(page, "#curves-legend")
+    assert "Rung 1, epoch 1: 3 went on, 1 stopped" in text(page, "#rungs")
+
+
+def test_many_failures_are_counted_and_listed_in_part(page: Browser, served: Served) -> None:
+    params = served.ledger.trials[0].params
+    for number in range(6, 36):
+        served.ledger.append("proposed", number, params=params, source="tpe")
+        served.ledger.append("failed", number, reason="ValueError: odd")
+    page.wait("return document.querySelectorAll('#failures .failure').length == 20")
+    assert text(page, "#failures .reasons tr").split("\t") == ["30", "ValueError: odd"]
+    assert text(page, "#failures > .quiet") == "show 11 more"
+    page.run("document.querySelector('#failures > .quiet').click()")
+    assert count(page, "#failures .failure") == 31
+    assert page.console() == []
+
+
 def test_a_server_that_is_gone_is_told_and_what_was_known_stays(
     page: Browser, served: Served
 ) -> None:

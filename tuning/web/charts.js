@@ -27,8 +27,10 @@ export function mark(state, x, y, size = 4) {
     stopped: `M${x - s * 0.85} ${y - s * 0.85}h${s * 1.7}v${s * 1.7}h${-s * 1.7}z`,
     running: `M${x} ${y - s * 1.2}L${x + s * 1.2} ${y}L${x} ${y + s * 1.2}L${x - s * 1.2} ${y}z`,
     waiting: `M${x} ${y - s}L${x + s} ${y + s * 0.8}H${x - s}z`,
+    risen: `M${x} ${y - s}L${x + s} ${y + s * 0.8}H${x - s}z`,
+    lot: `M${x - s} ${y}H${x + s}M${x} ${y - s}V${y + s}`,
   }[state];
-  const full = state === "finished" || state === "complete" || state === "running" ? " full" : "";
+  const full = ["finished", "complete", "running", "risen"].includes(state) ? " full" : "";
   const beat = state === "running" ? " beat" : "";
   const name = `point ${state}${full}${beat}`;
   return path ? svg("path", { d: path, class: name }) : svg("circle", { cx: x, cy: y, r: s * 0.95, class: name });
@@ -130,8 +132,9 @@ function listen(drawing, spots, { tip, pick }) {
   if (pick) drawing.addEventListener("click", (event) => { const spot = nearest(event); if (spot) pick(spot.id); });
 }
 
-// series: [{id, name, points: [[x, y]], className, end, label}]; marks: [{x, text}], vertical lines.
-export function lines(element, { label, series, marks = [], x, y, tip, pick }) {
+// series: [{id, name, points: [[x, y]], className, end, label}]; marks: [{x, text}], vertical lines;
+// events: [{id, x, y, state, name}], what happened on the way.
+export function lines(element, { label, series, marks = [], events = [], x, y, tip, pick }) {
   const { drawing, width, height } = canvas(element, label);
   const box = { left: 46, right: width - (series.some((s) => s.label) ? 52 : 14), top: marks.length ? 44 : y.name ? 24 : 10, bottom: height - 38 };
   const all = series.flatMap((s) => s.points);
@@ -157,6 +160,10 @@ export function lines(element, { label, series, marks = [], x, y, tip, pick }) {
     if (one.points.length === 1 && !one.end) above.push(svg("circle", { cx: sx(a), cy: sy(b), r: 2.5, class: `curve ${one.className}` }));
     if (one.end) above.push(mark(one.end, sx(a), sy(b), 3.6));
     if (one.label) above.push(svg("text", { x: sx(a) + 7, y: sy(b) + 4, class: "name" }, one.label));
+  }
+  for (const { id, x: a, y: b, state, name } of events.filter((e) => sx.shows(e.x) && sy.shows(e.y))) {
+    above.push(mark(state, sx(a), sy(b), 4));
+    spots.push({ x: sx(a), y: sy(b) - 1, id, text: name });
   }
   drawing.append(...above);
   listen(drawing, spots, { tip, pick });
