@@ -24,6 +24,7 @@ from tuning.redaction import redacted
 
 LEDGER_FILE = "ledger.jsonl"
 ENDINGS = ("finished", "stopped", "failed")
+CLOCK_JUMP = 60.0  # seconds by which the clock must leave a steady one to have been set
 
 
 class Ledger:
@@ -44,6 +45,7 @@ class Ledger:
         self._records: list[TrialRecord] = []  # by number, or empty: not known yet
         self._opened: float | None = None  # time at which the session being read was opened
         self._file: BinaryIO | None = None
+        self._ahead = 0.0  # seconds that the clock is ahead of a steady one
         self.read_on()
 
     def read_on(self) -> None:
@@ -61,6 +63,7 @@ class Ledger:
         """Start a session: cut a torn last line, and note that no trial runs any more."""
         cut_torn_line(self.path)
         self._file = self.path.open("ab")
+        self._ahead = time.time() - time.monotonic()
         self.append("opened", **fields)
 
     def append(
@@ -72,13 +75,13 @@ class Ledger:
         What went wrong is told in others' words, which may hold a password: those are hidden.
         """
         assert self._file is not None, "the ledger is not open for writing"
+        self._note_clock()
         fields |= {key: redacted(fields[key]) for key in ("reason", "error") if fields.get(key)}
         line: dict[str, Any] = {"event": event, "time": round(time.time(), 3)}
         if trial is not None:
             line["trial"] = trial
         line |= fields
-        self._file.write(json.dumps(line).encode() + b"\n")
-        self._file.flush()
+        self._write(line)
         if sync and event != "report":
             os.fsync(self._file.fileno())
         self._apply(line)
@@ -99,8 +102,24 @@ class Ledger:
             self._records = [self.trials[number] for number in sorted(self.trials)]
         return list(self._records)
 
+    def _write(self, line: dict[str, Any]) -> None:
+        assert self._file is not None
+        self._file.write(json.dumps(line).encode() + b"\n")
+        self._file.flush()
+
+    def _note_clock(self) -> None:
+        """A line of its own where the clock was set, or hours of the budget would be miscounted."""
+        now, steady = time.time(), time.monotonic()
+        jumped, self._ahead = now - steady - self._ahead, now - steady
+        if abs(jumped) > CLOCK_JUMP:
+            line = {"event": "clock", "time": round(now, 3), "jumped": round(jumped, 3)}
+            self._write(line)
+            self._apply(line)
+
     def _apply(self, line: dict[str, Any]) -> None:
         self.count += 1
+        if self._opened is not None and line["event"] == "clock":
+            self._opened += line["jumped"]
         if self._opened is not None and line["event"] != "opened":
             self.seconds += max(0.0, line["time"] - self._opened)
             self._opened = line["time"]

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.drills.fake_training import FakeTraining
-from tuning import cli
+from tuning import cli, head_watch
 from tuning.cluster import cluster
 from tuning.experiment import run_experiment
 from tuning.ledger import Ledger
@@ -33,9 +33,12 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--die-before", type=int)  # this line of the session, counted from 1
     parser.add_argument("--torn", action="store_true")  # half of that line is written
     parser.add_argument("--clock-jump", type=float)  # seconds, once the session has eight lines
+    parser.add_argument("--patience", type=float)  # seconds that a head may be silent
     mine, flags = parser.parse_known_args(words)
     if mine.die_before or mine.clock_jump:
         _meddle(mine.die_before, mine.torn, mine.clock_jump)
+    if mine.patience:
+        head_watch.PATIENCE = mine.patience
     training = FakeTraining(mine.folder, mine.seconds)
     cli.run_experiment = partial(run_experiment, train=training)  # type: ignore[assignment]
     cli.can_measure = lambda space: False

@@ -26,9 +26,11 @@ FAULTS = {
     3e-4: ("raise", 6, 1),
     2.5e-4: ("corrupt_and_die", 6, 1),
     2e-4: ("vanish_and_die", 6, 1),
+    1.7e-4: ("hang", 6, 1),
     1.5e-4: ("nan", 6, 1),
     1.2e-4: ("raise", 6, 99),
 }
+SECTIONS = {"scheduler": {"name": "asha"}, "faults": {"hang_after": 2, "hang_minutes": 0.15}}
 HEALTHY = [rate for rate, fault in FAULTS.items() if fault is None]
 
 
@@ -45,7 +47,7 @@ class Drilled:
 def drilled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drilled]:
     """One search in which everything happens."""
     folder: Path = tmp_path_factory.mktemp("faults")
-    search = Search(folder, space_of(list(FAULTS), scheduler={"name": "asha"}))
+    search = Search(folder, space_of(list(FAULTS), **SECTIONS))
     write_faults(folder, {rate: fault for rate, fault in FAULTS.items() if fault})
     search.start(seconds=0.05)
     try:
@@ -60,11 +62,12 @@ def drilled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drilled]:
     ("rate", "epochs", "told"),
     [
         (4e-4, [4, 5], "its process died"),  # at epoch 6, saved at 3
+        (1.7e-4, [4, 5], "hung: no report for"),
         (3e-4, [4, 5], "RuntimeError: a cosmic ray"),
         (2.5e-4, [2, 3, 4, 5], "its process died"),  # the one before the damaged one is of epoch 1
         (2e-4, [1, 2, 3, 4, 5], "its process died"),  # none is left
     ],
-    ids=["killed", "exception-once", "newest-checkpoint-corrupt", "checkpoints-gone"],
+    ids=["killed", "hung", "exception-once", "newest-checkpoint-corrupt", "checkpoints-gone"],
 )
 def test_a_trial_goes_on_from_its_checkpoint(
     rate: float, epochs: list[int], told: str, drilled: Drilled, lost: Callable[[str], None]

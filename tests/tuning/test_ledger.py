@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,22 @@ def test_wall_clock_counts_sessions_and_not_the_time_between(tmp_path: Path) -> 
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (directory / LEDGER_FILE).write_text(text)
     assert Ledger(directory).seconds == 15.0
+
+
+@pytest.mark.parametrize("jump", [-7200.0, 360000.0])
+def test_a_clock_that_is_set_spends_no_hours(
+    jump: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = open_ledger(tmp_path)
+    run_some(ledger)
+    now = time.time
+    monkeypatch.setattr("time.time", lambda: now() + jump)
+    ledger.append("started", 3)
+    assert abs(ledger.seconds) < 60
+    kill(ledger)
+    again = Ledger(ledger.path.parent)
+    assert again.seconds == pytest.approx(ledger.seconds)
+    assert again.records() == ledger.records()
 
 
 def test_devices_are_paid(tmp_path: Path) -> None:
