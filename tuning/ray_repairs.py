@@ -25,8 +25,8 @@ def a_killed_trial_ends_no_search() -> Iterator[None]:
     """
     stock = RayActorManager._actor_task_failed
 
-    def repaired(self: Any, task: Any, exception: Exception) -> None:
-        stock(self, task, as_process_death(exception))
+    def repaired(self: Any, tracked_actor_task: Any, exception: Exception) -> None:
+        stock(self, tracked_actor_task, as_process_death(exception))
 
     RayActorManager._actor_task_failed = repaired
     try:

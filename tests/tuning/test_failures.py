@@ -141,13 +141,13 @@ def test_what_tune_cannot_handle_becomes_the_death_of_a_process(
     task = SimpleNamespace(_tracked_actor=tracked, _on_error=None)
     manager = SimpleNamespace(_failed_actor_ids=set(), _cleanup_actor=lambda tracked_actor: None)
     with pytest.raises(RuntimeError, match="Caught unexpected exception"):
-        RayActorManager._actor_task_failed(manager, task, error)
+        RayActorManager._actor_task_failed(manager, tracked_actor_task=task, exception=error)
     with a_killed_trial_ends_no_search():
-        RayActorManager._actor_task_failed(manager, task, error)
+        RayActorManager._actor_task_failed(manager, tracked_actor_task=task, exception=error)
     (told,) = heard
     assert diagnose(told).kind == kind
     with pytest.raises(RuntimeError, match="Caught unexpected exception"):
-        RayActorManager._actor_task_failed(manager, task, error)
+        RayActorManager._actor_task_failed(manager, tracked_actor_task=task, exception=error)
 
 
 @pytest.mark.parametrize("error", [RayActorError(), task_error(ValueError("x")), ValueError("x")])
