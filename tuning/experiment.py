@@ -31,7 +31,7 @@ from tuning.ledger import Ledger
 from tuning.metrics import SearchMetrics
 from tuning.notices import Notices
 from tuning.outcome import experiment_result
-from tuning.preflight import check_data, concurrent
+from tuning.preflight import check_cluster, check_data, concurrent
 from tuning.ray_repairs import a_killed_trial_ends_no_search
 from tuning.records import ExperimentInfo, ExperimentResult
 from tuning.schedulers import build_scheduler
@@ -90,13 +90,18 @@ def run_experiment(
             stack.enter_context(places.driving(directory))
         joined = stack.enter_context(cluster(address))
         at_a_time = concurrent(space)
+        resumed = directory if resume is not None else None
+        reference = check_cluster(
+            space, folder, joined, trains=train is hpcm.train, resumed=resumed
+        )
         if resume is None:
             directory.mkdir(parents=True)
             stack.enter_context(places.driving(directory))
         session = _Session(
             space, directory, joined, resume is not None, provenance or {}, study, on_lost
         )
-        return session.run(at_a_time, train, callbacks, on_start, on_change, notices)
+        place = Place(space, directory, train, reference)
+        return session.run(at_a_time, place, callbacks, on_start, on_change, notices)
 
 
 @dataclass
@@ -114,7 +119,7 @@ class _Session:
     def run(
         self,
         at_a_time: int,
-        train: TrainFunction,
+        place: Place,
         callbacks: Sequence[tune.Callback],
         on_start: OnStart | None,
         on_change: OnChange | None,
@@ -125,7 +130,6 @@ class _Session:
         self._open(ledger)
         closing = Closing(self.directory, ledger, self.space.budget.hours)
         info = self._info(ledger)
-        place = Place(self.space, self.directory, train)
         error: str | None = None
         with closing.on_signals(), a_killed_trial_ends_no_search(), self._head_watched(closing):
             if on_start:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import ray
 
 from hpcm import ConfigError, TrainConfig, check_inputs
 from tuning.autoscaling import autoscaling
+from tuning.cluster import LOCAL, Cluster
+from tuning.disk_space import check_disk
+from tuning.node_checks import check_nodes
+from tuning.node_facts import Inputs, Reference
 from tuning.probes import corners
 from tuning.space import SearchSpace
 
@@ -46,6 +52,29 @@ def concurrent(space: SearchSpace) -> int:
     """Trials to run at a time: what the budget says, and never more than fit."""
     fit = slots(space)
     return min(fit, space.budget.concurrent or fit, space.budget.trials)
+
+
+def check_cluster(
+    space: SearchSpace, folder: Path, joined: Cluster, *, trains: bool, resumed: Path | None
+) -> Reference | None:
+    """Raise :class:`ConfigError` where checkpoints do not fit on the disk or nodes differ.
+
+    Gives what trials compare their nodes with; None where Ray is this machine's alone. ``trains``:
+    whether trials read and write what :func:`hpcm.train` does. ``resumed``: the experiment to
+    continue.
+    """
+    if trains:
+        check_disk(space, folder, concurrent(space), resumed)
+    if joined.address == LOCAL:
+        return None
+    read = Inputs.of([space.config(flat, epochs=1) for flat in _all(space)]) if trains else Inputs()
+    return check_nodes(read, space.resources, folder)
+
+
+def _all(space: SearchSpace) -> list[dict[str, Any]]:
+    """The prior, and where what trials read is searched, every choice."""
+    searched = any(path.startswith(READ) for path in space.parameters)
+    return [space.prior(), *(corners(space) if searched else ())]
 
 
 def check_data(space: SearchSpace) -> None:

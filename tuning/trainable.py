@@ -15,6 +15,8 @@ from ray.tune import Trainable
 import hpcm
 from hpcm import ConfigError, Diverged, EpochReport, TrainConfig
 from tuning.checkpoints import CheckpointStore
+from tuning.diagnosis import NodeUnfitError
+from tuning.node_facts import Reference
 from tuning.space import SearchSpace
 from tuning.trial_keys import DIVERGED, FAILED, RESTORED, SUSPENDED
 
@@ -36,10 +38,19 @@ class Place:
     space: SearchSpace
     directory: Path  # of the experiment, on a filesystem that all nodes see
     train: TrainFunction = hpcm.train
+    reference: Reference | None = None  # what a node must agree with; None: nothing
 
     def closing(self) -> bool:
         """Whether the experiment asks its trials to save and stop."""
         return (self.directory / STOP_FILE).exists()
+
+    def check_node(self, again: bool = False) -> None:
+        """Raise :class:`NodeUnfitError` where this node differs from the driver's.
+
+        ``again``: look at its disk once more, for something was refused here.
+        """
+        if self.reference is not None:
+            (self.reference.recheck if again else self.reference.check)()
 
     def checkpoints(self, number: int) -> CheckpointStore:
         """The checkpoints of one trial."""
@@ -57,13 +68,15 @@ def run_trial(sampled: Mapping[str, Any], place: Place) -> None:
     number = int(sampled["trial"])
     store = place.checkpoints(number)
     try:
+        place.check_node()
         for metrics in _reports(place.space.config(sampled), place, store):
             tune.report(metrics)
     except Diverged as error:
         tune.report({FAILED: f"diverged: {error.reason}", DIVERGED: True})
     except ConfigError as error:
+        place.check_node(again=True)  # a lost mount is no fault of the trial's
         tune.report({FAILED: f"{REFUSED}{error}"})
-    except torch.OutOfMemoryError:  # with more memory it may not come again
+    except (torch.OutOfMemoryError, NodeUnfitError):  # may not come again elsewhere
         raise
     except Exception as error:
         text = f"{type(error).__name__}: {error}"

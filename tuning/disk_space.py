@@ -1,0 +1,58 @@
+"""Room for checkpoints, estimated before an experiment exists: a full disk ends a search late."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import torch
+
+from hpcm import ConfigError
+from hpcm.model import build_model
+from tuning.probes import corners
+from tuning.space import SearchSpace
+from tuning.wording import count_text
+
+BYTES = 12  # a parameter in a checkpoint: float32, and Adam's two moments
+KEPT = 2  # checkpoints of each trial, see tuning/checkpoints.py; one more while it is written
+GB = 1e9
+
+
+def parameters(space: SearchSpace) -> int:
+    """Of the largest model that the space may build."""
+    flats = [space.prior()]
+    if any(path.startswith("model.") for path in space.parameters):
+        flats += corners(space)
+    with torch.device("meta"):
+        models = {space.config(flat, epochs=1).model: 0 for flat in flats}
+        for config in models:
+            models[config] = sum(weight.numel() for weight in build_model(config).parameters())
+    return max(models.values())
+
+
+def needed(space: SearchSpace, at_a_time: int) -> float:
+    """Bytes that the checkpoints of all trials take at the most."""
+    return (KEPT * space.budget.trials + at_a_time) * BYTES * float(parameters(space))
+
+
+def check_disk(space: SearchSpace, folder: Path, at_a_time: int, experiment: Path | None) -> None:
+    """Raise :class:`ConfigError` where the checkpoints may not fit.
+
+    ``folder`` need not exist; what ``experiment``, one to be resumed, holds already counts as room.
+    """
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    there = _size(experiment) if experiment is not None else 0
+    free = shutil.disk_usage(existing).free + there
+    need = needed(space, at_a_time)
+    if need > free:
+        raise ConfigError(
+            f"--storage {folder}: checkpoints of {count_text(space.budget.trials, 'trial')} take up"
+            f" to {need / GB:.1f} GB ({KEPT} of each, {BYTES} bytes for each of"
+            f" {parameters(space) / 1e6:.1f} million parameters); {free / GB:.1f} GB are free. Make"
+            " room, name another folder, or lower budget.trials"
+        )
+
+
+def _size(experiment: Path) -> int:
+    found = (path for path in experiment.glob("checkpoints/*/*/*") if path.is_file())
+    return sum(path.stat().st_size for path in found)
