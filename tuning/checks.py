@@ -10,10 +10,9 @@ from hpcm.config import TrainConfig
 from hpcm.schema import ConfigError, did_you_mean, field_of, load, shown
 from tuning.conditions import NONZERO, can_be, possible, wanted
 from tuning.documents import Problem
-from tuning.draws import combinations
 from tuning.parameters import DISTRIBUTIONS, Float, Parameter
 from tuning.scheduler_checks import check_scheduler, scheduler_warnings
-from tuning.searcher_sections import Grid, Tpe
+from tuning.searcher_checks import check_searcher, searcher_warnings
 
 if TYPE_CHECKING:
     from tuning.space import SearchSpace
@@ -100,25 +99,13 @@ def check_sections(space: SearchSpace) -> Iterator[Problem]:
             f"{every}, but trials are compared at epoch {unseen[0]}; every rung needs a validation",
         )
     yield from check_scheduler(space)
-    if isinstance(space.searcher, Grid):
-        for path, parameter in space.parameters.items():
-            if any(coordinate.type == "float" for coordinate in parameter.coordinates(path)):
-                yield f"parameters.{path}.type", "a grid has no continuous values; list choices"
+    yield from check_searcher(space)
 
 
 def warnings_of(space: SearchSpace) -> Iterator[str]:
     """What is allowed, but probably not meant."""
     yield from scheduler_warnings(space)
-    trials = space.budget.trials
-    if isinstance(space.searcher, Tpe) and space.searcher.startup_trials >= trials:
-        yield (
-            f"searcher.startup_trials is {space.searcher.startup_trials}, budget.trials {trials}:"
-            " every trial is drawn at random"
-        )
-    if isinstance(space.searcher, Grid):
-        points = sum(1 for _ in combinations(space, most=trials + 1))
-        if points > trials:
-            yield f"budget.trials is {trials}, but the grid has more points: the rest is left out"
+    yield from searcher_warnings(space)
 
 
 def split_line(line: str, below: str = "") -> Problem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -23,6 +24,8 @@ class Coordinate:
     log: bool = False
     choices: tuple[Scalar, ...] = ()
     mutable: bool = False
+    split: float | None = None  # a coin in [0, 1]: what counts is only whether it is below this
+    vague: bool = False  # the prior config has no value here: ``prior`` is the middle of the range
 
     def contains(self, value: Any) -> bool:
         """Whether ``value`` may be sampled here."""
@@ -41,6 +44,29 @@ class Coordinate:
         if self.type == "categorical":
             return "one of " + ", ".join(str(choice) for choice in self.choices)
         return f"{self.type} from {self.low:g} to {self.high:g}"
+
+    def at(self, share: float) -> float | int:
+        """The number that has ``share`` (0 to 1) of the distribution below it."""
+        low, high = self._ends()
+        value = low + (high - low) * share
+        value = math.exp(value) if self.log else value
+        assert self.low is not None
+        assert self.high is not None
+        return min(max(round(value) if self.type == "int" else value, self.low), self.high)
+
+    def share(self, value: float) -> float:
+        """How much of the distribution is below the number ``value``: the inverse of `at`."""
+        low, high = self._ends()
+        return ((math.log(value) if self.log else value) - low) / (high - low)
+
+    def _ends(self) -> tuple[float, float]:
+        """The range on the scale on which it is uniform; whole numbers own half a unit around."""
+        assert self.low is not None
+        assert self.high is not None
+        low, high = float(self.low), float(self.high)
+        if self.type == "int":
+            low, high = low - 0.5, high + 0.5
+        return (math.log(low), math.log(high)) if self.log else (low, high)
 
 
 Suggest: TypeAlias = Callable[[Coordinate], Any]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import random
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -24,20 +23,7 @@ def draw_one(coordinate: Coordinate, generator: random.Random) -> Any:
     """One value of ``coordinate``."""
     if coordinate.type == "categorical":
         return generator.choice(coordinate.choices)
-    assert coordinate.low is not None
-    assert coordinate.high is not None
-    low, high = coordinate.low, coordinate.high
-    whole = coordinate.type == "int"
-    if whole and not coordinate.log:
-        return generator.randint(int(low), int(high))
-    if whole:  # every whole number owns the interval of half a unit around it
-        low, high = low - 0.5, high + 0.5
-    if coordinate.log:
-        value = math.exp(generator.uniform(math.log(low), math.log(high)))
-    else:
-        value = generator.uniform(low, high)
-    value = round(value) if whole else value
-    return min(max(value, coordinate.low), coordinate.high)
+    return coordinate.at(generator.random())
 
 
 def grid(space: SearchSpace) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ from tuning.scheduler_sections import (
     Promote,
     RayAsha,
 )
-from tuning.searcher_sections import Grid, Random, Tpe
+from tuning.searcher_sections import CmaEs, Gp, Grid, Nsga, Random, Tpe
 from tuning.sections import Budget, Fidelity, Objective, Resources
 from tuning.space import load_space
 
@@ -58,7 +58,14 @@ SECTIONS: dict[str, dict[str, type]] = {  # by the section's name, where it has 
         "pb2": Pb2,
         "fifo": Fifo,
     },
-    "searcher": {"tpe": Tpe, "random": Random, "grid": Grid},
+    "searcher": {
+        "tpe": Tpe,
+        "gp": Gp,
+        "cmaes": CmaEs,
+        "nsga": Nsga,
+        "random": Random,
+        "grid": Grid,
+    },
     "budget": {"": Budget},
     "resources": {"": Resources},
     "faults": {"": Faults},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tuning.constraints import feasible
 from tuning.records import ExperimentInfo, ExperimentResult, TrialRecord
 from tuning.searchers import total_trials
 from tuning.space import SearchSpace
@@ -35,11 +36,16 @@ def experiment_result(
 
 
 def best_of(trials: Sequence[TrialRecord], space: SearchSpace) -> TrialRecord | None:
-    """The best trial so far among those that went furthest, by the objective."""
+    """The best trial so far among those that went furthest, by the objective.
+
+    None where none of these keeps the objective's constraints.
+    """
     metric, sign = space.objective.metric, 1 if space.objective.mode == "min" else -1
     scored = [trial for trial in trials if metric in trial.last and trial.state != "failed"]
     furthest = max((trial.epochs for trial in scored), default=0)
-    level = [trial for trial in scored if trial.epochs == furthest]
+    level = [
+        trial for trial in scored if trial.epochs == furthest and feasible(trial, space.objective)
+    ]
     return min(level, key=lambda trial: sign * trial.last[metric], default=None)
 
 

@@ -67,11 +67,15 @@ class Float:
             high=self.high,
             log=self.log,
             mutable=self.mutable,
+            vague=not inside,
         )
         if not self.zero:
             return (value,)
-        coin = (1 + self.zero) / 2 if inside else self.zero / 2
-        return (Coordinate(path=f"{path}.zero", type="float", prior=coin, low=0.0, high=1.0), value)
+        side = (1 + self.zero) / 2 if inside else self.zero / 2
+        coin = Coordinate(
+            path=f"{path}.zero", type="float", prior=side, low=0.0, high=1.0, split=self.zero
+        )
+        return coin, value
 
     def read(self, path: str, suggest: Suggest) -> float:
         """The field's value, from what ``suggest`` gives for the coordinates it needs."""

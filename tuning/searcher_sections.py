@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Discriminator, Tag
 
 from hpcm.schema import by_name, config_class
+
+MOST_GP_TRIALS = 500  # a proposal takes 1.4 s there, 6 s at 1,000; docs/log.md
 
 
 def check_seed(seed: int) -> None:
@@ -15,29 +17,117 @@ def check_seed(seed: int) -> None:
         raise ValueError(f"seed is {seed}; must be 0 or more")
 
 
+def check_startup(trials: int) -> None:
+    """Raise ValueError where the model would have nothing to start from."""
+    if trials < 1:
+        raise ValueError(f"startup_trials is {trials}; must be 1 or more")
+
+
+def check_prior(share: float, trials: int, width: float) -> None:
+    """Raise ValueError for what cannot be sampled around the prior."""
+    if not 0 <= share <= 1:
+        raise ValueError(f"prior_share is {share:g}; must be 0 to 1")
+    if trials < 1:
+        raise ValueError(f"prior_trials is {trials}; must be 1 or more")
+    if not 0 < width <= 1:
+        raise ValueError(f"prior_width is {width:g}; must be above 0 and at most 1")
+
+
+def check_names(experiments: tuple[str, ...]) -> None:
+    """Raise ValueError for an experiment that is named twice."""
+    for name in experiments:
+        if experiments.count(name) > 1:
+            raise ValueError(f"warm_start is {list(experiments)}; must name each experiment once")
+
+
 @config_class
 class Tpe:
     """Tree-structured Parzen estimator, multivariate and conditional (Bergstra et al. 2011)."""
 
     name: Literal["tpe"] = "tpe"
     seed: int = 0  # of everything the searcher draws
-    startup_trials: int = 12  # trials drawn at random before the model is used, >= 1
+    startup_trials: int = 12  # trials with a result before the model is used, >= 1
+    prior_share: float = 0.5  # of the proposals drawn around the priors at first, 0 to 1
+    prior_trials: int = 20  # trials with a result that halve this share, >= 1
+    prior_width: float = 0.25  # standard deviation around a prior, as a share of its range
+    warm_start: tuple[str, ...] = ()  # earlier experiments of this storage to learn from
 
     def __post_init__(self) -> None:
-        if self.startup_trials < 1:
-            raise ValueError(f"startup_trials is {self.startup_trials}; must be 1 or more")
         check_seed(self.seed)
+        check_startup(self.startup_trials)
+        check_prior(self.prior_share, self.prior_trials, self.prior_width)
+        check_names(self.warm_start)
+
+
+@config_class
+class Gp:
+    """Gaussian process; learns from trials at the maximum fidelity, for at most 500 trials."""
+
+    name: Literal["gp"] = "gp"
+    seed: int = 0  # of everything the searcher draws
+    startup_trials: int = 12  # trials at the maximum fidelity before the model is used, >= 1
+    prior_share: float = 0.5  # of the proposals drawn around the priors at first, 0 to 1
+    prior_trials: int = 20  # trials with a result that halve this share, >= 1
+    prior_width: float = 0.25  # standard deviation around a prior, as a share of its range
+    warm_start: tuple[str, ...] = ()  # earlier experiments of this storage to learn from
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+        check_startup(self.startup_trials)
+        check_prior(self.prior_share, self.prior_trials, self.prior_width)
+        check_names(self.warm_start)
+
+
+@config_class
+class Nsga:
+    """NSGA-II (Deb et al. 2002) for a Pareto front: needs `objective.pareto`."""
+
+    name: Literal["nsga"] = "nsga"
+    seed: int = 0  # of everything the searcher draws
+    population: int = 16  # trials of a generation, >= 2
+    prior_share: float = 0.5  # of the proposals drawn around the priors at first, 0 to 1
+    prior_trials: int = 20  # trials with a result that halve this share, >= 1
+    prior_width: float = 0.25  # standard deviation around a prior, as a share of its range
+    warm_start: tuple[str, ...] = ()  # earlier experiments of this storage to learn from
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+        if self.population < 2:
+            raise ValueError(f"population is {self.population}; must be 2 or more")
+        check_prior(self.prior_share, self.prior_trials, self.prior_width)
+        check_names(self.warm_start)
+
+
+@config_class
+class CmaEs:
+    """CMA-ES (Hansen 2016) from the prior outwards; numbers only, none of them conditional."""
+
+    name: Literal["cmaes"] = "cmaes"
+    seed: int = 0  # of everything the searcher draws
+    sigma: float = 0.25  # first standard deviation, as a share of every range
+    population: int | None = None  # trials of a generation, >= 4; null: 4 + 3 ln(dimensions)
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+        if not 0 < self.sigma <= 1:
+            raise ValueError(f"sigma is {self.sigma:g}; must be above 0 and at most 1")
+        if self.population is not None and self.population < 4:
+            raise ValueError(f"population is {self.population}; must be 4 or more")
 
 
 @config_class
 class Random:
-    """Independent draws from the distributions."""
+    """Independent draws from the distributions, and around the priors."""
 
     name: Literal["random"] = "random"
     seed: int = 0  # of everything the searcher draws
+    prior_share: float = 0.5  # of the proposals drawn around the priors at first, 0 to 1
+    prior_trials: int = 20  # trials with a result that halve this share, >= 1
+    prior_width: float = 0.25  # standard deviation around a prior, as a share of its range
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
+        check_prior(self.prior_share, self.prior_trials, self.prior_width)
 
 
 @config_class
@@ -47,7 +137,13 @@ class Grid:
     name: Literal["grid"] = "grid"
 
 
+Searcher: TypeAlias = Tpe | Gp | Nsga | CmaEs | Random | Grid
 SearcherSection = Annotated[
-    Annotated[Tpe, Tag("tpe")] | Annotated[Random, Tag("random")] | Annotated[Grid, Tag("grid")],
+    Annotated[Tpe, Tag("tpe")]
+    | Annotated[Gp, Tag("gp")]
+    | Annotated[Nsga, Tag("nsga")]
+    | Annotated[CmaEs, Tag("cmaes")]
+    | Annotated[Random, Tag("random")]
+    | Annotated[Grid, Tag("grid")],
     Discriminator(by_name("tpe")),
 ]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import field
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from hpcm.schema import config_class
-from tuning.scheduler_sections import Asha, SchedulerSection
 from tuning.fault_section import Faults
+from tuning.scheduler_sections import Asha, SchedulerSection
 from tuning.searcher_sections import SearcherSection, Tpe
 
 MOST_EPOCHS = 999_999  # six digits in the names of checkpoints
@@ -15,6 +15,7 @@ MOST_TRIALS = 1_000_000
 SMALLEST_SHARE = 1e-4  # of a device; Ray counts in these
 MOST_DEVICES = 65_536  # that one trial may ask for
 LARGER_IS_BETTER = ("val_psnr", "val_ms_ssim_db")
+Metric: TypeAlias = Literal["val_rd_cost", "val_bpp", "val_psnr", "val_ms_ssim_db"]
 
 
 @config_class
@@ -46,12 +47,28 @@ class Fidelity:
 
 
 @config_class
+class Bound:
+    """What a metric of the best trial must keep."""
+
+    min: float | None = None  # the least it may be; null: no bound
+    max: float | None = None  # the most it may be; null: no bound
+
+    def __post_init__(self) -> None:
+        if self.min is None and self.max is None:
+            raise ValueError("no bound is given; must be min, max or both")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min is {self.min:g}, above max ({self.max:g})")
+
+
+@config_class
 class Objective:
     """What is compared: one metric of the validation images, at one lmbda."""
 
-    metric: Literal["val_rd_cost", "val_bpp", "val_psnr", "val_ms_ssim_db"] = "val_rd_cost"
+    metric: Metric = "val_rd_cost"
     mode: Literal["min", "max"] = "min"
     on_diverged: Literal["worst", "fail"] = "worst"  # what the searcher hears of a diverged trial
+    pareto: tuple[Metric, ...] = ()  # two metrics whose front the searcher looks for; rungs: metric
+    constraints: dict[Metric, Bound] = field(default_factory=dict)  # best: {val_bpp: {max: 0.3}}
 
     def __post_init__(self) -> None:
         mode = "max" if self.metric in LARGER_IS_BETTER else "min"
@@ -60,6 +77,22 @@ class Objective:
             raise ValueError(
                 f"mode is {self.mode}; {self.metric} is better when {better}, write {mode}"
             )
+        if self.pareto and (len(self.pareto) != 2 or self.pareto[0] == self.pareto[1]):
+            raise ValueError(f"pareto is {list(self.pareto)}; must be two different metrics")
+
+
+@config_class
+class Confirm:
+    """The finalists and the prior once more, to the maximum fidelity on fresh seeds."""
+
+    top: int = 0  # finalists beside the prior, >= 0; 0: none is trained again
+    seeds: tuple[int, ...] = (1, 2, 3)  # of these runs, each different and not the search's own
+
+    def __post_init__(self) -> None:
+        if self.top < 0:
+            raise ValueError(f"top is {self.top}; must be 0 or more")
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
+            raise ValueError(f"seeds is {list(self.seeds)}; must be different numbers from 0 up")
 
 
 @config_class

@@ -32,7 +32,7 @@ from tuning.fault_section import Faults
 from tuning.parameters import DISTRIBUTIONS, Parameter
 from tuning.probes import check_configs
 from tuning.scheduler_sections import Scheduler
-from tuning.searcher_sections import Grid, Random, Tpe
+from tuning.searcher_sections import Searcher
 from tuning.sections import Budget, Fidelity, Objective, Resources, Sections
 
 ADDED = ("faults",)  # sections that the first experiments did not record
@@ -48,6 +48,8 @@ HARMLESS = (
     "budget",
     "faults",
     "name",
+    "objective.constraints",
+    "objective.pareto",
     "question",
     "resources",
     "searcher",
@@ -80,7 +82,7 @@ class SearchSpace:
     fidelity: Fidelity
     objective: Objective
     scheduler: Scheduler
-    searcher: Tpe | Random | Grid
+    searcher: Searcher
     budget: Budget
     resources: Resources
     faults: Faults

@@ -203,4 +203,4 @@ def test_warnings_of_what_is_allowed_but_probably_not_meant(
         "fidelity.max is 20, which is not 2 * 3^k: the last rung is short (18 to 20)",
     )
     blind = load_space(space_file(put("budget/trials", 12)))
-    assert "searcher.startup_trials is 12, budget.trials 12: every trial" in blind.warnings[0]
+    assert "searcher.startup_trials is 12, budget.trials 12: no trial" in blind.warnings[0]
