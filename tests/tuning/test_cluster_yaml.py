@@ -1,6 +1,7 @@
 """The shipped cluster descriptions pass Ray's offline check and ours, and ours finds slips.
 
-cluster.yaml, onprem.yaml, kuberay.yaml, slurm.sbatch; what only a cloud can show is in docs/log.md.
+cluster.yaml, onprem.yaml, kuberay.yaml, slurm.sbatch, and prometheus.yml in test_metrics.py; what
+only a cloud can show is in docs/log.md.
 """
 
 from __future__ import annotations
@@ -213,6 +214,13 @@ def test_install_on_nodes_names_extras_that_exist() -> None:
     for name in ("cluster.yaml", "deploy/onprem.yaml", "deploy/Dockerfile"):
         (given,) = re.findall(r"make install EXTRAS=([\w,]+)", (ROOT / name).read_text())
         assert set(given.split(",")) <= set(extras), name
+
+
+def test_the_image_is_called_by_the_version_of_the_project() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    for name in ("deploy/kuberay.yaml", "deploy/Dockerfile", "docs/cluster.md"):
+        found = set(re.findall(r"hpcm-tune:(\d[\w.]*\d)", (ROOT / name).read_text()))
+        assert found == {version}, name
 
 
 def test_image_holds_what_a_search_reads() -> None:
