@@ -1,0 +1,171 @@
+"""Searches without Ray: scheduler, searcher, ledger and checkpoints as they are, trials as loops.
+
+The driver dies before any line of its ledger that a test names, as by SIGKILL: what was in memory
+is gone, files are as they were. A trial's loss falls by a share that depends on its learning rate,
+from wherever its checkpoint stands, so that a wrong checkpoint or a wrong rate shows in its curve.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+from tests.tuning.lr_space import METRIC, kill
+from tuning.checkpoints import CheckpointStore
+from tuning.ledger import Ledger, read_events
+from tuning.records import TrialRecord
+from tuning.schedulers import build_scheduler
+from tuning.searchers import build_searcher
+from tuning.space import SearchSpace
+
+BEST = 1e-4  # learning rate that learns fastest
+
+
+class Killed(BaseException):
+    """The driver died."""
+
+
+class Searched:
+    """One experiment in ``folder``; :meth:`session` runs its driver until it ends or dies."""
+
+    def __init__(self, folder: Path, space: SearchSpace) -> None:
+        self.space = space
+        folder.mkdir(exist_ok=True)
+        self.directory = folder / "rates-x"
+        self.directory.mkdir(exist_ok=True)
+        self.trained: list[tuple[int, int]] = []  # trial and epoch, in order
+        self.nan: set[int] = set()  # trials whose score is NaN from epoch 2 on
+
+    def session(self, die_before: int | None = None, close_after: int | None = None) -> bool:
+        """Go on, up to this line of this session; whether the search came to its end.
+
+        ``close_after``: reports after which nothing more starts, as at the end of the hours.
+        """
+        ledger = Ledger(self.directory)
+        with ExitStack() as stack:
+            stack.enter_context(patch("os.fsync", lambda handle: None))
+            stack.enter_context(patch.object(Ledger, "append", dying(Ledger.append, die_before)))
+            try:
+                self._search(ledger, close_after)
+                ledger.close()
+            except Killed:
+                kill(ledger)
+                return False
+        return True
+
+    def events(self) -> list[dict[str, Any]]:
+        """The ledger."""
+        return list(read_events(self.directory))
+
+    def trials(self) -> list[TrialRecord]:
+        """As the ledger has them."""
+        return Ledger(self.directory).records()
+
+    def store(self, number: int) -> CheckpointStore:
+        """The checkpoints of a trial."""
+        return CheckpointStore(self.directory, f"rates-{number:04d}")
+
+    def _search(self, ledger: Ledger, close_after: int | None) -> None:
+        ledger.open()
+        for record in ledger.records():  # as tuning.experiment does
+            if record.state == "stopped" and record.rung_stopped_at is None:
+                ledger.append("reopened", record.number)
+        scheduler = build_scheduler(self.space, ledger, self.store)
+        told = 0
+        searcher = build_searcher(
+            self.space, ledger, scheduler, lambda: close_after is not None and told >= close_after
+        )
+        running: dict[str, tuple[int, Iterator[dict[str, Any]]]] = {}
+        asked = 0
+        while True:
+            while len(running) < (self.space.budget.concurrent or 1):
+                asked += 1
+                config = searcher.suggest(f"ray{asked}")
+                if not isinstance(config, dict):
+                    break
+                ledger.append("started", config["trial"])
+                running[f"ray{asked}"] = config["trial"], self._reports(config)
+            if not running:
+                assert config == "FINISHED", "the search hangs"
+                break
+            for ray_id, (number, reports) in list(running.items()):
+                trial: Any = SimpleNamespace(config={"trial": number}, trial_id=ray_id)
+                said = scheduler.on_trial_result(None, trial, next(reports))
+                told += 1
+                if said == "CONTINUE" and close_after is not None and told >= close_after:
+                    said = scheduler.on_trial_result(None, trial, {"suspended": True})
+                if said == "STOP":
+                    searcher.on_trial_complete(ray_id, {})
+                    del running[ray_id]
+        scheduler.give_up()
+        if close_after is not None:
+            for record in ledger.records():
+                if not record.ended:
+                    ledger.append("stopped", record.number, reason="the hours are spent")
+
+    def _reports(self, config: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """What a trial's process says; it dies with the driver. It saves where trials compare."""
+        number, rate = config["trial"], config["optimizer.lr"]
+        store, epoch, loss = self.store(number), 0, 10.0
+        for directory, metrics in store.newest_first():
+            state = json.loads((directory / "state.json").read_text())
+            epoch, loss = state["epoch"], state["loss"]
+            yield {**metrics, "restored": True}
+            break
+        while epoch < self.space.fidelity.max:
+            epoch += 1
+            loss *= 1 - 0.3 / (1 + abs(math.log10(rate / BEST)))
+            self.trained.append((number, epoch))
+            value = math.nan if number in self.nan and epoch >= 2 else loss
+            metrics = {"epoch": float(epoch), METRIC: value, "rate": rate}
+            if epoch in self.space.rungs():
+                store.save(epoch, metrics, saver(epoch, loss))
+            yield metrics
+        raise AssertionError(f"trial {number} reported its last epoch and was not stopped")
+
+
+def saver(epoch: int, loss: float) -> Any:
+    """What writes a checkpoint."""
+
+    def save(directory: Path) -> None:
+        state = {"epoch": epoch, "loss": loss}
+        (directory / "state.json").write_text(json.dumps(state))
+
+    return save
+
+
+def dying(append: Any, line: int | None) -> Any:
+    """``append``, until the given line of a session."""
+    lines = 0
+
+    def counted(ledger: Ledger, *given: Any, **fields: Any) -> None:
+        nonlocal lines
+        lines += 1
+        if lines == line:
+            raise Killed
+        append(ledger, *given, **fields)
+
+    return counted
+
+
+def fates(play: Searched) -> list[tuple[Any, ...]]:
+    """How every trial ended and what it went through, without when."""
+    return [
+        (
+            t.number,
+            t.state,
+            t.rung_stopped_at,
+            t.reason,
+            sorted(t.params.items()),
+            [(e.epoch, e.donor, sorted(e.params.items())) for e in t.exploits],
+            t.curve(METRIC),
+            t.curve("rate"),
+        )
+        for t in play.trials()
+    ]
