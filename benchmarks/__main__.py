@@ -9,7 +9,14 @@ from collections.abc import Sequence
 
 import benchmarks
 
-PARTS = {"__main__", "mutations", "plain_codec", "record"}  # of the package, and no measurements
+PARTS = {
+    "__main__",
+    "mutations",
+    "plain_codec",
+    "record",
+    "search_driver",
+    "search_slots",
+}  # of the package, and no measurements
 
 
 def main(arguments: Sequence[str]) -> int:

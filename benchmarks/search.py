@@ -1,0 +1,36 @@
+"""What a search costs beside its trials: the driver's time, and slots that wait.
+
+    python -m benchmarks search driver --trials 2000
+    python -m benchmarks search slots --seconds 60
+
+``driver``: ledger, scheduler, searcher, study and console as in a search, without Ray, on trials
+that report at once. ``slots``: a real Ray, two slots, trials that only sleep; how long a slot waits
+from a trial's last step to the next trial's first. Each writes a record of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from benchmarks import search_driver, search_slots
+from benchmarks.record import write_record
+
+
+def main(arguments: list[str]) -> None:
+    """Measure one of the two, print and record."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks search")
+    parts = parser.add_subparsers(dest="part", required=True)
+    driver = parts.add_parser("driver")
+    driver.add_argument("--trials", type=int, default=2000)
+    driver.add_argument("--slots", type=int, default=16)
+    driver.add_argument("--scheduler", choices=sorted(search_driver.SCHEDULERS), default="promote")
+    slots = parts.add_parser("slots")
+    slots.add_argument("--seconds", type=float, default=60.0, help="of a trial")
+    slots.add_argument("--trials", type=int, default=6)
+    options = parser.parse_args(arguments)
+    given = {key: value for key, value in vars(options).items() if key != "part"}
+    measure = search_driver.measure if options.part == "driver" else search_slots.measure
+    numbers = {"options": given, **measure(**given)}
+    for name, value in numbers.items():
+        print(f"{name}: {value}")
+    write_record(f"search_{options.part}", "cpu", numbers)

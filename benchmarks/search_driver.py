@@ -1,0 +1,219 @@
+"""The driver of a search without Ray: every report, decision and proposal timed."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import tempfile
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+
+from tuning.follow import Follow
+from tuning.ledger import Ledger
+from tuning.notices import Notices
+from tuning.progress import Progress
+from tuning.samplers import propose
+from tuning.scheduler_sections import Asha, Fifo, Promote
+from tuning.schedulers import build_scheduler
+from tuning.searcher_sections import Random, Tpe
+from tuning.searchers import build_searcher
+from tuning.space import SearchSpace, load_space
+from tuning.study import Outcomes
+from tuning.study_copy import study_copy
+from tuning.study_storage import STUDY_FILE, StudyPlace
+
+SCHEDULERS = {"asha": Asha, "promote": Promote, "fifo": Fifo}
+MARKS = (100, 1000, 2000)  # numbers of trials at which the driver is looked at
+#: What `hpcm.train` reports of an epoch, beside the objective.
+METRICS = (
+    *(f"val_{name}" for name in ("bpp", "bpp_z", "bpp_s1", "bpp_s2", "bpp_s3", "psnr", "mse")),
+    *(f"train/{name}" for name in ("loss", "distortion", "bpp_loss", "psnr", "lr", "seconds")),
+    *(f"weights/{name}" for name in ("low", "rate_s1", "mid", "rate_s2", "high")),
+    *(f"{group}/s{scale}" for group in ("gamma", "scale_contrib") for scale in (1, 2, 3)),
+    *(f"test/{name}" for name in ("loss", "distortion", "bpp_loss", "psnr")),
+)
+
+
+@dataclass(frozen=True)
+class Report:
+    """One report as the driver took it."""
+
+    trials: int  # proposed by then
+    seconds: float
+    decided: bool  # whether it crossed a rung
+
+
+class Driver:
+    """A session over ``directory``; :meth:`run` plays it to its end."""
+
+    def __init__(self, space: SearchSpace, directory: Path, slots: int) -> None:
+        self.space, self.slots = space, slots
+        self.ledger = Ledger(directory)
+        self.ledger.open()
+        self.scheduler = build_scheduler(space, self.ledger)
+        self.searcher = build_searcher(space, self.ledger, self.scheduler, lambda: False)
+        self.reports: list[Report] = []
+        self.asks: list[tuple[int, float]] = []  # trials by then, seconds
+        self._progress = Progress(space)
+        self._follow = Follow(self.ledger, self._show, Notices(lambda text: None))
+        self._started = self._shown = 0
+
+    def run(self) -> Iterator[int]:
+        """Play the search, giving the number of trials after each that is proposed."""
+        running: deque[SimpleNamespace] = deque()
+        while True:
+            while len(running) < self.slots and (trial := self._ask()) is not None:
+                running.append(trial)
+                yield len(self.ledger.trials)
+            if not running:
+                break
+            trial = running.popleft()
+            if self._report(trial) == "CONTINUE":
+                running.append(trial)
+        self.scheduler.give_up()
+        self._follow.tell()
+        self.ledger.close()
+
+    def _ask(self) -> SimpleNamespace | None:
+        ray_id = f"ray{self._started}"
+        started = time.perf_counter()
+        config = self.searcher.suggest(ray_id)
+        self.asks.append((len(self.ledger.trials), time.perf_counter() - started))
+        if not isinstance(config, dict):
+            return None
+        self._started += 1
+        trial = SimpleNamespace(config=config, trial_id=ray_id)
+        self._follow.on_trial_start(0, [], trial)  # type: ignore[arg-type]
+        trial.epoch = self.ledger.trials[config["trial"]].epochs
+        return trial
+
+    def _report(self, trial: SimpleNamespace) -> str:
+        trial.epoch += 1
+        number = trial.config["trial"]
+        quality = (number * 7919 % 1000) / 1000
+        values = {name: 0.123456789 + quality for name in METRICS}
+        result = {**values, "epoch": float(trial.epoch), "val_rd_cost": quality + 1 / trial.epoch}
+        started = time.perf_counter()
+        decision = self.scheduler.on_trial_result(None, trial, result)  # type: ignore[arg-type]
+        if decision == "CONTINUE":
+            self.searcher.on_trial_result(trial.trial_id, result)
+        else:
+            self.searcher.on_trial_complete(trial.trial_id, result)
+        self._follow.on_step_end(0, [])
+        seconds = time.perf_counter() - started
+        decided = trial.epoch in self.space.rungs()[:-1]
+        self.reports.append(Report(len(self.ledger.trials), seconds, decided))
+        return decision
+
+    def _show(self, trials: Any) -> None:
+        self._shown += len("\n".join(self._progress.lines(trials)))
+
+
+def measure(trials: int, slots: int, scheduler: str) -> dict[str, Any]:
+    """All numbers of one search of ``trials`` trials."""
+    written = load_space(
+        "phase3", "cluster", [f"budget.trials={trials}", "fidelity.min=1", "fidelity.max=9"]
+    )
+    space = replace(written, searcher=Random(), scheduler=SCHEDULERS[scheduler]())
+    with tempfile.TemporaryDirectory() as folder:
+        directory = Path(folder) / "bench-x"
+        directory.mkdir()
+        return {
+            "parameters": len(space.parameters),
+            "fsync_milliseconds": 1e3 * _fsync(directory),
+            **_search(space, directory, slots),
+            "resume_seconds": _resume(space, directory),
+        }
+
+
+def _search(space: SearchSpace, directory: Path, slots: int) -> dict[str, Any]:
+    process = psutil.Process()
+    memory = {0: process.memory_info().rss}
+    proposals: dict[int, float] = {}
+    with _followed(space, directory, slots) as driver:
+        for count in driver.run():
+            if count in MARKS and count not in proposals:
+                memory[count] = process.memory_info().rss
+                proposals[count] = _tpe_seconds(space, driver.ledger, count)
+    found: dict[str, Any] = {
+        "reports": len(driver.reports),
+        "decisions": sum(report.decided for report in driver.reports),
+        "memory_megabytes": {at: round(rss / 2**20) for at, rss in memory.items()},
+        "tpe_proposal_milliseconds": {at: 1e3 * value for at, value in proposals.items()},
+    }
+    for mark in (mark for mark in MARKS if mark in proposals):
+        near = [r for r in driver.reports if 0.8 * mark < r.trials <= mark]
+        found[f"at_{mark}"] = {
+            "report_milliseconds": _spread([r.seconds for r in near]),
+            "report_with_decision_milliseconds": _spread([r.seconds for r in near if r.decided]),
+            "random_proposal_milliseconds": _spread(
+                [s for at, s in driver.asks if 0.8 * mark < at <= mark]
+            ),
+        }
+    sizes = {"ledger": driver.ledger.path, "study": directory / STUDY_FILE}
+    count = len(driver.ledger.trials)
+    return found | {
+        "bytes_per_trial": {name: round(p.stat().st_size / count) for name, p in sizes.items()}
+    }
+
+
+@contextmanager
+def _followed(space: SearchSpace, directory: Path, slots: int) -> Iterator[Driver]:
+    """A driver whose study is written by its thread meanwhile."""
+    driver = Driver(space, directory, slots)
+    notices = Notices(lambda text: None)
+    with study_copy(driver.ledger, Outcomes(space), StudyPlace(directory), notices) as copy:
+        yield driver
+        copy.settle(60.0)
+
+
+def _resume(space: SearchSpace, directory: Path) -> float:
+    """Seconds until a driver knows everything again and could propose."""
+    started = time.perf_counter()
+    ledger = Ledger(directory)
+    ledger.open()
+    scheduler = build_scheduler(space, ledger)
+    build_searcher(space, ledger, scheduler, lambda: False)
+    seconds = time.perf_counter() - started
+    ledger.close()
+    return seconds
+
+
+def _tpe_seconds(space: SearchSpace, ledger: Ledger, number: int, rounds: int = 9) -> float:
+    """Median of proposals by TPE, drawn on these records and thrown away."""
+    modelled = replace(space, searcher=Tpe(prior_share=0.0))
+    outcomes, seconds = Outcomes(modelled), []
+    for offset in range(rounds):
+        started = time.perf_counter()
+        propose(modelled, outcomes, number + offset, ledger.records())
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds)
+
+
+def _spread(seconds: list[float]) -> dict[str, float]:
+    ordered = sorted(seconds)
+    return {
+        "median": 1e3 * statistics.median(ordered),
+        "p95": 1e3 * ordered[int(0.95 * len(ordered))],
+    }
+
+
+def _fsync(directory: Path) -> float:
+    """Median seconds of a sync here: at least one is part of every decision."""
+    seconds = []
+    with (directory / "probe").open("wb") as file:
+        for _ in range(50):
+            file.write(b"x" * 300)
+            file.flush()
+            started = time.perf_counter()
+            os.fsync(file.fileno())
+            seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds)
