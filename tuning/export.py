@@ -12,10 +12,11 @@ from typing import Any
 from hpcm.config import TrainConfig
 from hpcm.schema import ConfigError
 from tuning.documents import SHIPPED, shipped_spaces
+from tuning.lineage import history_lines, lineage
 from tuning.profiles import ProfileChoice
 from tuning.provenance import data_facts, git_commit, versions
 from tuning.records import ExperimentResult, TrialRecord
-from tuning.retarget import differences, full_command, repeat_command
+from tuning.retarget import differences, full_command, repeat_command, repeat_commands
 from tuning.space import SearchSpace, load_space
 from tuning.storage import read_provenance
 from tuning.wording import columns, difference_text, metric_name, metric_text
@@ -60,7 +61,7 @@ def export_best(result: ExperimentResult) -> Export:
         stored=stored,
         copied=copied,
         shown=shown,
-        repeat=repeat_command(shown, config, best.epochs),
+        repeat=_repeat(result, shown, config),
         full=full_command(shown, config, target),
         full_epochs=target.epochs,
         is_proxy=proxy,
@@ -70,6 +71,17 @@ def export_best(result: ExperimentResult) -> Export:
     if copied != stored:
         shutil.copyfile(stored, copied)
     return export
+
+
+def _repeat(result: ExperimentResult, file: Path, config: TrainConfig) -> str:
+    """The command, or one for each stretch of a trial whose config changed on the way."""
+    assert result.best is not None
+    stretches = lineage(result.trials, result.best)
+    if len(stretches) == 1:
+        return repeat_command(file, config, result.best.epochs)
+    space = result.info.space
+    ways = [(s.last, space.config(s.params, epochs=config.epochs)) for s in stretches]
+    return repeat_commands(file, config, ways)
 
 
 def best_config(result: ExperimentResult) -> TrainConfig:
@@ -172,9 +184,24 @@ def _header(result: ExperimentResult, export: Export) -> list[str]:
         *columns(rows),
         "",
         *_numbers(result),
+        *_history(result),
         "",
         f"repeat the trial:  {export.repeat}",
         f"run it in full:    {export.full}",
+    ]
+
+
+def _history(result: ExperimentResult) -> list[str]:
+    """The values before the last ones, where a population-based scheduler changed them."""
+    assert result.best is not None
+    stretches = lineage(result.trials, result.best)
+    if len(stretches) == 1:
+        return []
+    return [
+        "",
+        "Some values changed while it trained, and some weights are another trial's. This file has",
+        "the last values; a run of it alone is another run. Repeating takes all of these:",
+        *history_lines(result.info.space, stretches),
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,24 @@ def repeat_command(file: Path, config: TrainConfig, trained: int) -> str:
     """Gives the trial's own numbers, epoch by epoch, from the exported ``config``."""
     cut = f" --epochs {trained}" if trained != config.epochs else ""
     return f"{TRAIN} {shlex.quote(str(file))}{cut}"
+
+
+def repeat_commands(
+    file: Path, config: TrainConfig, ways: Sequence[tuple[int, TrainConfig]]
+) -> str:
+    """The same for a trial whose config changed: one command after the other, on one run.
+
+    ``ways``: up to which epoch it trained with which config, ascending.
+    """
+    commands = []
+    for place, (last, used) in enumerate(ways):
+        changes = differences(config.to_plain(), used.to_plain())
+        words = [f"{path}={plain_text(value)}" for path, value in changes.items()]
+        words += ["--epochs", str(last), "--output", f"runs/{file.stem}-repeated"]
+        words = ["--set", *words] if changes else words
+        words += ["--resume"] if place else []
+        commands.append(f"{TRAIN} {shlex.join([str(file), *words])}")
+    return " && ".join(commands)
 
 
 def full_command(file: Path, config: TrainConfig, target: TrainConfig) -> str:

@@ -31,7 +31,7 @@ from tuning.documents import SECTIONS, read_document
 from tuning.fault_section import Faults
 from tuning.parameters import DISTRIBUTIONS, Parameter
 from tuning.probes import check_configs
-from tuning.scheduler_sections import Scheduler
+from tuning.scheduler_sections import Pb2, Pbt, Scheduler
 from tuning.searcher_sections import Searcher
 from tuning.sections import Budget, Fidelity, Objective, Resources, Sections
 
@@ -198,8 +198,11 @@ class SearchSpace:
     def diff(self, new: SearchSpace) -> list[Change]:
         """What ``new`` changes; empty where both search the same thing in the same way."""
         before, after = self._keys(), new._keys()
+        population = ("budget.trials",) if isinstance(self.scheduler, Pbt | Pb2) else ()
         return [
-            Change(path, before.get(path), after.get(path), not _harmless(path))
+            Change(
+                path, before.get(path), after.get(path), path in population or not _harmless(path)
+            )
             for path in dict.fromkeys([*before, *after])
             if before.get(path) != after.get(path) or (path in before) != (path in after)
         ]
