@@ -21,6 +21,7 @@ from tuning.schedulers import EpochScheduler
 from tuning.searcher_sections import Grid
 from tuning.space import SearchSpace
 from tuning.study import Outcomes
+from tuning.warm_start import evidence_in
 
 
 class Proposer(Searcher):
@@ -44,6 +45,7 @@ class Proposer(Searcher):
         self._waiting = [
             r.number for r in ledger.records() if not r.ended and not scheduler.waits(r.number)
         ]
+        self._earlier = evidence_in(ledger.path.parent, space)
         self._points = grid(space) if isinstance(space.searcher, Grid) else None
         self._total = total_trials(space)
 
@@ -85,7 +87,8 @@ class Proposer(Searcher):
         elif self._points is not None:
             params, source = self._points[number], Grid.name
         else:
-            params, source = propose(space, self.outcomes, number, self.ledger.records())
+            known = [*self._earlier, *self.ledger.records()]
+            params, source = propose(space, self.outcomes, number, known)
         self.ledger.append("proposed", number, params=params, source=source)
 
 
