@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tuning.constraints import constraints_text, feasible
 from tuning.live_ledger import LiveLedger
 from tuning.outcome import best_of, hours_without_stopping
 from tuning.page_axes import Axis, axes_of, points_of, short_labels
+from tuning.pareto import pareto_front
 from tuning.records import TrialRecord
 from tuning.redaction import redacted
 from tuning.searchers import total_trials
@@ -47,6 +49,9 @@ def experiment_data(ledger: LiveLedger, space: SearchSpace) -> dict[str, Any]:
         "metric": metric_name(space.objective.metric),
         "relative": UNITS.get(space.objective.metric, " %").strip(),
         "mode": space.objective.mode,
+        "constraints": constraints_text(space.objective),
+        "pareto": [metric_name(metric) for metric in space.objective.pareto],
+        "front": [record.number for record in pareto_front(records, space)],
         "scheduler": space.scheduler.name,
         "searcher": space.searcher.name,
         "budget": {"trials": total_trials(space), "hours": space.budget.hours},
@@ -127,7 +132,8 @@ def thin(curve: dict[int, float], space: SearchSpace, most: int = MOST_POINTS) -
     if len(epochs) <= most:
         return epochs
     rungs, last, half = set(space.rungs()), epochs[-1], max(1, most // 2)
-    kept, places = [], set()
+    kept: list[int] = []
+    places: set[tuple[str, int]] = set()
     for epoch in epochs:
         even = (half * epoch) // last
         power = int(half * math.log(epoch) / math.log(last)) if epoch > 1 else 0
@@ -169,6 +175,7 @@ def _trial(
         "psnr": record.last.get("val_psnr"),
         "seconds": record.seconds,
         "hours": record.cost_hours,
+        "feasible": not record.reports or feasible(record, space.objective),
         "retries": record.retries,
         "reason": record.reason,
         "rung": record.rung_stopped_at,

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ import pytest
 
 from tests.tuning.served import SECRET, STATES, Made, ask, data, score, served
 from tuning.ledger import LEDGER_FILE
-from tuning.storage import driving
+from tuning.live_ledger import LiveLedger
+from tuning.page_data import experiment_data
+from tuning.sections import Bound, Objective
+from tuning.storage import driving, read_experiment
 from tuning.trial_logs import TAIL
 
 
@@ -90,6 +94,24 @@ def test_points_on_the_axes(experiment: Made) -> None:
     assert found["axes"][0]["choices"] == ["adam", "cautious_adam"]
     assert found["trials"][0]["points"] == ["adam", 1e-4, "sum", None]  # no gamma: not active
     assert found["trials"][1]["points"] == ["adam", 2.5e-4, "famo", 1e-3]
+
+
+def test_front_and_bounds(experiment: Made) -> None:
+    directory, _ = experiment
+    bounds = {"val_bpp": Bound(max=0.81)}
+    objective = Objective(pareto=("val_bpp", "val_psnr"), constraints=bounds)
+    space = replace(read_experiment(directory), objective=objective)
+    found = experiment_data(LiveLedger(directory), space)
+    assert (found["pareto"], found["front"]) == (["bpp", "PSNR"], [0])
+    assert found["constraints"] == "val_bpp at most 0.81"
+    assert [trial["feasible"] for trial in found["trials"]] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+        True,
+    ]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import os
 import re
 import urllib.error
 import urllib.request
@@ -28,12 +27,18 @@ from tuning.records import ExperimentInfo, ExperimentResult, TrialRecord
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
 Sample = tuple[str, dict[str, str], float]
+SECRETS = {
+    "WANDB_API_KEY": "0123456789abcdef0123456789abcdef01234567",
+    "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG",
+    "DATABASE_URL": "postgresql://ann:s3cret-pass@db/hpcm",
+}
 
 
 @dataclass
 class Watched:
     """What was seen of a search from beside it, once two trials ran."""
 
+    folder: Path
     info: ExperimentInfo | None = None
     result: ExperimentResult | None = None
     running: set[str] = field(default_factory=set)
@@ -52,8 +57,10 @@ class Watched:
         if trials_of(samples) == running:
             self.running, self.samples = running, samples
             self.listeners = sorted(listening())
-            self.statuses = {"": self.ask("")[0], "token": self.ask(token())[0]}
-            listed = self.ask(token(), "/api/v0/actors?detail=1")[1]["data"]["result"]["result"]
+            self.statuses = {"": self.ask("")[0], "token": self.ask(token_of(self))[0]}
+            listed = self.ask(token_of(self), "/api/v0/actors?detail=1")[1]["data"]["result"][
+                "result"
+            ]
             self.actors = {actor["repr_name"] for actor in listed if actor["state"] == "ALIVE"}
 
     def ask(self, bearer: str, path: str = "/api/jobs/") -> tuple[int, Any]:
@@ -70,7 +77,7 @@ class Watched:
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Watched:
-    """A search of three trials, two at a time, of a third of a second an epoch, from beginning to end."""
+    """A search of three trials, two at a time, each a few seconds long, from beginning to end."""
     folder = tmp_path_factory.mktemp("watched")
     given = {
         "FAKE_TRAINING": str(folder),
@@ -78,10 +85,10 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Watched:
         "RAY_metrics_report_interval_ms": "1000",
         "HOME": str(folder),  # where Ray keeps its token
     }
-    seen = Watched()
+    seen = Watched(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(metrics, "EVERY", 0.3)
-        for name, value in given.items():
+        for name, value in (given | SECRETS).items():
             patch.setenv(name, value)
         patch.delenv("RAY_AUTH_MODE", raising=False)
         with cluster(None):
@@ -133,9 +140,9 @@ def is_loopback(address: str) -> bool:
     return (getattr(found, "ipv4_mapped", None) or found).is_loopback
 
 
-def token() -> str:
-    """The one that Ray made for this machine's user."""
-    return Path(os.environ["HOME"], ".ray", "auth_token").read_text().strip()
+def token_of(watched: Watched) -> str:
+    """The one that Ray made for the user of this machine."""
+    return (watched.folder / ".ray" / "auth_token").read_text().strip()
 
 
 def test_it_was_seen(watched: Watched) -> None:
@@ -171,6 +178,14 @@ def test_nothing_listens_on_the_network(watched: Watched) -> None:
     """Driver, store of the cluster's state, raylet, agents, workers, dashboard, metrics."""
     assert len(watched.listeners) > 5
     assert [one for one in watched.listeners if not is_loopback(one[0])] == []
+
+
+def test_no_secret_of_the_environment_is_kept(watched: Watched) -> None:
+    files = [path for path in (watched.folder / "storage").rglob("*") if path.is_file()]
+    assert any(path.name == "ledger.jsonl" for path in files)
+    secrets = [secret.encode() for secret in (*SECRETS.values(), token_of(watched))]
+    found = [str(p) for p in files for secret in secrets if secret in p.read_bytes()]
+    assert found == []
 
 
 def test_the_dashboard_wants_the_token(watched: Watched) -> None:

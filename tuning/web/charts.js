@@ -169,14 +169,14 @@ export function lines(element, { label, series, marks = [], events = [], x, y, t
   listen(drawing, spots, { tip, pick });
 }
 
-// points: [{id, x, y, state, text, label, selected}]; trail: [[x, y]], a line below them.
-export function scatter(element, { label, points, trail = [], x, y, tip, pick }) {
+// points: [{id, x, y, state, text, label, selected}]; trail, front: [[x, y]], lines below them.
+export function scatter(element, { label, points, trail = [], front = [], x, y, tip, pick }) {
   const { drawing, width, height } = canvas(element, label);
   const box = { left: 46, right: width - 18, top: 22, bottom: height - 38 };
   const sx = scale([...points.map((p) => p.x), ...trail.map((p) => p[0])], box.left, box.right, { ...x, room: 0.07, count: width / 80 });
   const sy = scale([...points.map((p) => p.y), ...trail.map((p) => p[1])], box.bottom, box.top, { ...y, room: 0.07, count: height / 45 });
   frame(drawing, box, sx, sy, { x: x.name, y: y.name });
-  drawing.append(svg("path", { d: path(trail, sx, sy), class: "curve selected" }));
+  drawing.append(svg("path", { d: path(front, sx, sy), class: "curve front" }), svg("path", { d: path(trail, sx, sy), class: "curve selected" }));
   const spots = [];
   for (const point of points.filter((p) => sx.shows(p.x) && sy.shows(p.y))) {
     const [px, py] = [sx(point.x), sy(point.y)];

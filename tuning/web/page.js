@@ -31,7 +31,7 @@ function header() {
   const limit = data.budget.hours ? `of at most ${data.budget.hours} h` : `${data.sessions} session${data.sessions === 1 ? "" : "s"}`;
   const [main, ...others] = best?.rows ?? [{ name: data.metric, best: null, prior: null, difference: "" }];
   const relative = data.trials.find((t) => t.number === best?.trial)?.relative ?? null;
-  fact("best", `Best ${main.name}`, number(main.best), best ? `trial ${best.trial} at epoch ${best.epochs}` : "no result yet");
+  fact("best", `Best ${main.name}`, number(main.best), best ? `trial ${best.trial} at epoch ${best.epochs}` : data.constraints && data.trials.some((t) => !t.feasible) ? `none keeps ${data.constraints}` : "no result yet");
   fact("against", "Against the prior", best?.trial === 0 ? "is the prior" : signed(relative, data.relative) || "-", main.prior === null ? "" : `${number(main.prior)} at the same epoch`);
   for (const row of others) fact(row.name, `${row.name} of the best`, number(row.best), row.prior === null ? "" : `prior ${number(row.prior)}`);
   fact("trials", "Trials", `${ended} / ${data.budget.trials}`, trials);
@@ -86,6 +86,7 @@ function rampKey() {
 
 function rates() {
   const { data } = view;
+  const front = data.front.map((n) => data.trials.find((t) => t.number === n));
   scatter(at("rates"), {
     label: "bits per pixel against PSNR of every trial at its last epoch",
     points: drawn().filter((t) => t.bpp !== null && t.psnr !== null).map((trial) => ({
@@ -93,8 +94,14 @@ function rates() {
       text: `${told(trial)}\n${number(trial.bpp)} bpp, ${fixed(trial.psnr, 2)} dB`,
       label: trial.number === data.best?.trial ? `${trial.number}, best` : trial.number === 0 ? "prior" : null,
     })),
+    front: front.map((t) => [t.bpp, t.psnr]).sort((a, b) => a[0] - b[0]),
     trail: view.trial?.path ?? [], x: { name: "bits per pixel" }, y: { name: "PSNR, dB" }, tip, pick: select,
   });
+  at("rates-legend").replaceChildren(
+    el("span", {}, "each trial at its last epoch; the line follows the selected trial"),
+    ...(data.pareto.length ? [key("curve front", `front in ${data.pareto.join(" and ")}, of ${front.length}`)] : []),
+    ...(data.constraints ? [el("span", {}, `bounds: ${data.constraints}`)] : []),
+  );
 }
 
 function coordinates(colours) {

@@ -75,7 +75,7 @@ function fillRow(row, trial) {
   row.className = `${trial.number === data.best?.trial ? "best" : ""}${trial.number === view.selected ? " selected" : ""}`;
   row.querySelector("button").setAttribute("aria-pressed", String(trial.number === view.selected));
   const goodness = trial.relative === null ? "" : better(trial.relative, 0) < 0 ? "number good" : "number";
-  const badges = [trial.number === data.best?.trial ? "best" : null, trial.retries ? `${trial.retries} retried` : null];
+  const badges = [trial.number === data.best?.trial ? "best" : null, data.front.includes(trial.number) ? "front" : null, trial.feasible ? null : "out of bounds", trial.retries ? `${trial.retries} retried` : null];
   const stopped = trial.rung !== null && trial.state === "stopped" ? ` at ${trial.rung}` : "";
   const [, state, epochs, objective, relative, bpp, psnr, time, tries] = row.cells;
   state.replaceChildren(el("span", { cls: `chip ${trial.state}` }, icon(trial.state), trial.state + stopped), ...badges.filter(Boolean).map((text) => el("span", { cls: "badge" }, text)));
