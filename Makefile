@@ -25,7 +25,7 @@ if [ -z "$$found" ]; then \
     "($(or $(BASE_PYTHON),python3.11 python3.12 python3 python in PATH))" >&2; exit 1; fi
 endef
 
-.PHONY: help install tune test test-slow browser lint format types check clean distclean
+.PHONY: help install tune test test-slow drills browser lint format types check clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -48,6 +48,9 @@ test: $(STAMP)  ## the test suite, or ARGS="tests/hpcm -k resume"
 
 test-slow: $(STAMP)  ## every test but those that need a GPU
 	$(PYTHON) -m pytest -m "not gpu and not browser" $(ARGS)
+
+drills: $(STAMP)  ## kill workers, nodes, drivers, disks; what each cost is told at the end
+	$(PYTHON) -m pytest -v -m "" tests/drills $(ARGS)
 
 browser: $(STAMP)  ## the page of a search in headless Chromium (Debian: chromium chromium-driver)
 	$(PYTHON) -m pytest -m browser tests/tuning $(ARGS)

@@ -26,6 +26,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.timeout(400)]
 
 RAY = str(Path(sys.executable).parent / "ray")
 GPU_NODES = 3
+NO_TOKEN = {"RAY_AUTH_MODE": "disabled"}  # a token of the user would be found and asked for
 HEAD = "ray.head.default"  # the fake provider's own name of it
 NOTHING: dict[str, Any] = {  # keys that Ray's example fills, which its wheel lacks
     **dict.fromkeys(("auth", "docker", "file_mounts"), {}),
@@ -67,7 +68,7 @@ def address() -> Iterator[str]:
         command += ["--include-dashboard=false", "--dashboard-agent-listen-port=0"]
         command += [f"--object-store-memory={MEMORY}", f"--temp-dir={temp}/r"]
         command += [f"--autoscaling-config={file}"]
-        own = {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
+        own = {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1", **NO_TOKEN}
         head = subprocess.Popen(command, env={**os.environ, **own}, stdout=subprocess.DEVNULL)
         try:
             yield found
@@ -82,7 +83,8 @@ def address() -> Iterator[str]:
 @pytest.fixture
 def on_cluster(address: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """The cluster's address; its nodes ask for no token."""
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    for name, value in NO_TOKEN.items():
+        monkeypatch.setenv(name, value)
     return address
 
 

@@ -38,7 +38,7 @@ def test_asked_once(
     lost: Callable[[str], None],
 ) -> None:
     """Running trials save after their epoch: nothing is lost."""
-    found = search(RATES[:3])
+    found = search(RATES[:2])
     found.start(seconds=0.4)
     found.wait_for(found.between_checkpoints)
     asked = found.send(number, group)
@@ -53,7 +53,7 @@ def test_asked_once(
 
 
 def test_asked_twice(search: Callable[..., Search], lost: Callable[[str], None]) -> None:
-    found = search(RATES[:3], scheduler={"name": "asha"})
+    found = search(RATES[:2], scheduler={"name": "asha"})
     found.start(seconds=2.0)
     found.wait_for(lambda: [e for e in found.trained() if e.epoch >= 2])
     found.send(signal.SIGINT)
@@ -69,7 +69,7 @@ def test_a_second_driver_is_refused_and_a_stale_lock_is_not(
     search: Callable[..., Search], lost: Callable[[str], None]
 ) -> None:
     """The driver is killed with its Ray, half of a line in its ledger is all that it leaves."""
-    found = search(RATES[:4])
+    found = search(RATES[:3])
     found.start(seconds=0.3)
     found.wait_for(found.between_checkpoints)
     first = found.process
@@ -93,8 +93,8 @@ def test_the_clock_jumps(
     hours: float, search: Callable[..., Search], lost: Callable[[str], None]
 ) -> None:
     """Neither the budget's hours nor the trials' cost follow it."""
-    budget = {"trials": 3, "concurrent": 2, "hours": 1.0}
-    found = search(RATES[:3], budget=budget)
+    budget = {"trials": 2, "concurrent": 2, "hours": 1.0}
+    found = search(RATES[:2], budget=budget)
     found.start("--clock-jump", str(hours * 3600), seconds=0.1)
     found.wait_for(found.between_checkpoints)
     found.kill()
