@@ -11,6 +11,8 @@ from benchmarks.__main__ import main
 from benchmarks.fuzz_codec import REASONS, fuzz
 from benchmarks.optimizer_step import OPTIMIZERS, measure
 from benchmarks.plain_codec import plain_decode, plain_encode
+from benchmarks.search_driver import measure as measure_driver
+from benchmarks.search_slots import waits
 from hpcm.model import build_model
 from hpcm.model.codec import decode_image, encode_image
 from hpcm.model.file_codec import FileCodec
@@ -43,12 +45,28 @@ def test_fuzzing_counts_every_input_once() -> None:
     assert len(outcome.refused) > 3
 
 
+@pytest.mark.parametrize("scheduler", ["asha", "promote"])
+def test_a_search_of_the_driver_alone(scheduler: str) -> None:
+    found = measure_driver(trials=110, slots=4, scheduler=scheduler)
+    assert found["reports"] > found["decisions"] >= 110
+    assert found["at_100"]["report_milliseconds"]["median"] > 0
+    assert set(found["bytes_per_trial"]) == {"ledger", "study"}
+    assert all(value > 0 for value in found["bytes_per_trial"].values())
+
+
+def test_the_wait_of_a_slot_is_from_one_trial_to_the_next() -> None:
+    told = [("first", 0), ("first", 1), ("last", 60), ("last", 61), ("first", 63), ("first", 62)]
+    found = waits("".join(f"{what} {at}\n" for what, at in told), seconds=60.0)
+    assert found["waits_seconds"] == [2.0, 2.0]
+    assert found["idle_share"] == 4 / 124
+
+
 @pytest.mark.parametrize("arguments", [[], ["record"], ["nothing"]])
 def test_an_unknown_measurement_lists_the_known(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments) == 2
-    assert "optimizer_step,train_step" in capsys.readouterr().err
+    assert "optimizer_step,search,train_step" in capsys.readouterr().err
 
 
 def test_arguments_reach_the_measurement(capsys: pytest.CaptureFixture[str]) -> None:

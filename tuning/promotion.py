@@ -50,8 +50,9 @@ class PromotionTable(RungTable):
             best = self.rungs[level].best_held()
             if best is not None and best.rank <= self._room(best.peers):
                 taken = replace(best, keeps=True)
-                ranks = {"rank": taken.rank, "peers": taken.peers}
-                self._ledger.append("promoted", taken.trial, epoch=level, **ranks)
+                self._ledger.append(
+                    "promoted", taken.trial, epoch=level, rank=taken.rank, peers=taken.peers
+                )
                 self.rungs[level].put(taken)
                 return level, taken
         return None
