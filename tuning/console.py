@@ -6,8 +6,10 @@ A terminal that calls itself dumb cannot redraw, so it counts as elsewhere.
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console as RichConsole
@@ -17,10 +19,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from tuning.cluster import LOCAL
 from tuning.outcome import best_of
 from tuning.progress import Progress
 from tuning.records import ExperimentInfo, TrialRecord
 from tuning.searchers import total_trials
+from tuning.storage import DEFAULT_STORAGE
 from tuning.trial_table import trial_table
 from tuning.wording import (
     clock_text,
@@ -117,7 +121,15 @@ def opening_lines(info: ExperimentInfo, trials: Sequence[TrialRecord]) -> list[s
         token = f" (token: {info.token_hint})" if info.token_hint else ""
         lines.append(label_line("dashboard", f"{info.dashboard_url}{token}"))
     has = ", ".join(f"{int(info.resources.get(kind, 0))} {kind}" for kind in ("CPU", "GPU"))
-    return [*lines, label_line("ray", f"{info.address}: {has}")]
+    where = "started here, on loopback alone" if info.address == LOCAL else info.address
+    return [*lines, label_line("ray", f"{where}: {has}"), label_line("page", page_command(info))]
+
+
+def page_command(info: ExperimentInfo) -> str:
+    """What shows the experiment in a browser."""
+    usual = info.storage == Path(DEFAULT_STORAGE).expanduser().absolute()
+    storage = "" if usual else f" --storage {shlex.quote(str(info.storage))}"
+    return f"python -m tuning serve {info.name}{storage}"
 
 
 def _head(info: ExperimentInfo, trials: Sequence[TrialRecord], elapsed: float) -> RenderableType:

@@ -63,7 +63,9 @@ def test_opening_names_the_dashboard_and_its_token(space: SearchSpace, tmp_path:
     console.start(make_info(space, tmp_path), [])
     console.stop()
     assert "http://127.0.0.1:8265 (token: ray get-auth-token)" in stream.getvalue()
-    assert "2 CPU, 0 GPU" in stream.getvalue()
+    assert "ray         started here, on loopback alone: 2 CPU, 0 GPU" in stream.getvalue()
+    page = f"page        python -m tuning serve quick-x --storage {tmp_path / 'storage'}"
+    assert page in stream.getvalue()
 
 
 def test_plain_lines_carry_no_terminal_codes(space: SearchSpace, tmp_path: Path) -> None:
