@@ -51,7 +51,8 @@ def propose(
     if generator.random() < prior_share(section, sum(map(outcomes.has_result, records))):
         tried = [record.params for record in records]
         return around_prior(space, section, generator, tried), PRIOR_SAMPLE
-    study = evidence(outcomes, records, sampler(section, seed))
+    known = () if isinstance(section, Random) else records  # it looks at none
+    study = evidence(outcomes, known, sampler(section, seed))
     params = space.walk(partial(suggest, study.ask()))
     return params, section.name if _has_model(section, study) else RANDOM
 
