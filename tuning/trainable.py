@@ -123,7 +123,7 @@ def trial_name(space: SearchSpace, number: int) -> str:
 
 
 def trainable(place: Place) -> type[Trainable]:
-    """Ray's actor class of the trials, called by the space and shown by the trial's name."""
+    """Ray's actor class of the trials, called by the space and shown by the trial's id."""
 
     def train_trial(config: dict[str, Any]) -> None:
         run_trial(config, place)
@@ -132,8 +132,9 @@ def trainable(place: Place) -> type[Trainable]:
     base = wrapped(train_trial, name=place.space.name)
 
     class TrialActor(base):  # type: ignore[misc,valid-type]
-        def __repr__(self) -> str:
-            return str(self.trial_name or place.space.name)
+        def __repr__(self) -> str:  # the trial's id in the ledger: <experiment>-<number>
+            number = str(self.trial_name or "").removeprefix(place.space.name)
+            return f"{place.directory.name}{number}"
 
     TrialActor.__name__ = TrialActor.__qualname__ = f"{place.space.name}_trial"
     return TrialActor
