@@ -144,7 +144,7 @@ def test_every_kind_of_failure_ends_its_trial_and_no_other(run: Any, folder: Pat
     logs = result.info.directory / "rates-0000"
     assert "something odd was seen" in (logs / "stderr").read_text()
     # What Ray's dashboard calls the trial; stock: ImplicitFunc.
-    assert "repr=rates-0000" in (logs / "error.txt").read_text()
+    assert f"repr={result.info.name}-0000" in (logs / "error.txt").read_text()
 
 
 def test_a_trial_that_hangs_is_killed_and_continued_once(run: Any, folder: Path) -> None:

@@ -195,6 +195,8 @@ def test_the_dashboard_wants_the_token(watched: Watched) -> None:
 
 
 def test_actors_are_shown_by_the_names_of_their_trials(watched: Watched) -> None:
-    """Each that is shown under a trial's name runs that trial, also where processes are reused."""
-    named = {name for name in watched.actors if re.fullmatch(r"rates-\d{4}", name)}
-    assert named == watched.running
+    """Each that is shown under a trial's id runs that trial, also where processes are reused."""
+    assert watched.info is not None
+    experiment = watched.info.name
+    named = {name for name in watched.actors if re.fullmatch(rf"{experiment}-\d{{4}}", name)}
+    assert named == {trial.replace("rates", experiment) for trial in watched.running}
