@@ -121,6 +121,7 @@ def _search(flags: argparse.Namespace, console: Console) -> int:
             on_lost=watch.lost,
             on_notice=watch.notice,
             study_url=study_url,
+            checkpoints=flags.checkpoints,
             provenance={
                 "profile_reason": choice.reason,
                 "overrides": flags.set,

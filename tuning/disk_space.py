@@ -9,12 +9,13 @@ import torch
 
 from hpcm import ConfigError
 from hpcm.model import build_model
+from tuning.checkpoint_places import CHECKPOINTS
 from tuning.probes import corners
+from tuning.retention import bytes_bound, most_checkpoints
 from tuning.space import SearchSpace
 from tuning.wording import count_text
 
 BYTES = 12  # a parameter in a checkpoint: float32, and Adam's two moments
-KEPT = 2  # checkpoints of each trial, see tuning/checkpoints.py; one more while it is written
 GB = 1e9
 
 
@@ -32,7 +33,7 @@ def parameters(space: SearchSpace) -> int:
 
 def needed(space: SearchSpace, at_a_time: int) -> float:
     """Bytes that the checkpoints of all trials take at the most."""
-    return (KEPT * space.budget.trials + at_a_time) * BYTES * float(parameters(space))
+    return bytes_bound(space, BYTES * float(parameters(space)), at_a_time)
 
 
 def check_disk(space: SearchSpace, folder: Path, at_a_time: int, experiment: Path | None) -> None:
@@ -41,18 +42,20 @@ def check_disk(space: SearchSpace, folder: Path, at_a_time: int, experiment: Pat
     ``folder`` need not exist; what ``experiment``, one to be resumed, holds already counts as room.
     """
     existing = next(path for path in (folder, *folder.parents) if path.exists())
-    there = _size(experiment) if experiment is not None else 0
+    there = _size(experiment, folder) if experiment is not None else 0
     free = shutil.disk_usage(existing).free + there
     need = needed(space, at_a_time)
     if need > free:
         raise ConfigError(
-            f"--storage {folder}: checkpoints of {count_text(space.budget.trials, 'trial')} take up"
-            f" to {need / GB:.1f} GB ({KEPT} of each, {BYTES} bytes for each of"
-            f" {parameters(space) / 1e6:.1f} million parameters); {free / GB:.1f} GB are free. Make"
-            " room, name another folder, or lower budget.trials"
+            f"{folder}: checkpoints of {count_text(space.budget.trials, 'trial')} take up to"
+            f" {need / GB:.1f} GB ({most_checkpoints(space, at_a_time)} of them, {BYTES} bytes for"
+            f" each of {parameters(space) / 1e6:.1f} million parameters); {free / GB:.1f} GB are"
+            " free. Make room, name another folder with --storage or --checkpoints, or lower"
+            " budget.trials"
         )
 
 
-def _size(experiment: Path) -> int:
-    found = (path for path in experiment.glob("checkpoints/*/*/*") if path.is_file())
-    return sum(path.stat().st_size for path in found)
+def _size(experiment: Path, folder: Path) -> int:
+    elsewhere = folder != experiment.parent  # --checkpoints
+    root = folder / experiment.name if elsewhere else experiment / CHECKPOINTS
+    return sum(path.stat().st_size for path in root.glob("*/*/*") if path.is_file())

@@ -23,6 +23,8 @@ from ray.tune.experiment import Trial
 import hpcm
 from hpcm.schema import ConfigError
 from tuning import storage as places
+from tuning import warm_start
+from tuning.checkpoint_places import experiment_place, local_folder
 from tuning.closing import Closing
 from tuning.cluster import Cluster, cluster
 from tuning.follow import Follow, OnChange
@@ -33,7 +35,8 @@ from tuning.notices import Notices
 from tuning.outcome import experiment_result
 from tuning.preflight import check_cluster, check_data, concurrent
 from tuning.ray_repairs import a_killed_trial_ends_no_search
-from tuning.records import ExperimentInfo, ExperimentResult
+from tuning.records import ExperimentInfo, ExperimentResult, TrialRecord
+from tuning.retention import retention
 from tuning.schedulers import build_scheduler
 from tuning.searchers import build_searcher
 from tuning.space import SearchSpace
@@ -61,6 +64,7 @@ def run_experiment(
     on_notice: OnNotice | None = None,
     on_lost: OnLost | None = None,
     study_url: str | None = None,
+    checkpoints: str | None = None,
     provenance: dict[str, Any] | None = None,
     train: TrainFunction = hpcm.train,
 ) -> ExperimentResult:
@@ -71,7 +75,8 @@ def run_experiment(
     happened (:mod:`tuning.follow`), ``on_notice`` what a person should know; all run in this
     thread. ``on_lost`` hears, in another one, that the head of the cluster is gone, and whether a
     signal had asked to end: it must end the process, for calls into Ray block. The copy of the
-    study is kept in the PostgreSQL database ``study_url`` where one is given. ``provenance`` is
+    study is kept in the PostgreSQL database ``study_url`` where one is given, and checkpoints in
+    the folder or URL ``checkpoints``, which a resume knows. ``provenance`` is
     kept with the experiment. ``train`` is what a trial iterates. Raises :class:`ConfigError` for
     what a user can mend, before anything is created.
     """
@@ -81,10 +86,12 @@ def run_experiment(
     else:
         directory = places.find(folder, resume, space.name)
         places.refuse_changes(places.read_experiment(directory), space, directory.name)
+    earlier = warm_start.gather(space, folder, directory)
     if train is hpcm.train:
         check_data(space)
     notices = Notices(on_notice)
     study = study_place(directory, study_url, resume is not None, notices)
+    checkpoints = experiment_place(directory, checkpoints, resume is not None)
     with contextlib.ExitStack() as stack:
         if resume is not None:
             stack.enter_context(places.driving(directory))
@@ -92,15 +99,23 @@ def run_experiment(
         at_a_time = concurrent(space)
         resumed = directory if resume is not None else None
         reference = check_cluster(
-            space, folder, joined, trains=train is hpcm.train, resumed=resumed
+            space,
+            folder,
+            joined,
+            trains=train is hpcm.train,
+            resumed=resumed,
+            room=local_folder(checkpoints, folder),
         )
         if resume is None:
             directory.mkdir(parents=True)
             stack.enter_context(places.driving(directory))
+        warm_start.freeze(directory, earlier)
+        for one in earlier:
+            notices.tell(f"the searcher learns from {one}")
         session = _Session(
             space, directory, joined, resume is not None, provenance or {}, study, on_lost
         )
-        place = Place(space, directory, train, reference)
+        place = Place(space, directory, train, reference, checkpoints)
         return session.run(at_a_time, place, callbacks, on_start, on_change, notices)
 
 
@@ -127,7 +142,7 @@ class _Session:
     ) -> ExperimentResult:
         resources = self.space.resources
         ledger = Ledger(self.directory, devices=resources.gpu or resources.cpu)
-        self._open(ledger)
+        self._open(ledger, place.checkpoints_at)
         closing = Closing(self.directory, ledger, self.space.budget.hours)
         info = self._info(ledger)
         error: str | None = None
@@ -135,7 +150,10 @@ class _Session:
             if on_start:
                 on_start(info)
             follow = Follow(ledger, on_change, notices)
-            with study_copy(ledger, Outcomes(self.space), self.study, notices):
+            with (
+                study_copy(ledger, Outcomes(self.space), self.study, notices),
+                retention(ledger, self.space, place.checkpoints, notices),
+            ):
                 try:
                     told = [follow, SearchMetrics(ledger, self.space, at_a_time), *callbacks]
                     self._search(place, ledger, closing, at_a_time, told)
@@ -156,14 +174,16 @@ class _Session:
         )
         return watch.watching()
 
-    def _open(self, ledger: Ledger) -> None:
+    def _open(self, ledger: Ledger, checkpoints: str | None) -> None:
         versions = {name: version(name) for name in ("ray", "optuna", "torch", "numpy")}
         facts = {"python": platform.python_version(), **versions, **self.provenance}
         if self.study.url is not None:
             facts["study"] = without_password(self.study.url)
+        if checkpoints is not None:
+            facts["checkpoints"] = checkpoints
         places.write_experiment(self.directory, self.space, **facts)
         ledger.open(resumed=self.resumed, digest=self.space.digest, host=platform.node(), **facts)
-        for record in ledger.records():  # cut by an earlier end of the hours, not by a rung
+        for record in _all(ledger):  # cut by an earlier end of the hours, not by a rung
             if record.state == "stopped" and record.rung_stopped_at is None:
                 ledger.append("reopened", record.number)
 
@@ -221,18 +241,23 @@ class _Session:
         if closing.reason == "refused":
             error = f"the prior was refused: {closing.refusal}"
         if closing.reason == "hours" and error is None:
-            for record in ledger.records():
+            for record in _all(ledger):
                 if not record.ended:
                     ledger.append("stopped", record.number, reason=f"the {hours:g} hours are spent")
         result = experiment_result(
             info,
             ledger.records(),
+            ledger.confirmations(),
             budget_spent=closing.reason == "hours",
             interrupted=closing.interrupted,
             error=error,
         )
         ledger.close(complete=result.complete, interrupted=result.interrupted, error=error)
         return result
+
+
+def _all(ledger: Ledger) -> list[TrialRecord]:
+    return [*ledger.records(), *ledger.confirmations()]
 
 
 def last_line(problem: BaseException) -> str:

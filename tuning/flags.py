@@ -29,7 +29,7 @@ def parse_flags(words: Sequence[str]) -> argparse.Namespace:
         if name.startswith("-"):
             raise ConfigError(f"{name}: no such flag{did_you_mean(name, flag_names())}")
         raise ConfigError(f"{word}: does not belong to a flag{_advice(word)}")
-    for name in ("space", "profile", "resume", "storage", "study_url", "address"):
+    for name in ("space", "profile", "resume", "storage", "checkpoints", "study_url", "address"):
         if getattr(flags, name) == "":
             flag = name.replace("_", "-")
             raise ConfigError(f"--{flag}: empty; give it a value or leave it out")
@@ -77,6 +77,12 @@ def flag_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         default=DEFAULT_STORAGE,
         help=f"folder of all experiments, shared by all nodes (default {DEFAULT_STORAGE})",
+    )
+    add(
+        "--checkpoints",
+        metavar="DIR|URL",
+        help="where checkpoints go: a folder that all nodes see, or s3://bucket/prefix and what"
+        " else pyarrow knows (default: the experiment's folder); --resume knows it",
     )
     add(
         "--study-url",

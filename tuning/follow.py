@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ray import tune
@@ -12,6 +13,7 @@ from ray.tune.experiment import Trial
 from tuning.ledger import Ledger
 from tuning.notices import Notices
 from tuning.records import TrialRecord
+from tuning.trial_keys import NOTICE
 
 OnChange = Callable[[Sequence[TrialRecord]], None]
 
@@ -36,6 +38,7 @@ class Follow(tune.Callback):
         self._ledger, self._on_change, self._notices = ledger, on_change, notices
         self._clock = clock
         self._told = -1
+        self._noticed: dict[int, str] = {}  # by trial: the last kind of notice
         self._next = 0.0  # time on the clock before which nothing is told
 
     def on_trial_start(
@@ -43,6 +46,20 @@ class Follow(tune.Callback):
     ) -> None:
         """A process was found for the trial."""
         self._ledger.append("started", int(trial.config["trial"]), ray_id=trial.trial_id)
+
+    def on_trial_result(
+        self,
+        iteration: int,
+        trials: list[Trial],
+        trial: Trial,
+        result: Mapping[str, Any],
+        **info: Any,
+    ) -> None:
+        """What a trial noticed is told once, however often it comes."""
+        number, text = int(trial.config["trial"]), result.get(NOTICE)
+        if text and self._noticed.get(number) != _kind(text):
+            self._noticed[number] = _kind(text)
+            self._notices.tell(f"trial {number}: {text}")
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """After each event that Ray handled, and ten times a second where there is none."""
@@ -55,6 +72,11 @@ class Follow(tune.Callback):
         if self._on_change and self._ledger.count != self._told:
             started = self._clock()
             self._told = self._ledger.count
-            self._on_change(self._ledger.records())
+            self._on_change([*self._ledger.records(), *self._ledger.confirmations()])
             now = self._clock()
             self._next = now + min((now - started) * (1 / SHARE - 1), LONGEST_PAUSE)
+
+
+def _kind(text: str) -> str:
+    """A notice without its numbers."""
+    return re.sub(r"\d+", "", text)

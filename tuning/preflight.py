@@ -55,16 +55,22 @@ def concurrent(space: SearchSpace) -> int:
 
 
 def check_cluster(
-    space: SearchSpace, folder: Path, joined: Cluster, *, trains: bool, resumed: Path | None
+    space: SearchSpace,
+    folder: Path,
+    joined: Cluster,
+    *,
+    trains: bool,
+    resumed: Path | None,
+    room: Path | None,
 ) -> Reference | None:
     """Raise :class:`ConfigError` where checkpoints do not fit on the disk or nodes differ.
 
     Gives what trials compare their nodes with; None where Ray is this machine's alone. ``trains``:
     whether trials read and write what :func:`hpcm.train` does. ``resumed``: the experiment to
-    continue.
+    continue. ``room``: the folder of the checkpoints; None where it has no known size.
     """
-    if trains:
-        check_disk(space, folder, concurrent(space), resumed)
+    if trains and room is not None:
+        check_disk(space, room, concurrent(space), resumed)
     if joined.address == LOCAL:
         return None
     read = Inputs.of([space.config(flat, epochs=1) for flat in _all(space)]) if trains else Inputs()

@@ -14,8 +14,9 @@ _SECRETS = [
         r"(\b[a-z][a-z0-9+.-]*://[^\s:/@'\"]*:)[^\s'\"]*(?=@)",  # scheme://user:password@host
         r"(\b(?:authorization\W{1,4})?(?:bearer|basic)\s+)[\w.+/=~-]{8,}",
         # NAME=value, "name": "value", --name value: of anything called a key, a secret, ..
-        r"([\w-]*(?:api[_-]?key|access[_-]?key|secret|token|passw(?:or)?d|passphrase)[\w-]*"
+        r"([\w-]*(?:(?:api|access|account|private)[_-]?key|secret|token|passw(?:or)?d|passphrase)[\w-]*"
         r"['\"]?\s*[=:]\s*['\"]?)[^\s'\",;&)}]+",
+        r"([?&]sig=)[^\s'\"&]+",  # of a shared access signature
         r"(--[\w-]*(?:key|secret|token|password)\s+)[^\s'\"]+",
         # known by their own looks: wandb, AWS, GitHub, Hugging Face
         r"(\bwandb_v\d_)\w+",

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,10 +14,11 @@ from ray.tune import Trainable
 import hpcm
 from hpcm import ConfigError, Diverged, EpochReport, TrainConfig
 from tuning.checkpoints import CheckpointStore
+from tuning.confirm import SEED
 from tuning.diagnosis import NodeUnfitError
 from tuning.node_facts import Reference
 from tuning.space import SearchSpace
-from tuning.trial_keys import DIVERGED, FAILED, RESTORED, SUSPENDED
+from tuning.trial_keys import DIVERGED, FAILED, NOTICE, RESTORED, SUSPENDED
 
 REFUSED = "refused: "  # how the reason of a trial begins whose config or data were refused
 STOP_FILE = "closing"  # in the experiment's directory: save, and stop after this epoch
@@ -39,6 +39,7 @@ class Place:
     directory: Path  # of the experiment, on a filesystem that all nodes see
     train: TrainFunction = hpcm.train
     reference: Reference | None = None  # what a node must agree with; None: nothing
+    checkpoints_at: str | None = None  # folder or URL; None: in the experiment's directory
 
     def closing(self) -> bool:
         """Whether the experiment asks its trials to save and stop."""
@@ -54,7 +55,8 @@ class Place:
 
     def checkpoints(self, number: int) -> CheckpointStore:
         """The checkpoints of one trial."""
-        return CheckpointStore(self.directory, trial_name(self.space, number))
+        name = trial_name(self.space, number)
+        return CheckpointStore(self.directory, name, self.checkpoints_at)
 
 
 def run_trial(sampled: Mapping[str, Any], place: Place) -> None:
@@ -69,7 +71,7 @@ def run_trial(sampled: Mapping[str, Any], place: Place) -> None:
     store = place.checkpoints(number)
     try:
         place.check_node()
-        for metrics in _reports(place.space.config(sampled), place, store):
+        for metrics in _reports(_config(sampled, place.space), place, store):
             tune.report(metrics)
     except Diverged as error:
         tune.report({FAILED: f"diverged: {error.reason}", DIVERGED: True})
@@ -85,25 +87,43 @@ def run_trial(sampled: Mapping[str, Any], place: Place) -> None:
         tune.report({FAILED: f"the same error twice, not tried again: {text}"})
 
 
+def _config(sampled: Mapping[str, Any], space: SearchSpace) -> TrainConfig:
+    """The run config of a trial, on a seed of its own where it confirms another."""
+    config = space.config(sampled)
+    return replace(config, seed=sampled[SEED]) if SEED in sampled else config
+
+
 def _reports(cfg: TrainConfig, place: Place, store: CheckpointStore) -> Iterator[dict[str, Any]]:
     """What a trial says: first the epoch of the checkpoint it continues, then each new one."""
     if place.closing():
         yield {SUSPENDED: True}
         return
     reports, restored = _start(cfg, place.train, store)
+    noticed = {NOTICE: "; ".join(store.problems)} if store.problems else {}
     if restored is not None:
-        yield {**restored, RESTORED: True}
+        yield {**restored, RESTORED: True, **noticed}
+        noticed = {}
         if restored["epoch"] >= cfg.epochs:
             return
     rungs = place.space.rungs()
     for report in reports:
         closing = place.closing()
         if report.epoch in rungs or closing or store.due():
-            store.save(report.epoch, report.metrics, report.save)
-        yield dict(report.metrics)
+            noticed |= _saved(store, report)
+        yield {**report.metrics, **noticed}
+        noticed = {}
         if closing:
             yield {SUSPENDED: True}
             return
+
+
+def _saved(store: CheckpointStore, report: EpochReport) -> dict[str, str]:
+    """Save an epoch. Without room, or a store that answers, the trial goes on and says so."""
+    try:
+        store.save(report.epoch, report.metrics, report.save)
+    except OSError as error:
+        return {NOTICE: f"its epoch {report.epoch} could not be saved: {error}"}
+    return {}
 
 
 def _start(
@@ -112,8 +132,10 @@ def _start(
     """A training from the newest good checkpoint, or from the start; and that epoch's metrics."""
     store.sweep()
     for directory, metrics in store.newest_first():
-        with suppress(ConfigError):  # damaged: the one before it, at the worst a fresh start
+        try:
             return train(cfg, resume=directory), metrics
+        except ConfigError as error:  # the one before it, at the worst a fresh start
+            store.pass_over(directory.name, str(error))
     return train(cfg, resume=None), None
 
 

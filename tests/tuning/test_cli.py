@@ -27,6 +27,7 @@ def test_these_are_all_the_flags() -> None:
         "--set",
         "--resume",
         "--storage",
+        "--checkpoints",
         "--study-url",
         "--address",
         "--dry-run",

@@ -27,6 +27,8 @@ HEX = "0123456789abcdef" * 2 + "01234567"  # 40 digits: the form of a wandb key
         ),
         ("AKIAABCDEFGHIJKLMNOP", "AKIA***"),
         ("Authorization: Bearer eyJhbGciOi.J9.x-y", "Authorization: Bearer ***"),
+        ("abfs://box@acc/x?account_key=ab/c+d==", "abfs://box@acc/x?account_key=***"),
+        ("https://acc/x?sv=2026&sig=ab%2Fc&se=1", "https://acc/x?sv=2026&sig=***&se=1"),
         ("--password hunter2 --port 5", "--password *** --port 5"),
         ("password: hunter2", "password: ***"),
         ("hf_abcdefghijklmnopqrst", "hf_***"),

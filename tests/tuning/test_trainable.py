@@ -203,12 +203,3 @@ def test_a_crash_is_noted_whatever_the_disk_does(
 
     monkeypatch.setattr(Path, "write_text", full)
     assert not store.same_crash("another")
-
-
-@pytest.mark.parametrize("content", ["[]", "3", "null", "{}", '{"epoch": "2"}', "{", ""])
-def test_a_checkpoint_whose_metrics_are_none_is_passed_over(tmp_path: Path, content: str) -> None:
-    store = CheckpointStore(tmp_path, "t")
-    for epoch in (1, 2):
-        store.save(epoch, {"epoch": float(epoch)}, lambda directory: None)
-    (store.directory / "epoch-000002" / "metrics.json").write_text(content)
-    assert [path.name for path, _ in store.newest_first()] == ["epoch-000001"]
