@@ -119,7 +119,7 @@ class Tune:
             "PYTHONPATH": str(ROOT),
         }
         command = [sys.executable, str(self.folder / "tune_with_fake.py"), *words]
-        command += ["--storage", str(self.folder / "storage")]
+        command += ["--profile", "cluster", "--storage", str(self.folder / "storage")]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, env=environment, stdout=log, stderr=log, start_new_session=True
