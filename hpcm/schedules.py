@@ -105,6 +105,8 @@ class Clock:
 
     def after(self, warmup: float) -> float:
         """Progress from the end of the warm-up (a time) to the end of the horizon, in [0, 1]."""
+        if self.now < warmup:
+            return 0.0
         end = self.horizon / self.unit
         return clamp((self.now - warmup) / (end - warmup)) if end > warmup else 1.0
 

@@ -173,14 +173,21 @@ def _direction(
         maximize=False,
     )
     masks = torch._foreach_mul(exp_avgs, grads)
-    if masks[0].is_cpu:  # sign and norm are slow there, and there is no launch to save
-        agreeing = [mask.gt_(0.0).sum() for mask in masks]
-    else:
-        torch._foreach_sign_(masks)
-        torch._foreach_clamp_min_(masks, 0.0)
-        agreeing = list(torch._foreach_norm(masks, 1))
+    agreeing = mask_one_by_one(masks) if masks[0].is_cpu else mask_together(masks)
     torch._foreach_mul_(directions, masks)
     return agreeing
+
+
+def mask_one_by_one(products: list[Tensor]) -> list[Tensor]:
+    """Make each tensor 1 where it is above 0, else 0; give how many ones it has."""
+    return [product.gt_(0.0).sum() for product in products]
+
+
+def mask_together(products: list[Tensor]) -> list[Tensor]:
+    """The same in a few launches on a GPU; on a CPU sign and norm are slow."""
+    torch._foreach_sign_(products)
+    torch._foreach_clamp_min_(products, 0.0)
+    return list(torch._foreach_norm(products, 1))
 
 
 def _move(

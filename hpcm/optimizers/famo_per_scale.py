@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from hpcm.optimizers.balancer import Noise
+from hpcm.optimizers.balancer import Noise, across_ranks
 from hpcm.optimizers.famo import FamoBalancer, check_famo
 from hpcm.optimizers.gamma_schedules import HierarchicalGamma, ScaleGammaSchedule
 from hpcm.optimizers.logits import Decay
@@ -110,7 +110,9 @@ class FamoPerScaleBalancer(FamoBalancer):
 
     def observe(self, scale_losses: dict[str, float] | Tensor) -> None:
         """Remember an epoch's mean loss of each scale for the ``adaptive`` schedule."""
-        self.memory.observe(scale_losses)
+        if isinstance(scale_losses, dict):
+            scale_losses = torch.tensor(list(scale_losses.values()), dtype=torch.float64)
+        self.memory.observe(across_ranks(scale_losses))
         self.epoch_loss.take()
 
     def contributions(self) -> Tensor:

@@ -57,6 +57,7 @@ def test_state_round_trip_then_equal_steps(name: str) -> None:
     optimizer = torch.optim.Adam([p], lr=0.05)
     train(balancer, p, optimizer, 10)
     balancer.observe(tensor([1.0, 2.0, 3.0]))
+    train(balancer, p, optimizer, 3)  # in the midst of an epoch
 
     restored, copy = build(config), p.detach().clone().requires_grad_()
     restored_optimizer = torch.optim.Adam([copy], lr=0.05)

@@ -127,7 +127,29 @@ def test_published_rate_freezes_uncertainty() -> None:
     assert 0 < float(balancer.raw[0]) < 0.0051 < math.log(5)
 
 
+def test_defaults_of_the_sound_forms() -> None:
+    """Own rate 5e-3, which is the length of Adam's first step; offset 1; strength 1."""
+    losses = tensor([4.0, 0.8])
+    uncertainty, direct = build(Uncertainty()), build(Direct())
+    assert_close(uncertainty.raw_gradient(losses), [-4.0, -0.8], 1e-12)  # 1 - (L + 1) at s = 0
+    for balancer in (uncertainty, direct):
+        before = balancer.raw.clone()
+        balancer.update(losses, losses)
+        assert_close((balancer.raw - before).abs(), [5e-3, 5e-3], 1e-9)
+    learn(direct, [4.0, 0.8], 4000)
+    at_rest = np.exp([-4.0, -0.8])
+    assert_close(direct.weigh(losses)[0], at_rest / at_rest.sum(), 1e-4)
+
+
 # Direct
+
+
+def test_published_direct_starts_as_published_and_is_clamped_in_the_graph() -> None:
+    balancer, losses = build(Direct(tasks="rate4", published=True)), tensor([1.0, 0.7, 0.8, 0.1])
+    assert_close(balancer.weigh(losses)[0], [0.5, 0.5, 0.2, 0.1], 1e-7)
+    balancer.raw[2:] = tensor([11.0, -11.0])
+    assert_close(balancer.weigh(losses)[0][2:], np.exp([10.0, -10.0]), 1e-9)
+    assert balancer.raw_gradient(losses)[2:].tolist() == [0, 0]
 
 
 def test_published_direct_switches_training_off_and_the_sound_form_does_not() -> None:

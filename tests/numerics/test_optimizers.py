@@ -221,6 +221,33 @@ def test_all_at_once_equals_one_by_one() -> None:
         torch.testing.assert_close(copy, param, rtol=0, atol=1e-14)
 
 
+def test_both_masks_are_1_above_0_and_know_how_many() -> None:
+    """The one of a CPU and the one of a GPU; a gradient of 0 agrees with nothing."""
+    values = [torch.tensor([2.0, -3.0, 0.0, -0.0, 1e-30]), torch.tensor([[-1.0], [0.5]])]
+    for mask in (cautious.mask_one_by_one, cautious.mask_together):
+        products = [value.clone() for value in values]
+        counts = mask(products)
+        assert [product.flatten().tolist() for product in products] == [[1, 0, 0, 0, 1], [0, 1]]
+        assert [float(count) for count in counts] == [2, 1]
+
+
+def test_an_element_without_gradient_stays_and_counts_as_disagreeing() -> None:
+    p = torch.ones(4, dtype=torch.float64, requires_grad=True)
+    p.grad = torch.tensor([1.0, 0.0, 0.0, 0.0], dtype=torch.float64)
+    CautiousAdam(lr=0.01).build([p]).step()
+    torch.testing.assert_close(p.detach(), torch.tensor([0.96, 1, 1, 1]).double())
+
+
+@pytest.mark.parametrize(("cap", "factor"), [(10.0, 10), (500.0, 500), (1e6, 1000)])
+def test_the_share_that_agrees_counts_as_a_thousandth_at_least(cap: float, factor: float) -> None:
+    """One element of 4,000 agrees: min(1 / max(1 / 4000, 1e-3), cap)."""
+    p = torch.zeros(4000, dtype=torch.float64, requires_grad=True)
+    p.grad = torch.zeros_like(p)
+    p.grad[0] = -1.0
+    CautiousAdam(lr=0.01, cap=cap).build([p]).step()
+    assert p[0].item() == pytest.approx(0.01 * factor, rel=1e-6)
+
+
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 def test_reduces_to_torch_where_everything_agrees(weight_decay: float) -> None:
     """Gradients of one sign: the mask is all ones and what is left is AdamW."""

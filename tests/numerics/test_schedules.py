@@ -163,6 +163,16 @@ def test_gamma_per_scale_as_published(case: dict[str, Any]) -> None:
                 assert gamma == pytest.approx(expected[epoch][scale], rel=GOLDEN["tolerance_rel"])
 
 
+@pytest.mark.parametrize("schedule", [LinearGamma(), CosineGamma(), AdaptiveGamma()])
+def test_a_published_run_no_longer_than_the_warm_up_keeps_its_gamma(schedule: Any) -> None:
+    """Warm-ups are 100 epochs there, whatever the horizon is: `e < warm-up` gives gamma itself."""
+    for epoch in (0, 1, 30, 59):
+        assert GammaMemory(1).ratios(schedule, Clock(epoch, 60, published=True)) == (1.0,)
+    (ended,) = GammaMemory(1).ratios(schedule, Clock(100, 60, published=True))
+    assert ended == pytest.approx(0.2)
+    assert GammaMemory(1).ratios(schedule, Clock.at(0.5, 30, published=False))[0] < 1
+
+
 def test_published_hierarchical_ignores_the_horizon_and_goes_negative() -> None:
     ablation = Clock(1000, horizon=1000, published=True)
     full = Clock(1000, horizon=3000, published=True)
