@@ -63,7 +63,11 @@ def _panels() -> list[dict[str, Any]]:
         _number("Running, of the slots", f"{running} / {_of('slots')}", "percentunit"),
         _number("Hours spent", _of("hours"), "h", legend="{{device}}"),
         _number("Since the last news", _of("report_age_seconds"), "s"),
-        _curves("Trials by state", {_of("trials"): "{{state}}"}, stacked=True),
+        _curves(
+            "Trials by state",
+            {_of("trials"): "{{state}}", _of("confirm_runs"): "fresh seeds: {{state}}"},
+            stacked=True,
+        ),
         _curves("Objective", {best: "best", prior: "the prior at that epoch"}),
         _curves("Rungs: reached", {_of("rung_trials", 'fate="reached"'): "epoch {{epoch}}"}),
         _curves("Rungs: waiting and stopped", {paused: "epoch {{epoch}} {{fate}}"}),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter as Tally
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -44,6 +44,7 @@ class Metric:
 METRICS: dict[str, Metric] = {
     "hpcm_trials": Metric("gauge", "trials by state; pending ones are the queue", ("state",)),
     "hpcm_trials_budget": Metric("gauge", "trials that the budget allows"),
+    "hpcm_confirm_runs": Metric("gauge", "runs on fresh seeds by state", ("state",)),
     "hpcm_slots": Metric("gauge", "trials that run at a time where there are enough"),
     "hpcm_best_objective": Metric("gauge", "the best trial's objective, at its last epoch"),
     "hpcm_prior_objective": Metric("gauge", "the prior's objective at the best trial's epoch"),
@@ -91,7 +92,7 @@ class SearchMetrics(tune.Callback):
         self._ledger, self._space, self._slots = ledger, space, slots
         self._next = 0.0
         self._count, self._changed = -1, time.monotonic()
-        self._told = counted(ledger.records())  # earlier sessions have told them
+        self._told = counted(ledger.trials.values())  # earlier sessions have told them
         self._series = {name: _series(name, metric) for name, metric in METRICS.items()}
 
     def on_step_end(self, iteration: int, trials: Any, **info: Any) -> None:
@@ -105,15 +106,21 @@ class SearchMetrics(tune.Callback):
 
     def tell(self, age: float) -> None:
         """Set every gauge and move the counters on; ``age``: seconds since anything happened."""
-        records = self._ledger.records()
-        values = [*search_values(records, self._space), *trial_values(records, self._space)]
+        records, runs = self._ledger.records(), self._ledger.confirmations()
+        every = [*records, *runs]
+        values = [
+            *search_values(records, self._space),
+            *confirm_values(runs),
+            *trial_values(every, self._space),
+            *cost_values(every, self._space),
+        ]
         values.append(Value("hpcm_slots", self._slots, {}))
         values.append(Value("hpcm_report_age_seconds", age, {}))
         experiment = {"experiment": self._ledger.experiment}
         for one in values:
             if math.isfinite(one.value):
                 self._series[one.name].set(float(one.value), {**experiment, **one.tags})
-        for name, now in counted(records).items():
+        for name, now in counted(every).items():
             if now > self._told[name]:
                 self._series[name].inc(now - self._told[name], experiment)
                 self._told[name] = now
@@ -129,14 +136,24 @@ def search_values(records: list[TrialRecord], space: SearchSpace) -> Iterator[Va
     for state in STATES:
         yield Value("hpcm_trials", states[state], {"state": state})
     yield Value("hpcm_trials_budget", space.budget.trials, {})
-    device = "gpu" if space.resources.gpu else "cpu"
-    yield Value("hpcm_hours", sum(r.cost_hours for r in records), {"device": device})
     for kind, count in Tally(failure_class(r) for r in records if r.state == "failed").items():
         yield Value("hpcm_failures", count, {"class": kind})
     for level in space.rungs()[:-1]:
         for fate, count in _occupancy(records, level).items():
             yield Value("hpcm_rung_trials", count, {"epoch": str(level), "fate": fate})
     yield from _standing(records, space)
+
+
+def confirm_values(runs: list[TrialRecord]) -> Iterator[Value]:
+    """The finalists' runs on fresh seeds by state; nothing before there is one."""
+    for state, count in Tally(run.state for run in runs).items():
+        yield Value("hpcm_confirm_runs", count, {"state": state})
+
+
+def cost_values(records: list[TrialRecord], space: SearchSpace) -> Iterator[Value]:
+    """What was spent on all of them."""
+    device = "gpu" if space.resources.gpu else "cpu"
+    yield Value("hpcm_hours", sum(r.cost_hours for r in records), {"device": device})
 
 
 def trial_values(records: list[TrialRecord], space: SearchSpace) -> Iterator[Value]:
@@ -156,12 +173,10 @@ def trial_values(records: list[TrialRecord], space: SearchSpace) -> Iterator[Val
                 yield Value(name, value, {**tags, tag: part})
 
 
-def counted(records: list[TrialRecord]) -> dict[str, float]:
+def counted(records: Iterable[TrialRecord]) -> dict[str, float]:
     """What only grows, over all sessions."""
-    return {
-        "hpcm_epochs": sum(r.epochs for r in records),
-        "hpcm_restarts": sum(r.retries for r in records),
-    }
+    told = [(record.epochs, record.retries) for record in records]
+    return {"hpcm_epochs": sum(e for e, _ in told), "hpcm_restarts": sum(r for _, r in told)}
 
 
 def failure_class(record: TrialRecord) -> str:

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tuning.confirm import Confirmation, confirmation
 from tuning.constraints import constraints_text, feasible
 from tuning.live_ledger import LiveLedger
 from tuning.outcome import best_of, hours_without_stopping
 from tuning.page_axes import Axis, axes_of, points_of, short_labels
+from tuning.page_confirm import confirm_data
 from tuning.pareto import pareto_front
 from tuning.records import TrialRecord
 from tuning.redaction import redacted
@@ -36,6 +38,8 @@ def experiment_data(ledger: LiveLedger, space: SearchSpace) -> dict[str, Any]:
     saved = [
         hours_without_stopping(r, space) - r.cost_hours for r in records if r.state == "stopped"
     ]
+    spent = [*records, *ledger.confirmations()]
+    confirmed = confirmation(records, ledger.confirmations(), space)
     return {
         "name": ledger.experiment,
         "space": space.name,
@@ -57,8 +61,9 @@ def experiment_data(ledger: LiveLedger, space: SearchSpace) -> dict[str, Any]:
         "budget": {"trials": total_trials(space), "hours": space.budget.hours},
         "levels": list(space.rungs()),
         "unit": "GPU" if space.resources.gpu else "CPU",
-        "hours": {"spent": sum(r.cost_hours for r in records), "saved": sum(saved)},
-        "best": _best(records, space),
+        "hours": {"spent": sum(r.cost_hours for r in spent), "saved": sum(saved)},
+        "best": _best(records, space, confirmed),
+        "confirm": confirm_data(confirmed),
         "axes": [axis.to_plain() for axis in axes],
         "trials": [
             _trial(record, records, space, word)
@@ -176,6 +181,7 @@ def _trial(
         "seconds": record.seconds,
         "hours": record.cost_hours,
         "feasible": not record.reports or feasible(record, space.objective),
+        "copies": [(exploit.epoch, exploit.donor) for exploit in record.exploits],
         "retries": record.retries,
         "reason": record.reason,
         "rung": record.rung_stopped_at,
@@ -189,9 +195,12 @@ def _state(record: TrialRecord, word: str) -> str:
     return "pending" if record.state == "running" and word != "running" else record.state
 
 
-def _best(records: Sequence[TrialRecord], space: SearchSpace) -> dict[str, Any] | None:
-    """The best trial beside the prior at the same epoch."""
-    best = best_of(records, space)
+def _best(
+    records: Sequence[TrialRecord], space: SearchSpace, confirmed: Confirmation | None
+) -> dict[str, Any] | None:
+    """The best trial, by fresh seeds once they are through, beside the prior at the same epoch."""
+    chosen = confirmed.best if confirmed else None
+    best = chosen.trial if chosen else best_of(records, space)
     if best is None:
         return None
     prior = next((record for record in records if record.is_prior), None)
@@ -267,6 +276,8 @@ def _event(line: dict[str, Any]) -> dict[str, Any]:
         "proposed": f"by {line.get('source')}",
         "decision": f"rank {line.get('rank')} of {line.get('peers')} at epoch {line.get('epoch')}",
     }
+    if line["event"] == "exploited":
+        told["exploited"] = f"became a changed copy of trial {line['donor']}, epoch {line['epoch']}"
     text = told.get(line["event"], line.get("reason") or "")
     return {"time": line["time"], "event": line["event"], "text": text}
 

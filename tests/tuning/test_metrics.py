@@ -80,6 +80,9 @@ def a_search_in_every_state(ledger: Ledger) -> None:
     ledger.append("failed", 4, reason="diverged: loss is inf", diverged=True)
     ledger.append("retried", 5, reason="RuntimeError: a cosmic ray")
     ledger.append("failed", 6, reason="refused: no such set")
+    ledger.append("proposed", 7, params={"optimizer.lr": 1e-4}, source="confirm", of=0, seed=1)
+    ledger.append("started", 7, ray_id="r7")
+    ledger.append("report", 7, metrics=report(1, 3.0, **{"train/seconds": 2.0}))
 
 
 def of(told: Told, name: str, **tags: str) -> float:
@@ -97,7 +100,9 @@ def test_a_search_in_every_state(ledger: Ledger, tmp_path: Path, told: Told) -> 
     assert of(told, "hpcm_slots") == 2
     assert of(told, "hpcm_best_objective") == 6.0  # the prior went further than trial 1
     assert of(told, "hpcm_prior_objective") == 6.0
-    assert of(told, "hpcm_hours", device="cpu") == pytest.approx(12 * 2.0 / 3600)
+    assert of(told, "hpcm_confirm_runs", state="running") == 1
+    assert of(told, "hpcm_trial_objective", trial="rates-0007") == 3.0
+    assert of(told, "hpcm_hours", device="cpu") == pytest.approx(13 * 2.0 / 3600)
     fates = {fate: of(told, "hpcm_rung_trials", epoch="1", fate=fate) for fate in
              ("reached", "waiting", "stopped")}  # fmt: skip
     assert fates == {"reached": 6, "waiting": 1, "stopped": 1}
@@ -105,7 +110,7 @@ def test_a_search_in_every_state(ledger: Ledger, tmp_path: Path, told: Told) -> 
     assert of(told, "hpcm_failures", **{"class": "diverged"}) == 1
     assert of(told, "hpcm_failures", **{"class": "refused"}) == 1
     assert of(told, "hpcm_report_age_seconds") == 3.0
-    assert of(told, "hpcm_epochs") == 12
+    assert of(told, "hpcm_epochs") == 13
     assert of(told, "hpcm_restarts") == 1
     assert of(told, "hpcm_trial_objective", trial="rates-0001") == 2.0
     assert of(told, "hpcm_trial_epoch", trial="rates-0000") == 4

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from tests.tuning.served import ATTACK, STATES, score
 from tests.tuning.served import served as written
 from tests.tuning.webdriver import Browser, browser
 from tuning.ledger import Ledger
+from tuning.sections import Confirm
 from tuning.serve import application
-from tuning.storage import driving
+from tuning.storage import driving, read_experiment, write_experiment
 
 pytestmark = pytest.mark.browser
 DRAWN = "return document.querySelectorAll('#leaderboard tbody tr').length"
@@ -150,6 +152,31 @@ def test_many_failures_are_counted_and_listed_in_part(page: Browser, served: Ser
     assert text(page, "#failures > .quiet") == "show 11 more"
     page.run("document.querySelector('#failures > .quiet').click()")
     assert count(page, "#failures .failure") == 31
+    assert page.console() == []
+
+
+def test_finalists_on_fresh_seeds(page: Browser, served: Served) -> None:
+    """Of the prior and the one other that finished, on the space's three seeds."""
+    assert page.run("return document.querySelector('#confirm').hidden")
+    ledger = served.ledger
+    directory = ledger.path.parent
+    write_experiment(directory, replace(read_experiment(directory), confirm=Confirm(top=1)))
+    ledger.append("opened", resumed=True)
+    for epoch in range(4, 10):
+        score(ledger, 1, epoch, 1.2)
+    ledger.append("finished", 1)
+    for seed, of, value in ((1, 0, 1.5), (1, 1, 1.25), (2, 1, 1.75)):
+        number = len(ledger.trials)
+        params = ledger.trials[of].params
+        ledger.append("proposed", number, params=params, source="confirm", of=of, seed=seed)
+        score(ledger, number, 9, value)
+        ledger.append("finished", number)
+    page.wait("return document.querySelectorAll('#finalists tbody tr').length == 2")
+    rows = [line.split("\t") for line in text(page, "#finalists tbody").splitlines()]
+    assert rows[0] == ["0", "1.6111", "1.5", "-", "-", "1.5", "the prior"]
+    assert rows[1] == ["1", "1.2", "1.25", "1.75", "-", "1.5 \u00b1 0.35", "\u22120.25"]
+    assert text(page, "#confirm-told") == "3 of 6 runs have not ended"
+    assert count(page, "#leaderboard tbody tr") == len(STATES)  # they are no trials of the search
     assert page.console() == []
 
 

@@ -28,6 +28,7 @@ export function mark(state, x, y, size = 4) {
     running: `M${x} ${y - s * 1.2}L${x + s * 1.2} ${y}L${x} ${y + s * 1.2}L${x - s * 1.2} ${y}z`,
     waiting: `M${x} ${y - s}L${x + s} ${y + s * 0.8}H${x - s}z`,
     risen: `M${x} ${y - s}L${x + s} ${y + s * 0.8}H${x - s}z`,
+    copy: `M${x} ${y - s}L${x + s} ${y}L${x} ${y + s}L${x - s} ${y}z`,
     lot: `M${x - s} ${y}H${x + s}M${x} ${y - s}V${y + s}`,
   }[state];
   const full = ["finished", "complete", "running", "risen"].includes(state) ? " full" : "";

@@ -2,6 +2,7 @@
 // and draws it.
 
 import { lines, number, parallel, scatter, svg } from "./charts.js";
+import { finalists } from "./confirm.js";
 import { failures, rungs } from "./rungs.js";
 import { filters, head, table } from "./table.js";
 import { panel } from "./trial.js";
@@ -11,7 +12,7 @@ import { curveClass, drawn, RAMP, ramp, scored, standing, STATES, told, view } f
 const EVERY = { running: 3000, starting: 3000 }; // milliseconds between two looks
 const ELSE = 15000;
 const RISES = { "promoted later": "risen", control: "lot" };
-const EVENTS = { risen: "promoted after waiting", lot: "went on by lot" };
+const EVENTS = { risen: "promoted after waiting", lot: "went on by lot", copy: "became a changed copy of another" };
 const MOST_EVENTS = 120;
 
 function header() {
@@ -69,12 +70,17 @@ function curves(colours) {
     ...kinds.map(([state, text]) => el("span", { cls: `chip ${state}` }, icon(state), text)), key("curve prior ink", "the prior"), ...rampKey());
 }
 
-// Where trials went on that had lost or waited before; of very many, those of the selected one.
+// Where trials went on that had lost or waited before, or copied another; of very many, those of
+// the selected one.
 function promotions() {
-  const all = view.data.rungs.flatMap((rung) => rung.entries.filter((e) => e.fate in RISES).map((e) => ({
+  const copies = view.data.trials.flatMap((trial) => trial.copies.map(([epoch, donor]) => ({
+    id: trial.number, x: epoch, y: trial.curve.findLast(([e]) => e <= epoch)?.[1], state: "copy", name: `trial ${trial.number}\ncopied trial ${donor} at epoch ${epoch}`,
+  })));
+  const rises = view.data.rungs.flatMap((rung) => rung.entries.filter((e) => e.fate in RISES).map((e) => ({
     id: e.trial, x: rung.epoch, y: e.value, state: RISES[e.fate],
     name: `trial ${e.trial}\n${EVENTS[RISES[e.fate]]} at epoch ${rung.epoch}, rank ${e.rank} of ${e.peers}`,
   })));
+  const all = [...copies, ...rises];
   return all.length <= MOST_EVENTS ? all : all.filter((e) => e.id === view.selected);
 }
 
@@ -153,6 +159,7 @@ function draw() {
   rates();
   filters();
   table();
+  finalists();
   coordinates(colours);
   rungs();
   failures();
