@@ -1,7 +1,8 @@
 """`tune.py` from its flags to its exit code: choose, check, show, search, summarise.
 
 Exit code 0: the experiment is complete and has a best trial. 1: it broke off, or no trial has a
-result. 2: something to mend in a file or a flag; nothing was created. 130: interrupted; resumable.
+result, or what it resumes cannot go on now. 2: something to mend in a file or a flag; nothing was
+created. 130: interrupted; resumable.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from tuning.preflight import check_data
 from tuning.profiles import ProfileChoice, choose_profile
 from tuning.provenance import git_commit
 from tuning.records import ExperimentInfo, ExperimentResult, TrialRecord
+from tuning.refusals import NotNowError
 from tuning.space import SearchSpace, load_space
 from tuning.study_storage import URL_VARIABLE, parse_study_url
 from tuning.summary import again, summary_lines
@@ -57,7 +59,8 @@ def main(words: Sequence[str]) -> int:
             return _dry_run(flags, console) if flags.dry_run else _search(flags, console)
     except ConfigError as error:
         print(f"tune.py: {error}", file=sys.stderr)
-        return BAD_INPUT
+        later = isinstance(error, NotNowError) and "--resume" in words
+        return FAILED if later else BAD_INPUT
     except KeyboardInterrupt:
         return INTERRUPTED
     except OSError as error:  # a full disk, a closed pipe: nothing that a traceback explains

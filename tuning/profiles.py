@@ -17,6 +17,7 @@ from ray._private.services import canonicalize_bootstrap_address
 import hpcm
 from hpcm.schema import ConfigError
 from tuning.autoscaling import autoscaling
+from tuning.refusals import NotNowError
 
 AUTO = "auto"  # the cluster of this machine
 SECONDS_TO_ANSWER = 10.0
@@ -61,7 +62,7 @@ def choose_profile(asked: str, address: str | None) -> ProfileChoice:
 
 
 def connect(address: str) -> None:
-    """Join the Ray cluster at ``address``, once. Raises :class:`ConfigError` where none answers."""
+    """Join the Ray cluster at ``address``, once. Raises :class:`NotNowError` where none answers."""
     if ray.is_initialized():
         return
     try:
@@ -74,7 +75,8 @@ def connect(address: str) -> None:
         )
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        raise ConfigError(
+        kind = ConfigError if isinstance(error, ValueError) else NotNowError
+        raise kind(
             f"--address {address}: no Ray cluster answers there: {reason}; "
             f"allowed: HOST:PORT of a head, auto, or leave it out for this machine{_about_tokens()}"
         ) from None

@@ -18,6 +18,7 @@ import psutil  # type: ignore[import-untyped]
 
 from hpcm.schema import ConfigError, did_you_mean, shown
 from tuning.atomic_files import write_atomically
+from tuning.refusals import NotNowError
 from tuning.space import SearchSpace
 
 DEFAULT_STORAGE = "~/hpcm-tune"
@@ -128,7 +129,7 @@ def refuse_changes(old: SearchSpace, new: SearchSpace, name: str) -> None:
 
 @contextlib.contextmanager
 def driving(directory: Path) -> Iterator[None]:
-    """Be the only driver of an experiment. Raises :class:`ConfigError` where another one is.
+    """Be the only driver of an experiment. Raises :class:`NotNowError` where another one is.
 
     The operating system frees the lock of a killed driver at once. Where a filesystem knows no
     locks, the process that the file names is looked for, on its own machine.
@@ -146,7 +147,7 @@ def driving(directory: Path) -> Iterator[None]:
         if not free:
             owner = _owner(handle)
             who = f"process {owner.get('pid')} on {owner.get('host')} since {owner.get('since')}"
-            raise ConfigError(
+            raise NotNowError(
                 f"{directory.name}: {who} runs this experiment; wait for it or end it"
             )
         os.ftruncate(handle, 0)
