@@ -9,11 +9,14 @@ next start.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,6 +27,7 @@ from tuning.redaction import redacted
 
 LEDGER_FILE = "ledger.jsonl"
 ENDINGS = ("finished", "stopped", "failed")
+PIECE = 65536  # bytes
 CLOCK_JUMP = 60.0  # seconds by which the clock must leave a steady one to have been set
 
 
@@ -44,20 +48,25 @@ class Ledger:
         self._devices = devices
         self._records: list[TrialRecord] = []  # by number, or empty: not known yet
         self._opened: float | None = None  # time at which the session being read was opened
+        self._offset = 0  # bytes of the file that are known
         self._file: BinaryIO | None = None
         self._ahead = 0.0  # seconds that the clock is ahead of a steady one
         self.read_on()
 
     def read_on(self) -> None:
-        """Apply the lines that the file has beyond those known.
+        """Apply the whole lines behind those known, each read from the disk once.
 
-        Raises :class:`ConfigError` for a line that is damaged or does not follow from those before.
+        Raises :class:`ConfigError` for a line that is damaged or does not follow from those before,
+        and again at every call.
         """
-        for event in read_events(self.path.parent, skip=self.count):
+        for line in whole_lines(self.path, self._offset):
+            known = self.count
             try:
-                self._apply(event)
-            except (AttributeError, KeyError, TypeError):
-                raise damaged(self.path, self.count, json.dumps(event)) from None
+                self._apply(json.loads(line))
+            except (AttributeError, KeyError, TypeError, ValueError):
+                self.count = known
+                raise damaged(self.path, known + 1, line) from None
+            self._offset += len(line)
 
     def open(self, **fields: Any) -> None:
         """Start a session: cut a torn last line, and note that no trial runs any more."""
@@ -97,14 +106,21 @@ class Ledger:
             self._file = None
 
     def records(self) -> list[TrialRecord]:
-        """The trials by number."""
+        """The trials of the search by number; those of :mod:`tuning.confirm` are no part of it."""
         if not self._records:
-            self._records = [self.trials[number] for number in sorted(self.trials)]
+            trials = (self.trials[number] for number in sorted(self.trials))
+            self._records = [trial for trial in trials if trial.of is None]
         return list(self._records)
+
+    def confirmations(self) -> list[TrialRecord]:
+        """The runs of finalists on fresh seeds, by number."""
+        return [trial for trial in self.trials.values() if trial.of is not None]
 
     def _write(self, line: dict[str, Any]) -> None:
         assert self._file is not None
-        self._file.write(json.dumps(line).encode() + b"\n")
+        written = json.dumps(line).encode() + b"\n"
+        self._file.write(written)
+        self._offset += len(written)
         self._file.flush()
 
     def _note_clock(self) -> None:
@@ -139,13 +155,16 @@ class Ledger:
                     number=number,
                     params=line["params"],
                     source=line.get("source", ""),
+                    of=line.get("of"),
+                    seed=line.get("seed"),
                 )
             case event if "trial" in line:
                 self._apply_to(self.trials[line["trial"]], event, line)
 
     def _apply_to(self, trial: TrialRecord, event: str, line: dict[str, Any]) -> None:
         if event == "report":
-            metrics = line["metrics"]
+            # The names of thousands of reports are kept once.
+            metrics = {sys.intern(name): value for name, value in line["metrics"].items()}
             while trial.reports and trial.reports[-1]["epoch"] >= metrics["epoch"]:
                 trial.reports.pop()  # repeated after a crash
             trial.reports.append(metrics)
@@ -188,30 +207,33 @@ class Ledger:
             trial.diverged = bool(line.get("diverged"))
 
 
-def read_events(directory: Path, skip: int = 0) -> Iterator[dict[str, Any]]:
-    """Every whole line of an experiment's ledger after ``skip``; nothing where there is none.
+def read_events(directory: Path) -> Iterator[dict[str, Any]]:
+    """Every whole line of an experiment's ledger; nothing where there is none.
 
     Raises :class:`ConfigError` for a damaged line that is not the last.
     """
     path = directory / LEDGER_FILE
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return
-    *lines, _torn = content.split(b"\n")
-    for number, line in enumerate(lines[skip:], start=skip + 1):
+    for number, line in enumerate(whole_lines(path), start=1):
         try:
             event = json.loads(line)
         except ValueError:
             event = None
         if not isinstance(event, dict):
-            raise damaged(path, number, line.decode(errors="backslashreplace"))
+            raise damaged(path, number, line)
         yield event
 
 
-def damaged(path: Path, number: int, line: str) -> ConfigError:
+def whole_lines(path: Path, offset: int = 0) -> Iterator[bytes]:
+    """The lines from a byte on, one at a time, each with its end; none where there is no file."""
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        file.seek(offset)
+        yield from takewhile(lambda line: line.endswith(b"\n"), file)
+
+
+def damaged(path: Path, number: int, line: bytes) -> ConfigError:
     """The refusal of a ledger: what it decided is not guessed."""
-    return ConfigError(f"{path}: line {number} is damaged: {shown(repr(line), most=80)}")
+    text = line.decode(errors="backslashreplace").removesuffix("\n")
+    return ConfigError(f"{path}: line {number} is damaged: {shown(repr(text), most=80)}")
 
 
 def read_trials(directory: Path, devices: float = 1.0) -> list[TrialRecord]:
@@ -224,8 +246,12 @@ def cut_torn_line(path: Path) -> None:
     if not path.exists():
         return
     with path.open("r+b") as file:
-        content = file.read()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            file.truncate(whole)
+        end = start = file.seek(0, os.SEEK_END)
+        whole = 0
+        while start and not whole:  # from the end, in pieces: a ledger may have 100s of megabytes
+            piece, start = start, max(0, start - PIECE)
+            file.seek(start)
+            whole = file.read(piece - start).rfind(b"\n") + 1
+        if start + whole < end:
+            file.truncate(start + whole)
             os.fsync(file.fileno())

@@ -6,12 +6,10 @@ from, and when things happened.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from sys import intern
 from typing import Any
 
-from tuning.ledger import Ledger, damaged
+from tuning.ledger import Ledger
 
 SESSION = ("opened", "closed")
 
@@ -25,7 +23,6 @@ class LiveLedger(Ledger):
         self.latest = 0.0  # time of the newest line, seconds since 1970
         self.entries: dict[int, dict[int, dict[str, Any]]] = {}  # by rung, by trial: the decision
         self.history: dict[int, list[dict[str, Any]]] = {}  # by trial: its lines without reports
-        self._offset = 0  # bytes of the file that are known
         super().__init__(directory, devices)
 
     def refresh(self) -> bool:
@@ -37,30 +34,7 @@ class LiveLedger(Ledger):
         self.read_on()
         return self.count > before
 
-    def read_on(self) -> None:
-        """Apply the whole lines behind those known, each read from the disk once.
-
-        Raises :class:`hpcm.schema.ConfigError` for a damaged line, and again at every call.
-        """
-        try:
-            with self.path.open("rb") as file:
-                file.seek(self._offset)
-                *lines, _torn = file.read().split(b"\n")
-        except FileNotFoundError:
-            return
-        for line in lines:
-            known = self.count
-            try:
-                self._apply(json.loads(line))
-            except (AttributeError, KeyError, TypeError, ValueError):
-                self.count = known
-                shown = line.decode(errors="backslashreplace")
-                raise damaged(self.path, known + 1, shown) from None
-            self._offset += len(line) + 1
-
     def _apply(self, line: dict[str, Any]) -> None:
-        if line["event"] == "report":  # the names of thousands of reports are kept once
-            line["metrics"] = {intern(name): value for name, value in line["metrics"].items()}
         super()._apply(line)
         event = line["event"]
         self.latest = line["time"]

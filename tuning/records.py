@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from tuning.confirm import Confirmation
     from tuning.space import SearchSpace
 
 TrialState = Literal["pending", "running", "stopped", "finished", "failed"]
@@ -41,7 +42,9 @@ class TrialRecord:
     id: str  # <experiment>-<number>, unique for good: a resume keeps it
     number: int  # order of proposal; 0 is the prior
     params: dict[str, Any]  # flat config, what SearchSpace.walk gave: {"optimizer.lr": 2.4e-4, ..}
-    source: str = ""  # of the params: prior, prior_sample, random, or the searcher's name
+    source: str = ""  # of the params: prior, prior_sample, random, the searcher's name, confirm
+    of: int | None = None  # with confirm: the trial whose config is trained again
+    seed: int | None = None  # with confirm: on this seed
     state: TrialState = "pending"
     reports: list[dict[str, float]] = field(default_factory=list)  # one per epoch, ascending
     rung_stopped_at: int | None = None  # epoch of the rung that stopped it
@@ -139,7 +142,7 @@ class ExperimentResult:
 
     info: ExperimentInfo
     trials: list[TrialRecord]  # by number
-    best: TrialRecord | None  # by the objective, among the trials that went furthest
+    best: TrialRecord | None  # by the mean over fresh seeds, else among those that went furthest
     prior: TrialRecord | None
     hours_spent: float  # GPU- or CPU-hours of training
     hours_full: float  # what the same trials would have cost without early stopping
@@ -147,6 +150,7 @@ class ExperimentResult:
     complete: bool  # every trial of the budget has ended, or its hours are spent
     interrupted: bool  # by SIGINT or SIGTERM
     error: str | None = None  # why the search itself broke off, where it did
+    confirmation: Confirmation | None = None  # of the finalists, once the search is over
 
     @property
     def hours_saved(self) -> float:

@@ -10,7 +10,7 @@ import pytest
 
 from hpcm import ConfigError
 from tests.tuning.lr_space import METRIC, kill, open_ledger
-from tuning.ledger import LEDGER_FILE, Ledger, read_trials
+from tuning.ledger import LEDGER_FILE, PIECE, Ledger, cut_torn_line, read_trials
 from tuning.records import TrialRecord
 
 
@@ -165,3 +165,25 @@ def test_devices_are_paid(tmp_path: Path) -> None:
     ledger.close()
     half: list[TrialRecord] = read_trials(tmp_path / "rates-x", devices=0.5)
     assert half[0].cost_hours == 0.01
+
+
+@pytest.mark.parametrize("size", [0, 1, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE + 7])
+def test_a_torn_line_of_any_length_is_cut(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "lines"
+    for whole in (b"", b"{}\n", b"{}\n" + b"x" * PIECE + b"\n"):
+        path.write_bytes(whole + b"y" * size)
+        cut_torn_line(path)
+        assert path.read_bytes() == whole
+
+
+def test_a_reader_goes_on_where_it_was(tmp_path: Path) -> None:
+    writer = open_ledger(tmp_path)
+    reader = Ledger(tmp_path / "rates-x")
+    run_some(writer)
+    with writer.path.open("ab") as file:
+        file.write(b'{"event": "fini')  # being written
+    reader.read_on()
+    assert reader.records() == writer.records()
+    writer.read_on()  # what it wrote itself is not applied twice
+    assert reader.records() == writer.records()
+    writer.close()
