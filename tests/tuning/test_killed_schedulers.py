@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shutil
 import tempfile
 from dataclasses import replace
 from itertools import pairwise
@@ -113,8 +114,46 @@ def test_a_search_whose_hours_ended_goes_on_with_more(name: str, tmp_path: Path)
         assert play.session()
         assert len(play.trials()) == 7
         assert all(t.ended for t in play.trials())
-        if name in COHORTS:
-            assert fates(play) == fates(straight), reports
+        assert fates(play) == fates(straight), reports
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_checkpoints_that_vanish_cost_epochs_and_no_decision(name: str, tmp_path: Path) -> None:
+    """Of all trials, those that wait included; only a copy cannot begin again."""
+    straight = searched(tmp_path / "straight", name)
+    assert straight.session()
+    lines = len(straight.events())
+    for line in (lines // 3, lines // 2, 2 * lines // 3):
+        play = searched(tmp_path / str(line), name)
+        assert not play.session(die_before=line)
+        shutil.rmtree(play.directory / "checkpoints")
+        copies = {t.number for t in play.trials() if t.exploits}
+        assert play.session()
+        lost = {t.number for t in play.trials() if t.state == "failed"}
+        assert lost <= copies
+        if not lost:
+            assert fates(play) == fates(straight)
+            assert len(play.trained) >= len(straight.trained)
+
+
+def test_promotions_go_on_where_more_trials_come(tmp_path: Path) -> None:
+    """Who waited at the end of the budget is stopped, and thawed when there is room again."""
+
+    def play(trials: int) -> Searched:
+        found = searched(tmp_path, "promote", trials=trials)
+        found.space = replace(found.space, searcher=replace(found.space.searcher, seed=12))
+        return found
+
+    assert play(5).session()
+    before = play(5).trials()
+    assert [t.state for t in before] == ["finished", *["stopped"] * 4]
+    more = play(12)
+    assert more.session()
+    thawed = [e["trial"] for e in more.events() if e["event"] == "promoted"]
+    assert thawed == [3, 1]
+    after = more.trials()
+    assert all(after[number].epochs > before[number].epochs for number in thawed)
+    assert all(t.ended for t in after)
 
 
 @pytest.mark.parametrize("name", SECTIONS)
