@@ -59,7 +59,7 @@ def main(words: Sequence[str]) -> int:
             return _dry_run(flags, console) if flags.dry_run else _search(flags, console)
     except ConfigError as error:
         print(f"tune.py: {error}", file=sys.stderr)
-        later = isinstance(error, NotNowError) and "--resume" in words
+        later = isinstance(error, NotNowError) and any(w.startswith("--resume") for w in words)
         return FAILED if later else BAD_INPUT
     except KeyboardInterrupt:
         return INTERRUPTED

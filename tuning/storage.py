@@ -23,6 +23,7 @@ from tuning.space import SearchSpace
 
 DEFAULT_STORAGE = "~/hpcm-tune"
 EXPERIMENT_FILE = "experiment.json"  # the space as it was searched, and who made it
+LEDGER_FILE = "ledger.jsonl"
 LOCK_FILE = "driver.lock"
 LAST = "last"
 
@@ -127,6 +128,25 @@ def refuse_changes(old: SearchSpace, new: SearchSpace, name: str) -> None:
         )
 
 
+def refuse_lost_ledger(directory: Path) -> None:
+    """Raise :class:`ConfigError` where trials left folders and the ledger has no line on any.
+
+    Without it nothing is known of them, so they would all be tried again, as if they were new.
+    """
+    ledger = directory / LEDGER_FILE
+    if ledger.exists() and b"\n" in ledger.read_bytes()[:65_536]:
+        return
+    trials = sorted({path.name for path in directory.glob("checkpoints/*")})
+    trials += sorted(path.name for path in directory.glob("*-[0-9][0-9][0-9][0-9]"))
+    if trials:
+        state = "is empty" if ledger.exists() else "is gone"
+        raise ConfigError(
+            f"{directory.name}: its {LEDGER_FILE} {state}, and there are folders of trials"
+            f" ({trials[0]}, ..): what was tried is not known. Put the ledger back, or start a new"
+            " experiment without --resume"
+        )
+
+
 @contextlib.contextmanager
 def driving(directory: Path) -> Iterator[None]:
     """Be the only driver of an experiment. Raises :class:`NotNowError` where another one is.
@@ -204,5 +224,5 @@ def _alive(owner: dict[str, Any]) -> bool:
 
 
 def _last_use(directory: Path) -> float:
-    ledger = directory / "ledger.jsonl"
+    ledger = directory / LEDGER_FILE
     return (ledger if ledger.exists() else directory / EXPERIMENT_FILE).stat().st_mtime

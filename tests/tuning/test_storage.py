@@ -128,6 +128,23 @@ def test_the_folder_need_not_exist_but_must_be_writable(tmp_path: Path) -> None:
         storage.storage_folder("s3://bucket/x")
 
 
+@pytest.mark.parametrize("content", [None, b"", b'{"event": "opened", "ti'])
+def test_an_experiment_that_lost_its_ledger_does_not_start_over(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    directory = make(tmp_path, "rates-1", lr_space(tmp_path), used=1.0)
+    ledger = directory / "ledger.jsonl"
+    ledger.unlink()
+    if content is not None:
+        ledger.write_bytes(content)
+    storage.refuse_lost_ledger(directory)  # killed before its first line: nothing was tried
+    (directory / "checkpoints" / "rates-0003").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"rates-1: its ledger\.jsonl is .*\(rates-0003, \.\.\)"):
+        storage.refuse_lost_ledger(directory)
+    ledger.write_text('{"event": "opened", "time": 1.0}\n')
+    storage.refuse_lost_ledger(directory)
+
+
 def test_a_home_is_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert storage.storage_folder(storage.DEFAULT_STORAGE) == tmp_path / "hpcm-tune"
