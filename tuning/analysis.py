@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from tuning import storage as places
-from tuning.ledger import read_events, read_trials
+from tuning.ledger import Ledger, read_events
 from tuning.outcome import experiment_result
 from tuning.records import ExperimentInfo, ExperimentResult, TrialRecord
 from tuning.space import SearchSpace
@@ -21,7 +21,7 @@ def read_result(experiment: str, storage: str = places.DEFAULT_STORAGE) -> Exper
     """
     directory = places.find(places.storage_folder(storage), experiment)
     space = places.read_experiment(directory)
-    trials = read_trials(directory, devices=space.resources.gpu or space.resources.cpu)
+    ledger = Ledger(directory, devices=space.resources.gpu or space.resources.cpu)
     closed = [line for line in read_events(directory) if line["event"] in ("opened", "closed")]
     last = closed[-1] if closed else {}
     info = ExperimentInfo(
@@ -36,7 +36,8 @@ def read_result(experiment: str, storage: str = places.DEFAULT_STORAGE) -> Exper
     )
     return experiment_result(
         info,
-        trials,
+        ledger.records(),
+        ledger.confirmations(),
         budget_spent=bool(last.get("complete")),
         interrupted=bool(last.get("interrupted")),
         error=last.get("error"),

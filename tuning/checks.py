@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hpcm.config import TrainConfig
 from hpcm.schema import ConfigError, did_you_mean, field_of, load, shown
 from tuning.conditions import NONZERO, can_be, possible, wanted
+from tuning.confirm import check_confirm
 from tuning.documents import Problem
 from tuning.parameters import DISTRIBUTIONS, Float, Parameter
 from tuning.scheduler_checks import check_scheduler, scheduler_warnings
@@ -100,6 +101,7 @@ def check_sections(space: SearchSpace) -> Iterator[Problem]:
         )
     yield from check_scheduler(space)
     yield from check_searcher(space)
+    yield from check_confirm(space)
 
 
 def warnings_of(space: SearchSpace) -> Iterator[str]:

@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tuning.cluster import LOCAL
+from tuning.confirm import most_runs
 from tuning.outcome import best_of
 from tuning.progress import Progress
 from tuning.records import ExperimentInfo, TrialRecord
@@ -114,7 +115,7 @@ def opening_lines(info: ExperimentInfo, trials: Sequence[TrialRecord]) -> list[s
     """Where the experiment lives, what is already done, and how to look at Ray's dashboard."""
     lines = [label_line("experiment", f"{info.name} in {info.storage}")]
     if info.resumed:
-        ended = sum(trial.ended for trial in trials)
+        ended = sum(trial.ended for trial in trials if trial.of is None)
         told = f"{ended} of {count_text(total_trials(info.space), 'trial')} had ended"
         lines.append(label_line("resumed", told))
     if info.dashboard_url:
@@ -135,8 +136,9 @@ def page_command(info: ExperimentInfo) -> str:
 def _head(info: ExperimentInfo, trials: Sequence[TrialRecord], elapsed: float) -> RenderableType:
     """One line: how far, what runs, the best so far against the prior."""
     space = info.space
+    runs = [trial for trial in trials if trial.of is not None]
     total = total_trials(space)
-    ended = sum(trial.ended for trial in trials)
+    ended = sum(trial.ended for trial in trials) - sum(run.ended for run in runs)
     count = {state: sum(t.state == state for t in trials) for state in ("running", "stopped")}
     failed = sum(trial.state == "failed" for trial in trials)
     text = Text.assemble(
@@ -144,6 +146,7 @@ def _head(info: ExperimentInfo, trials: Sequence[TrialRecord], elapsed: float) -
         f"  {ended}/{count_text(total, 'trial')}, {count['running']} running, "
         f"{count['stopped']} stopped early",
         (f", {failed} failed" if failed else "", "red"),
+        f", confirming {sum(run.ended for run in runs)}/{most_runs(space)}" if runs else "",
         f"  {clock_text(elapsed)}",
     )
     line = Table.grid(padding=(0, 2), expand=False)

@@ -12,7 +12,8 @@ import torch
 
 import hpcm
 from hpcm.evaluation.image_sets import image_set
-from tuning.searchers import total_trials
+from tuning.confirm import most_runs
+from tuning.draws import total_trials
 from tuning.wording import hours_text
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 class Cost:
     """Epochs of all trials together, and hours where an epoch's length is known."""
 
-    likely_epochs: int  # where every rung passes on its share
-    most_epochs: int  # where nothing is stopped
+    likely_epochs: int  # where every rung passes on its share; with the runs that confirm
+    most_epochs: int  # where nothing is stopped; with the runs that confirm
     unit: str  # "GPU" or "CPU"
     per_hour: float  # devices (or cores) that one trial holds
     seconds_per_epoch: float | None  # measured on this machine
@@ -55,13 +56,14 @@ def estimate(space: SearchSpace, seconds_per_epoch: float | None) -> Cost:
     for passed, (low, high) in enumerate(pairwise(rungs), start=1):
         going = 1 + math.ceil((trials - 1) / factor**passed)  # the prior is never stopped
         likely += min(trials, going) * (high - low)
+    again = most_runs(space) * rungs[-1]
     gpu, cpu = space.resources.gpu, space.resources.cpu
     per_hour = gpu or cpu
     budget = space.budget
     wide = budget.concurrent or trials
     return Cost(
-        likely_epochs=likely,
-        most_epochs=trials * rungs[-1],
+        likely_epochs=likely + again,
+        most_epochs=trials * rungs[-1] + again,
         unit="GPU" if gpu else "CPU",
         per_hour=per_hour,
         seconds_per_epoch=seconds_per_epoch,

@@ -6,9 +6,9 @@ import random
 
 from hpcm import TrainConfig
 from hpcm.schema import leaves
+from tuning.confirm import most_runs
 from tuning.cost import Cost
-from tuning.draws import draw
-from tuning.searchers import total_trials
+from tuning.draws import draw, total_trials
 from tuning.space import SearchSpace
 from tuning.wording import ABSENT, columns, count_text, label_line, value_text
 
@@ -29,10 +29,20 @@ def size_lines(space: SearchSpace, cost: Cost) -> list[str]:
         ("space", f"{space.name}: {parameters}, {conditional} of them conditional"),
         ("rungs", f"{rungs} epochs; schedules end at {space.fidelity.horizon}"),
         ("trials", f"{total_trials(space)}{wide}, {each}; trial 0 is the prior config"),
+        *_confirm_rows(space),
         ("cost", first),
         *(("", line) for line in more),
     ]
     return [label_line(*row) for row in rows]
+
+
+def _confirm_rows(space: SearchSpace) -> list[tuple[str, str]]:
+    runs = most_runs(space)
+    if not runs:
+        return []
+    seeds = ", ".join(map(str, space.confirm.seeds))
+    top = runs // len(space.confirm.seeds) - 1
+    return [("confirm", f"{runs} runs: the best {top} and the prior again, on seeds {seeds}")]
 
 
 def prior_lines(space: SearchSpace) -> list[str]:

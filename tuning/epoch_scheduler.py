@@ -63,7 +63,7 @@ class EpochScheduler(FIFOScheduler):
         is not started again, and is compared with those that were compared with it, not with those
         that came in the meantime.
         """
-        for record in self.ledger.records():
+        for record in [*self.ledger.records(), *self.ledger.confirmations()]:
             if record.reports and not (record.ended or record.paused):
                 self._conclude(record, record.last, record.epochs)
 
@@ -77,7 +77,7 @@ class EpochScheduler(FIFOScheduler):
             return self._end(record, "failed", reason=problem, diverged=diverged)
         if epoch >= self.rungs[-1]:
             return self._end(record, "finished")
-        if self.metric_name not in metrics:
+        if self.metric_name not in metrics or record.of is not None:  # a finalist is not compared
             return str(TrialScheduler.CONTINUE)
         return self.decide(record, before, epoch, self.sign * metrics[self.metric_name])
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from hpcm.config import TrainConfig
 from hpcm.schema import ConfigError
+from tuning.confirm_text import confirmed_text
 from tuning.documents import SHIPPED, shipped_spaces
 from tuning.lineage import history_lines, lineage
 from tuning.profiles import ProfileChoice
@@ -169,6 +170,7 @@ def _header(result: ExperimentResult, export: Export) -> list[str]:
     rows = [
         ("experiment", info.name),
         ("trial", f"{result.best.number} of {len(result.trials)}"),
+        *_confirmed_rows(result),
         ("profile", str(ProfileChoice(space.profile, facts.get("profile_reason", REASON)))),
         ("overrides", " ".join(facts.get("overrides", [])) or "none"),
         ("written", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
@@ -203,6 +205,16 @@ def _history(result: ExperimentResult) -> list[str]:
         "the last values; a run of it alone is another run. Repeating takes all of these:",
         *history_lines(result.info.space, stretches),
     ]
+
+
+def _confirmed_rows(result: ExperimentResult) -> list[tuple[str, str]]:
+    """Whether the best trial is the best on fresh seeds too, where that was asked for."""
+    found = result.confirmation
+    if not result.info.space.confirm.top:
+        return []
+    if found is None or found.best is None:
+        return [("confirmed", "no: the numbers below are of one seed, and the best of many")]
+    return [("confirmed", confirmed_text(found, found.best))]
 
 
 def _numbers(result: ExperimentResult) -> list[str]:

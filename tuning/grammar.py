@@ -26,7 +26,7 @@ from tuning.scheduler_sections import (
     RayAsha,
 )
 from tuning.searcher_sections import CmaEs, Gp, Grid, Nsga, Random, Tpe
-from tuning.sections import Budget, Fidelity, Objective, Resources
+from tuning.sections import Budget, Confirm, Fidelity, Objective, Resources
 from tuning.space import load_space
 
 PAGE = SHIPPED / "README.md"
@@ -43,6 +43,7 @@ TOP_LEVEL = (
     ("budget", "when the experiment ends"),
     ("resources", "what one trial gets"),
     ("faults", "when a trial or a node counts as broken"),
+    ("confirm", "who is trained again on fresh seeds when the search is over"),
     ("profiles", "named overlays on everything but `parameters`"),
 )
 SECTIONS: dict[str, dict[str, type]] = {  # by the section's name, where it has a choice
@@ -69,6 +70,7 @@ SECTIONS: dict[str, dict[str, type]] = {  # by the section's name, where it has 
     "budget": {"": Budget},
     "resources": {"": Resources},
     "faults": {"": Faults},
+    "confirm": {"": Confirm},
 }
 
 INTRODUCTION = """\

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tuning.confirm import confirmation
 from tuning.constraints import feasible
 from tuning.records import ExperimentInfo, ExperimentResult, TrialRecord
 from tuning.searchers import total_trials
@@ -13,6 +14,7 @@ from tuning.space import SearchSpace
 def experiment_result(
     info: ExperimentInfo,
     trials: Sequence[TrialRecord],
+    confirmations: Sequence[TrialRecord] = (),
     *,
     budget_spent: bool = False,
     interrupted: bool = False,
@@ -21,17 +23,22 @@ def experiment_result(
     """The result of an experiment from its records; ``budget_spent``: its hours are over."""
     space = info.space
     all_ended = len(trials) >= total_trials(space) and all(trial.ended for trial in trials)
+    found = confirmation(trials, confirmations, space) if all_ended else None
+    confirmed = found.best if found else None
+    all_ended = all_ended and (found is None or found.complete)
+    again = sum(run.cost_hours for run in confirmations)
     return ExperimentResult(
         info=info,
         trials=list(trials),
-        best=best_of(trials, space),
+        best=confirmed.trial if confirmed else best_of(trials, space),
         prior=next((trial for trial in trials if trial.is_prior), None),
-        hours_spent=sum(trial.cost_hours for trial in trials),
-        hours_full=sum(hours_without_stopping(trial, space) for trial in trials),
+        hours_spent=again + sum(trial.cost_hours for trial in trials),
+        hours_full=again + sum(hours_without_stopping(trial, space) for trial in trials),
         unit="GPU" if space.resources.gpu else "CPU",
         complete=error is None and (all_ended or (budget_spent and not interrupted)),
         interrupted=interrupted and not all_ended,
         error=error,
+        confirmation=found,
     )
 
 
@@ -41,7 +48,8 @@ def best_of(trials: Sequence[TrialRecord], space: SearchSpace) -> TrialRecord | 
     None where none of these keeps the objective's constraints.
     """
     metric, sign = space.objective.metric, 1 if space.objective.mode == "min" else -1
-    scored = [trial for trial in trials if metric in trial.last and trial.state != "failed"]
+    searched = [trial for trial in trials if trial.of is None and trial.state != "failed"]
+    scored = [trial for trial in searched if metric in trial.last]
     furthest = max((trial.epochs for trial in scored), default=0)
     level = [
         trial for trial in scored if trial.epochs == furthest and feasible(trial, space.objective)

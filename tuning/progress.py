@@ -62,6 +62,8 @@ class Progress:
 
 def tries_text(trial: TrialRecord, space: SearchSpace) -> str:
     """What the trial tries: its differences from the prior, or that it is the prior."""
+    if trial.of is not None:
+        return f"trial {trial.of} once more, on seed {trial.seed}"
     if trial.is_prior:
         return "the prior config, the hand-tuned baseline"
     prior = space.values(space.prior())

@@ -13,9 +13,11 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
+from tuning.confirm import CONFIRM, SEED, next_run
 from tuning.draws import grid
 from tuning.draws import total_trials as total_trials
 from tuning.ledger import Ledger
+from tuning.records import TrialRecord
 from tuning.samplers import PRIOR, propose
 from tuning.schedulers import EpochScheduler
 from tuning.searcher_sections import Grid
@@ -43,7 +45,9 @@ class Proposer(Searcher):
         self.closing = closing
         self.outcomes = Outcomes(space)
         self._waiting = [
-            r.number for r in ledger.records() if not r.ended and not scheduler.waits(r.number)
+            number
+            for number, record in sorted(ledger.trials.items())
+            if not record.ended and not scheduler.waits(number)
         ]
         self._earlier = evidence_in(ledger.path.parent, space)
         self._points = grid(space) if isinstance(space.searcher, Grid) else None
@@ -57,14 +61,17 @@ class Proposer(Searcher):
             number = self._waiting.pop(0)
         elif (promoted := self.scheduler.promote()) is not None:
             number = promoted
-        elif len(self.ledger.trials) < self._total:
+        elif len(self.ledger.records()) < self._total:
             number = len(self.ledger.trials)
             self._propose(number)
+        elif any(not r.ended and not r.paused for r in self.ledger.records()):
+            return None  # who runs may yet promote who waits, and become a finalist
+        elif run := self._next_confirmation():
+            number = len(self.ledger.trials)
+            self._confirm(number, *run)
         else:
-            live = any(not r.ended and not r.paused for r in self.ledger.trials.values())
-            return None if live else Searcher.FINISHED  # who runs may yet promote who waits
-        record = self.ledger.trials[number]
-        return {"trial": number, **record.params}
+            return Searcher.FINISHED
+        return sampled(self.ledger.trials[number])
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Nothing: the ledger has it."""
@@ -85,11 +92,26 @@ class Proposer(Searcher):
         if number == 0:
             params, source = space.prior(), PRIOR
         elif self._points is not None:
-            params, source = self._points[number], Grid.name
+            params, source = self._points[len(self.ledger.records())], Grid.name
         else:
             known = [*self._earlier, *self.ledger.records()]
             params, source = propose(space, self.outcomes, number, known)
         self.ledger.append("proposed", number, params=params, source=source)
+
+    def _next_confirmation(self) -> tuple[TrialRecord, int] | None:
+        ledger = self.ledger
+        return next_run(ledger.records(), ledger.confirmations(), self.search_space)
+
+    def _confirm(self, number: int, trial: TrialRecord, seed: int) -> None:
+        """Propose the config of a finalist on another seed."""
+        of, params = trial.number, trial.params
+        self.ledger.append("proposed", number, params=params, source=CONFIRM, of=of, seed=seed)
+
+
+def sampled(record: TrialRecord) -> dict[str, Any]:
+    """What a trial's process is told: its number, its flat config, and a seed where it has one."""
+    seed = {} if record.seed is None else {SEED: record.seed}
+    return {"trial": record.number, **record.params, **seed}
 
 
 def build_searcher(

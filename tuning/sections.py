@@ -145,3 +145,4 @@ class Sections:
     budget: Budget = field(default_factory=Budget)
     resources: Resources = field(default_factory=Resources)
     faults: Faults = field(default_factory=Faults)
+    confirm: Confirm = field(default_factory=Confirm)

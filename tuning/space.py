@@ -33,9 +33,9 @@ from tuning.parameters import DISTRIBUTIONS, Parameter
 from tuning.probes import check_configs
 from tuning.scheduler_sections import Pb2, Pbt, Scheduler
 from tuning.searcher_sections import Searcher
-from tuning.sections import Budget, Fidelity, Objective, Resources, Sections
+from tuning.sections import Budget, Confirm, Fidelity, Objective, Resources, Sections
 
-ADDED = ("faults",)  # sections that the first experiments did not record
+ADDED = ("faults", "confirm")  # sections that the first experiments did not record
 
 # Differences here do not change what a trial's numbers mean; all others do.
 HARMLESS = (
@@ -46,6 +46,7 @@ HARMLESS = (
     "base.data.workers",
     "base.precision.threads",
     "budget",
+    "confirm",
     "faults",
     "name",
     "objective.constraints",
@@ -86,6 +87,7 @@ class SearchSpace:
     budget: Budget
     resources: Resources
     faults: Faults
+    confirm: Confirm
     path: str | None = None  # the file it was read from
     warnings: tuple[str, ...] = ()  # what a user should hear, one line each
 

@@ -61,7 +61,12 @@ class StudyCopy:
         self._thread.start()
 
     def note(self, record: TrialRecord) -> None:
-        """Take a trial as it stands now. Copies the list of its reports, and waits for nothing."""
+        """Take a trial as it stands now. Copies the list of its reports, and waits for nothing.
+
+        A finalist's run on another seed is no trial of the study.
+        """
+        if record.of is not None:
+            return
         still = replace(record, reports=list(record.reports))  # reports themselves never change
         with self._change:
             self._noted[record.number] = still
@@ -157,7 +162,7 @@ def study_copy(
     """A copy that follows the ledger of an experiment while the context lasts."""
     born = next(read_events(ledger.path.parent), {}).get("time", 0.0)
     owner = f"{ledger.experiment} {born}"
-    copy = StudyCopy(ledger.experiment, owner, outcomes, place, notices.tell)
+    copy = StudyCopy(outcomes.study_name(ledger.experiment), owner, outcomes, place, notices.tell)
     ledger.listeners.append(copy.note)
     copy.start(ledger.records())
     try:

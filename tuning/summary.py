@@ -5,7 +5,11 @@ from __future__ import annotations
 from shlex import quote
 from typing import Any
 
+from tuning.confirm_text import confirm_lines
+from tuning.constraints import constraints_text
+from tuning.draws import total_trials
 from tuning.export import Export
+from tuning.pareto import pareto_front
 from tuning.records import ExperimentInfo, ExperimentResult, TrialRecord
 from tuning.storage import DEFAULT_STORAGE, storage_folder
 from tuning.wording import (
@@ -16,6 +20,7 @@ from tuning.wording import (
     hours_text,
     metric_name,
     metric_text,
+    params_text,
     value_text,
 )
 
@@ -27,6 +32,8 @@ def summary_lines(result: ExperimentResult, export: Export | None) -> list[str]:
     lines = [_outcome(result), *_failures(result)]
     if result.best is not None:
         lines += ["", *comparison_lines(result, result.best)]
+    for more in (_infeasible(result), _front_lines(result), _confirm_lines(result)):
+        lines += ["", *more] if more else []
     lines += ["", *_cost_lines(result)]
     if export is not None:
         lines += ["", *export_lines(export)]
@@ -55,6 +62,50 @@ def comparison_lines(result: ExperimentResult, best: TrialRecord) -> list[str]:
             )
         )
     return columns([*rows, ("", "", "", ""), *_parameter_rows(result, best)])
+
+
+def _infeasible(result: ExperimentResult) -> list[str]:
+    """That no trial may be called the best, where the constraints are the reason."""
+    objective = result.info.space.objective
+    if result.best is not None or not any(objective.metric in t.last for t in result.trials):
+        return []
+    if not objective.constraints:
+        return []
+    return [f"no trial that went furthest keeps {constraints_text(objective)}: there is no best"]
+
+
+def _front_lines(result: ExperimentResult) -> list[str]:
+    """The Pareto front, where two metrics were asked for."""
+    space = result.info.space
+    metrics = space.objective.pareto
+    if not metrics:
+        return []
+    prior = space.values(space.prior())
+    front = pareto_front(result.trials, space)
+    rows = [
+        (
+            "prior" if trial.is_prior else f"trial {trial.number}",
+            *(metric_text(metric, trial.last[metric]) for metric in metrics),
+            params_text(space.values(trial.params), prior),
+        )
+        for trial in front
+    ]
+    names = [metric_name(metric) for metric in metrics]
+    title = f"{' and '.join(names)}: {count_text(len(front), 'trial')} that no other beats in both"
+    return [title, *columns([("", *names), *rows])]
+
+
+def _confirm_lines(result: ExperimentResult) -> list[str]:
+    """The finalists on fresh seeds, or why there are none."""
+    confirm, found = result.info.space.confirm, result.confirmation
+    if found is not None:
+        return confirm_lines(found)
+    if not confirm.top or not result.complete:
+        return []
+    if len(result.trials) < total_trials(result.info.space):
+        return ["not confirmed: the search was not brought to its end"]
+    epoch = result.info.space.fidelity.max
+    return [f"nothing to confirm: no trial but the prior came to epoch {epoch}"]
 
 
 def _parameter_rows(result: ExperimentResult, best: TrialRecord) -> list[tuple[str, ...]]:
