@@ -1,11 +1,12 @@
 """What the autoscaler of a cluster may still start: which nodes, and how many.
 
-A cluster manager (KubeRay) may have told Ray. Ray's own autoscaler keeps its node types in the file
-with which the head was started, so the head is asked.
+A cluster manager may have told Ray. Ray's own autoscaler has its node types in the file with which
+the head was started, KubeRay's in the RayCluster, so the head is asked.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 PROCESSES = Path("/proc")
 FILE, HEAD = "--autoscaling-config=", "--gcs-address="  # words of the autoscaler's command line
+IN_A_POD = "RAY_CLUSTER_NAME"  # an environment variable that KubeRay sets
 NO_LIMIT = 2**31
 
 
@@ -86,7 +88,12 @@ def of_node_groups(groups: Any) -> Autoscaling:
 
 
 def autoscaling_of_this_machine(port: str) -> Autoscaling:
-    """From the file of the autoscaler of the head that listens on ``port`` here, if it has one."""
+    """Of the head that listens on ``port`` here: from its RayCluster, or its autoscaler's file."""
+    if IN_A_POD in os.environ:
+        from tuning import kuberay  # only in a pod: what it imports reads the pod's environment
+
+        found = kuberay.cluster_file()
+        return Autoscaling() if found is None else of_file(found)
     for process in PROCESSES.glob("[0-9]*/cmdline"):
         try:
             words = process.read_text(errors="replace").split("\0")

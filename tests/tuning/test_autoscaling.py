@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import requests
 import yaml
 
-from tuning import autoscaling
+from hpcm import ConfigError
+from tuning import autoscaling, kuberay
 from tuning.autoscaling import NO_LIMIT, Autoscaling, NodeType, of_file, of_node_groups
 
 ROOT = Path(__file__).parents[2]
+Answer = dict[str, Any] | Exception
 
 
 @pytest.mark.parametrize(
@@ -71,3 +75,71 @@ def test_the_running_autoscaler_names_its_file(
     assert autoscaling.autoscaling_of_this_machine("6379").gpus == 16
     assert autoscaling.autoscaling_of_this_machine("7000").gpus == 40
     assert autoscaling.autoscaling_of_this_machine("1") == Autoscaling()
+
+
+# --- KubeRay -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def kubernetes(monkeypatch: pytest.MonkeyPatch) -> Callable[[Answer], list[str]]:
+    """``kubernetes(answer)``: this process is in a pod; gives what the API was asked for."""
+
+    def make(answer: Answer) -> list[str]:
+        asked: list[str] = []
+
+        class Client:
+            def __init__(self, namespace: str) -> None:
+                self.namespace = namespace
+
+            def get(self, path: str) -> dict[str, Any]:
+                asked.append(f"{self.namespace}/{path}")
+                if isinstance(answer, Exception):
+                    raise answer
+                return answer
+
+        monkeypatch.setattr(kuberay, "KubernetesHttpApiClient", Client)
+        monkeypatch.setenv("RAY_CLUSTER_NAME", "hpcm-tune")
+        monkeypatch.setenv("RAY_CLUSTER_NAMESPACE", "search")
+        return asked
+
+    return make
+
+
+def ray_cluster(**changes: Any) -> dict[str, Any]:
+    """The shipped RayCluster as Kubernetes has it."""
+    items = yaml.safe_load((ROOT / "deploy/kuberay.yaml").read_text())["items"]
+    (found,) = (item for item in items if item["kind"] == "RayCluster")
+    found["metadata"]["namespace"] = "search"
+    found["spec"] |= changes
+    return dict(found)
+
+
+def http_error(status: int) -> Exception:
+    response = requests.Response()
+    response.status_code = status
+    return requests.HTTPError("refused", response=response)
+
+
+def test_the_shipped_ray_cluster(kubernetes: Any) -> None:
+    """Its groups begin with no pod at all, and KubeRay's autoscaler tells Ray nothing of them."""
+    asked = kubernetes(ray_cluster())
+    found = autoscaling.autoscaling_of_this_machine("6379")
+    assert str(found) == "gpu: 8 x 1 GPU and 8 CPU"
+    assert asked == ["search/rayclusters/hpcm-tune"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [ray_cluster(enableInTreeAutoscaling=False), http_error(403), FileNotFoundError("no token")],
+)
+def test_a_ray_cluster_that_does_not_scale(kubernetes: Any, answer: Answer) -> None:
+    kubernetes(answer)
+    assert autoscaling.autoscaling_of_this_machine("6379") == Autoscaling()
+
+
+@pytest.mark.parametrize("answer", [http_error(500), requests.ConnectionError("no route")])
+def test_kubernetes_that_does_not_answer_is_told(kubernetes: Any, answer: Answer) -> None:
+    """A search on the wrong profile would be worse."""
+    kubernetes(answer)
+    with pytest.raises(ConfigError, match="does not say what RayCluster hpcm-tune may start"):
+        autoscaling.autoscaling_of_this_machine("6379")
