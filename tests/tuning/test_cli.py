@@ -15,6 +15,7 @@ from tests.tuning.searches import make_result, write_space
 from tuning import cli
 from tuning.flags import flag_names
 from tuning.records import ExperimentResult
+from tuning.refusals import NotNowError
 from tuning.space import SearchSpace, load_space
 from tuning.storage import write_experiment
 
@@ -73,6 +74,26 @@ def test_bad_input_is_one_message_exit_2_and_creates_nothing(
     assert captured.err.startswith("tune.py: ")
     assert "Traceback" not in captured.err
     assert sorted(storage.parent.rglob("*")) == before
+
+
+def test_what_a_resume_waits_for_is_no_flag_to_mend(
+    searched: list[dict[str, Any]],
+    storage: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Exit code 1: deploy/supervise.sh tries again. A fresh start with that address is refused."""
+
+    def gone(space: SearchSpace, **given: Any) -> ExperimentResult:
+        raise NotNowError("--address 10.0.0.1:1: no Ray cluster answers there")
+
+    words = ["--space", "quick.yaml", "--storage", str(storage)]
+    assert cli.main(words) == 0
+    monkeypatch.setattr(cli, "run_experiment", gone)
+    assert cli.main(words) == 2
+    assert cli.main([*words, "--resume", "last"]) == 1
+    assert cli.main([*words, "--resume=last"]) == 1
+    assert "tune.py: --address 10.0.0.1:1: no Ray cluster answers" in capsys.readouterr().err
 
 
 def test_broken_yaml_names_its_line(storage: Path, capsys: pytest.CaptureFixture[str]) -> None:
