@@ -27,10 +27,12 @@ def main(arguments: list[str]) -> None:
     slots = parts.add_parser("slots")
     slots.add_argument("--seconds", type=float, default=60.0, help="of a trial")
     slots.add_argument("--trials", type=int, default=6)
+    slots.add_argument("--reuse", action="store_true", help="Ray's own reuse of processes")
     options = parser.parse_args(arguments)
     given = {key: value for key, value in vars(options).items() if key != "part"}
     measure = search_driver.measure if options.part == "driver" else search_slots.measure
     numbers = {"options": given, **measure(**given)}
     for name, value in numbers.items():
         print(f"{name}: {value}")
-    write_record(f"search_{options.part}", "cpu", numbers)
+    reuse = "_reuse" if given.get("reuse") else ""
+    write_record(f"search_{options.part}{reuse}", "cpu", numbers)

@@ -7,9 +7,14 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
+
+from ray import tune
 
 from hpcm import EpochReport, TrainConfig
 from tuning import load_space, run_experiment
@@ -32,7 +37,7 @@ class Sleeper:
         return self._epochs(cfg)
 
     def _epochs(self, cfg: TrainConfig) -> Iterator[EpochReport]:
-        self._note("first")
+        self._note("first", time.process_time())
         for epoch in range(1, cfg.epochs + 1):
             time.sleep(self.seconds / cfg.epochs)
             if epoch == cfg.epochs:
@@ -40,13 +45,17 @@ class Sleeper:
             metrics = {"epoch": float(epoch), "val_rd_cost": 1.0 / epoch, "train/seconds": 1.0}
             yield EpochReport(epoch, metrics, lambda directory: None)
 
-    def _note(self, what: str) -> None:
+    def _note(self, what: str, worked: float = 0.0) -> None:
         with self.notes.open("a") as file:
-            file.write(f"{what} {time.time()}\n")
+            file.write(f"{what} {time.time()} {worked}\n")
 
 
-def measure(seconds: float, trials: int) -> dict[str, Any]:
-    """The waits of both slots, and their share of the slots' time between first and last trial."""
+def measure(seconds: float, trials: int, reuse: bool = False) -> dict[str, Any]:
+    """The waits of both slots, and their share of the slots' time between first and last trial.
+
+    ``reuse``: with Ray's own reuse of processes, for comparison. The search does without: see
+    docs/log.md, 2026-11-23.
+    """
     written = load_space(
         "phase3",
         "laptop",
@@ -60,26 +69,32 @@ def measure(seconds: float, trials: int) -> dict[str, Any]:
     space = replace(written, searcher=Random(), scheduler=Fifo())
     with tempfile.TemporaryDirectory() as folder:
         notes = Path(folder) / "notes"
-        with cluster(None, dashboard=False):
+        with cluster(None, dashboard=False), _ray_reuses(reuse):
             result = run_experiment(space, storage=folder, train=Sleeper(notes, seconds))
         assert result.complete, result.error
         return {"load_before": os.getloadavg()[2], **waits(notes.read_text(), seconds)}
 
 
+@contextmanager
+def _ray_reuses(processes: bool) -> Iterator[None]:
+    with patch.object(tune, "run", partial(tune.run, reuse_actors=processes)):
+        yield
+
+
 def waits(notes: str, seconds: float) -> dict[str, Any]:
     """What the notes say: the k-th trial to end makes room for the k-th of those that come later.
 
-    The first two trials start with the search itself and wait for nobody.
+    The first two trials start with the search itself and wait for nobody. ``cpu_seconds``: what a
+    trial's process computed before its first step, of which a busy machine makes a longer wait.
     """
-    found: dict[str, list[float]] = {"first": [], "last": []}
-    for line in notes.splitlines():
-        what, at = line.split()
-        found[what].append(float(at))
-    begun, ended = sorted(found["first"]), sorted(found["last"])
-    gaps = [begin - end for begin, end in zip(begun[2:], ended, strict=False)]
+    lines = [line.split() for line in notes.splitlines()]
+    begun = sorted((float(at), float(worked)) for what, at, worked in lines if what == "first")
+    ended = sorted(float(at) for what, at, _ in lines if what == "last")
+    gaps = [begin - end for (begin, _), end in zip(begun[2:], ended, strict=False)]
     idle, busy = sum(gaps), seconds * len(gaps)
     return {
         "waits_seconds": [round(gap, 2) for gap in gaps],
         "median_wait_seconds": statistics.median(gaps),
+        "cpu_seconds": statistics.median(worked for _, worked in begun),
         "idle_share": idle / (idle + busy),
     }

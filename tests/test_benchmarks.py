@@ -56,9 +56,9 @@ def test_a_search_of_the_driver_alone(scheduler: str) -> None:
 
 def test_the_wait_of_a_slot_is_from_one_trial_to_the_next() -> None:
     told = [("first", 0), ("first", 1), ("last", 60), ("last", 61), ("first", 63), ("first", 62)]
-    found = waits("".join(f"{what} {at}\n" for what, at in told), seconds=60.0)
+    found = waits("".join(f"{what} {at} 2.5\n" for what, at in told), seconds=60.0)
     assert found["waits_seconds"] == [2.0, 2.0]
-    assert found["idle_share"] == 4 / 124
+    assert (found["idle_share"], found["cpu_seconds"]) == (4 / 124, 2.5)
 
 
 @pytest.mark.parametrize("arguments", [[], ["record"], ["nothing"]])
