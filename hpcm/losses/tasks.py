@@ -37,6 +37,7 @@ class TaskSet:
     split: Split
     sums_to_rd_cost: bool = True
     metrics: tuple[str, ...] = ("mse", "ms_ssim")  # the distortions it can split
+    lambda_of_sum: float = 1.0  # the plain sum of the tasks is rd_cost at this times lmbda
 
     def __call__(
         self, out: Mapping[str, Any], x: Tensor, loss: LossConfig, terms: RDTerms | None = None
@@ -138,6 +139,7 @@ TASK_SETS: dict[str, TaskSet] = {
         _published5,
         sums_to_rd_cost=False,
         metrics=("mse",),
+        lambda_of_sum=sum(PUBLISHED_DISTORTION) / PEAK**2,
     ),
     # published5 before its shares, which are learned_shares' to choose
     "unshared5": TaskSet(
@@ -147,5 +149,6 @@ TASK_SETS: dict[str, TaskSet] = {
         _unshared5,
         sums_to_rd_cost=False,
         metrics=("mse",),
+        lambda_of_sum=2 / 3 / PEAK**2,
     ),
 }

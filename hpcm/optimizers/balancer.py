@@ -13,6 +13,7 @@ from torch import Tensor, distributed
 
 Noise = Literal["common", "fresh", "none"]
 Tasks = Literal["two_task", "rate4", "exact5", "published5"]
+LAMBDA_RATIO = "balance/lambda_eff_ratio"  # key of the log: to the lambda of the tasks' own sum
 TASK_COUNT = {"two_task": 2, "rate4": 4, "exact5": 5, "published5": 5}
 
 
@@ -88,10 +89,13 @@ class Balancer:
             share = sum(c for c, s in zip(shares, self.scales, strict=True) if s == scale)
             values[f"scale_contrib/s{scale}"] = share
         ratio = self._lambda_ratio(weights)
-        return values if ratio is None else {**values, "balance/lambda_eff_ratio": ratio}
+        return values if ratio is None else {**values, LAMBDA_RATIO: ratio}
 
     def _lambda_ratio(self, weights: list[float]) -> float | None:
-        """lambda_eff / lambda: mean weight on distortion over mean weight on rate, by loss."""
+        """lambda_eff over the lambda of the tasks' plain sum.
+
+        Mean weight on the distortions over mean weight on the rates, each by its losses.
+        """
         losses = self.losses.tolist()
         mean = []
         for is_rate in (False, True):

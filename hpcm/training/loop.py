@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,7 +13,9 @@ from torch import nn
 
 from hpcm.config import TrainConfig
 from hpcm.evaluation.images import Validator
+from hpcm.losses import TASK_SETS
 from hpcm.optimizers import eval_mode, train_mode
+from hpcm.optimizers.balancer import LAMBDA_RATIO
 from hpcm.optimizers.early_stopping import SCALES
 from hpcm.schema import about
 from hpcm.training.data import CropLoader
@@ -83,9 +86,17 @@ def _train_epoch(run: Run, stepper: Stepper, batches: CropLoader, epoch: int) ->
     run.stopper.observe(epoch, dict(zip(SCALES, scale_losses.tolist(), strict=True)))
     spectral = run.truncation.log(run.progress())
     if run.inter_scale.active(run.progress()):
-        run.inter_scale.check(metrics["train/loss"])
+        run.inter_scale.check(metrics.get("train/loss", math.nan))
         spectral |= run.inter_scale.log()
-    return metrics | run.balancer.log() | spectral | run.stopper.log()
+    return metrics | _balance(run) | spectral | run.stopper.log()
+
+
+def _balance(run: Run) -> dict[str, float]:
+    """The balancer's numbers, with lambda_eff as a ratio to the lambda of rd_cost."""
+    values = run.balancer.log()
+    if LAMBDA_RATIO in values:
+        values[LAMBDA_RATIO] *= TASK_SETS[run.cfg.tasks].lambda_of_sum
+    return values
 
 
 def _validate(run: Run, validator: Validator) -> dict[str, float]:

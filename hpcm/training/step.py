@@ -65,11 +65,14 @@ class Stepper:
                 run.inter_scale.check(float(self._sums["loss"]) / self._steps)
 
     def read(self) -> tuple[dict[str, float], Tensor]:
-        """Means since the last call: ``train/*`` floats, and the loss of each scale (3,)."""
+        """Means since the last call: ``train/*`` floats, and the loss of each scale (3,).
+
+        Where every step was skipped there is no mean, and the scales' losses are NaN.
+        """
         done = max(self._steps, 1)
         metrics = {f"train/{name}": float(total) / done for name, total in self._sums.items()}
         metrics["train/skipped_steps"] = float(self._skipped)
-        scale_losses = self._scale_sums / done
+        scale_losses = self._scale_sums / self._steps  # NaN where no step was taken
         self._sums.clear()
         self._scale_sums = torch.zeros_like(self._scale_sums)
         self._steps = self._skipped = 0

@@ -45,6 +45,18 @@ def test_sums_to_rd_cost(name: str, lmbda: float) -> None:
     torch.testing.assert_close(for_sum, for_cost, rtol=1e-9, atol=1e-15)
 
 
+@pytest.mark.parametrize("name", TASK_SETS)
+def test_lambda_of_the_plain_sum(name: str) -> None:
+    """Sum of the distortions over lmbda D, over the sum of the rates over R."""
+    out, x = random_output()
+    tasks, loss, terms = TASK_SETS[name], LossConfig(), rate_distortion(out, x)
+    losses = tasks(out, x, loss, terms)
+    is_rate = torch.tensor([kind == "R" for kind in tasks.kinds])
+    distortion = losses[~is_rate].sum() / (loss.lmbda * terms.distortion)
+    rate = losses[is_rate].sum() / terms.bpp
+    assert tasks.lambda_of_sum == pytest.approx((distortion / rate).item(), rel=1e-9)
+
+
 def test_given_terms_are_used() -> None:
     out, x = random_output()
     terms = rate_distortion(out, x)

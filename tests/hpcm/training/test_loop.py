@@ -90,6 +90,19 @@ def test_steps_with_a_non_finite_gradient_are_skipped_and_counted(image_folder: 
         assert torch.equal(value, before[name])
 
 
+def test_an_epoch_without_a_step_is_no_progress_of_a_scale(image_folder: str) -> None:
+    """Nor does it break what looks at the epoch's mean loss, which there is not."""
+    cfg = config(
+        image_folder,
+        early_stopping={"patience": 2},
+        balancer={"name": "famo_per_scale", "gamma_schedule": {"name": "adaptive"}},
+        regularizers={"inter_scale": {"delta": 0.01, "start": 0.0, "mode": "repo"}},
+    )
+    reports = list(train(cfg, model=Broken("gradient"), device="cpu"))
+    assert [report.metrics["early_stopping/counter_s1"] for report in reports] == [1, 2]
+    assert all("train/loss" not in report.metrics for report in reports)
+
+
 @pytest.mark.parametrize(("published", "still"), [(False, True), (True, False)])
 def test_common_random_numbers_see_no_change_when_no_step_is_taken(
     image_folder: str, published: bool, still: bool
