@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import benchmarks
 
+#: Modules of the package that are no measurements.
 PARTS = {
     "__main__",
     "mutations",
@@ -16,7 +17,8 @@ PARTS = {
     "record",
     "search_driver",
     "search_slots",
-}  # of the package, and no measurements
+    "sleeping_trial",
+}
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import statistics
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,38 +15,13 @@ from unittest.mock import patch
 
 from ray import tune
 
-from hpcm import EpochReport, TrainConfig
+from benchmarks.sleeping_trial import Sleeper
 from tuning import load_space, run_experiment
 from tuning.cluster import cluster
 from tuning.scheduler_sections import Fifo
 from tuning.searcher_sections import Random
 
 EPOCHS = 3
-
-
-@dataclass(frozen=True)
-class Sleeper:
-    """A training that sleeps for ``seconds``, and notes when it began and ended in ``notes``."""
-
-    notes: Path
-    seconds: float
-
-    def __call__(self, cfg: TrainConfig, *, resume: Path | None = None) -> Iterator[EpochReport]:
-        """Yield reports without a network; nothing is saved."""
-        return self._epochs(cfg)
-
-    def _epochs(self, cfg: TrainConfig) -> Iterator[EpochReport]:
-        self._note("first", time.process_time())
-        for epoch in range(1, cfg.epochs + 1):
-            time.sleep(self.seconds / cfg.epochs)
-            if epoch == cfg.epochs:
-                self._note("last")
-            metrics = {"epoch": float(epoch), "val_rd_cost": 1.0 / epoch, "train/seconds": 1.0}
-            yield EpochReport(epoch, metrics, lambda directory: None)
-
-    def _note(self, what: str, worked: float = 0.0) -> None:
-        with self.notes.open("a") as file:
-            file.write(f"{what} {time.time()} {worked}\n")
 
 
 def measure(seconds: float, trials: int, reuse: bool = False) -> dict[str, Any]:

@@ -1,0 +1,35 @@
+"""A training that only sleeps. In a module of its own: a trial's process imports nothing else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpcm import EpochReport, TrainConfig
+
+
+@dataclass(frozen=True)
+class Sleeper:
+    """Sleeps for ``seconds``, and notes in the file ``notes`` when it began and ended."""
+
+    notes: Path
+    seconds: float
+
+    def __call__(self, cfg: TrainConfig, *, resume: Path | None = None) -> Iterator[EpochReport]:
+        """Yield reports without a network; nothing is saved."""
+        return self._epochs(cfg)
+
+    def _epochs(self, cfg: TrainConfig) -> Iterator[EpochReport]:
+        self._note("first", time.process_time())
+        for epoch in range(1, cfg.epochs + 1):
+            time.sleep(self.seconds / cfg.epochs)
+            if epoch == cfg.epochs:
+                self._note("last")
+            metrics = {"epoch": float(epoch), "val_rd_cost": 1.0 / epoch, "train/seconds": 1.0}
+            yield EpochReport(epoch, metrics, lambda directory: None)
+
+    def _note(self, what: str, worked: float = 0.0) -> None:
+        with self.notes.open("a") as file:
+            file.write(f"{what} {time.time()} {worked}\n")
