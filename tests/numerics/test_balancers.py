@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from copy import deepcopy
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
 from hpcm.optimizers import BALANCERS
+from hpcm.schema import fields_of
 from tests.numerics.toy_tasks import build, tensor, toy_losses, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:balancer learned_shares degenerates")
@@ -33,6 +36,18 @@ def test_penalty_has_weight_one(name: str) -> None:
     for factor in (0.0, 1.0):
         p = torch.full((4,), 2.0, dtype=torch.float64, requires_grad=True)
         balancer.backward(toy_losses(p, n), [p], factor * p.sum())
+        gradients.append(p.grad)
+    torch.testing.assert_close(gradients[1] - gradients[0], torch.ones(4).double())
+
+
+@pytest.mark.parametrize("name", BALANCERS)
+def test_the_gradient_is_added_to_what_is_there(name: str) -> None:
+    balancer = build(BALANCERS[name]())
+    gradients = []
+    for start in (None, torch.ones(4).double()):
+        p = torch.full((4,), 2.0, dtype=torch.float64, requires_grad=True)
+        p.grad = start
+        balancer.backward(toy_losses(p, len(balancer.names)), [p])
         gradients.append(p.grad)
     torch.testing.assert_close(gradients[1] - gradients[0], torch.ones(4).double())
 
@@ -86,3 +101,32 @@ def test_a_copy_of_the_state_does_not_move(name: str) -> None:
     as_bytes = repr(deepcopy(taken))
     train(balancer, p, optimizer, 2)
     assert repr(taken) == as_bytes
+
+
+OTHER = {"scale_weights": (0.6, 0.2, 0.2), "min_weight": 0.15, "temperature": 0.1}
+HOT = [
+    (kind, info.path)
+    for kind in BALANCERS.values()
+    for info in fields_of(kind)
+    if info.hot and "." not in info.path
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "field"), HOT, ids=lambda value: getattr(value, "__name__", value)
+)
+def test_a_hot_field_acts_as_if_it_had_been_there_from_the_start(kind: Any, field: str) -> None:
+    first = kind(w_lr=0.1) if hasattr(kind(), "w_lr") else kind()
+    changed = replace(first, **{field: OTHER.get(field, 0.5)})
+    ends = []
+    for built, config in ((first, first), (first, changed), (changed, changed)):
+        balancer = build(built)
+        p = torch.full((4,), 3.0, dtype=torch.float64, requires_grad=True)
+        optimizer = torch.optim.Adam([p], lr=0.05)
+        for epoch in range(4):
+            balancer.apply(config, epoch / 30, epoch)
+            train(balancer, p, optimizer, 5)
+            balancer.observe(tensor([1.0, 2.0, 3.0]))
+        ends.append(p.detach())
+    assert torch.equal(ends[1], ends[2])
+    assert not torch.equal(ends[0], ends[1])

@@ -92,6 +92,7 @@ def test_floor_on_the_weights_keeps_a_fast_task_alive() -> None:
     for _ in range(500):
         balancer.update(tensor([1.0, 1.0]), tensor([0.9, 1.0]))
     assert float(balancer.logits.shares(0.1)[0]) == pytest.approx(0.1, abs=0.01)
+    assert torch.equal(balancer.contributions(), balancer.logits.shares(0.1))
 
 
 @pytest.mark.parametrize("offset", [0.5, 1.0, 10.0])

@@ -62,6 +62,8 @@ def test_defaults_are_the_published_settings() -> None:
     assert per_scale.scale_weights == (0.3, 0.4, 0.3)
     assert per_scale.gamma_schedule.name == "hierarchical"
     assert read("optimizer", {"name": "cautious_adam"}).cap == 10
+    assert read("balancer", {"name": "mgda"}).log_losses  # of Balanced R-D's second solution
+    assert not read("balancer", {"name": "upgrad"}).log_losses
 
 
 def test_hot_fields() -> None:

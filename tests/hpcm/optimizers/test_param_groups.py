@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from hpcm.model import MODELS, build_model
 from hpcm.model.coding_order import CODING_ORDER
-from hpcm.optimizers import Adam
+from hpcm.optimizers import OPTIMIZERS, Adam, eval_mode, train_mode
 from hpcm.optimizers.param_groups import PARTS, PartRate, Parts, part_of, scales_of
 
 GOLDEN = json.loads(
@@ -151,6 +151,35 @@ def test_unfrozen_parameters_start_to_move_and_frozen_ones_never_do() -> None:
     assert moved(0.5, stopped=(1, 2)) == names - of_s1_s2
     parts.set_trainable(parameters, 0.5, (1, 2, 3))
     assert not any(p.requires_grad for _, p in parameters)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_what_has_stopped_is_still_for_every_optimizer(name: str) -> None:
+    """Neither decay nor momentum moves it or the optimizer's state of it; later it moves again."""
+    parts, parameters = (
+        Parts(),
+        [
+            (key, nn.Parameter(torch.linspace(-1, 1, 6).reshape(2, 3)))
+            for key in ("g_a.0.weight", "attn_s3.conv.weight")
+        ],
+    )
+    stopping = parameters[1][1]
+    optimizer = OPTIMIZERS[name](lr=0.05, weight_decay=0.1).build(parts.groups(parameters))
+
+    def epoch(stopped: tuple[int, ...]) -> str:
+        """The parameter and all that the optimizer keeps of it, after four steps."""
+        parts.set_trainable(parameters, 0.5, stopped)
+        train_mode(optimizer)
+        for _ in range(4):
+            optimizer.zero_grad()
+            torch.stack([(p - 2).square().sum() for _, p in parameters]).sum().backward()
+            optimizer.step()
+        eval_mode(optimizer)
+        return repr((stopping.detach().tolist(), optimizer.state[stopping]))
+
+    trained = epoch(stopped=())
+    assert [epoch(stopped=(3,)) for _ in range(3)] == [trained] * 3
+    assert epoch(stopped=()) != trained
 
 
 @pytest.mark.parametrize(

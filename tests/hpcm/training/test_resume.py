@@ -35,21 +35,25 @@ def toy() -> ToyCodec:
     return ToyCodec()
 
 
-def assert_resume_is_exact(cfg: TrainConfig, checkpoint: Path) -> None:
+def assert_resume_is_exact(
+    cfg: TrainConfig, checkpoint: Path, after: int = 2
+) -> list[dict[str, float]]:
+    """Saved after so many epochs; gives the reports of the uninterrupted run."""
     whole = toy()
     reports = []
     for report in train(cfg, model=whole, device="cpu"):
         reports.append(report.metrics)
-        if report.epoch == 2:
+        if report.epoch == after:
             report.save(checkpoint)
     resumed = toy()
     again = [r.metrics for r in train(cfg, model=resumed, device="cpu", resume=checkpoint)]
-    for one, other in zip(reports[2:], again, strict=True):
+    for one, other in zip(reports[after:], again, strict=True):
         assert {k: v for k, v in one.items() if k != "train/seconds"} == {
             k: v for k, v in other.items() if k != "train/seconds"
         }
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
+    return reports
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -68,9 +72,22 @@ def test_inter_scale_term_resumes_exactly(mode: str, image_folder: str, tmp_path
     assert_resume_is_exact(config(image_folder, regularizers={"inter_scale": term}), tmp_path)
 
 
-def test_adaptive_gamma_resumes_exactly(image_folder: str, tmp_path: Path) -> None:
-    balancer = {"name": "famo_per_scale", "gamma_schedule": {"name": "adaptive"}}
-    assert_resume_is_exact(config(image_folder, balancer=balancer), tmp_path)
+@pytest.mark.parametrize("after", [2, 5])
+@pytest.mark.parametrize(("name", "gamma"), [("famo", "gamma"), ("famo_per_scale", "s1")])
+def test_adaptive_gamma_resumes_exactly(
+    name: str, gamma: str, after: int, image_folder: str, tmp_path: Path
+) -> None:
+    """Every loss counts as flat, from when three are known: before the save or after it."""
+    schedule = {"name": "adaptive", "flat": 50.0, "noisy": 90.0, "down": 0.9}
+    cfg = config(
+        image_folder,
+        balancer={"name": name, "gamma_schedule": schedule},
+        epochs=7,
+        schedule_horizon=40,
+    )
+    reports = assert_resume_is_exact(cfg, tmp_path, after)
+    gammas = [report[f"gamma/{gamma}"] for report in reports]
+    assert gammas[3] > 1.05 * gammas[4]
 
 
 @pytest.fixture
