@@ -12,6 +12,7 @@ import contextlib
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,14 @@ from tuning import warm_start
 from tuning.checkpoint_places import experiment_place, local_folder
 from tuning.closing import Closing
 from tuning.cluster import Cluster, cluster
+from tuning.concurrency import GrowingLimiter
 from tuning.follow import Follow, OnChange
 from tuning.head_watch import HeadWatch, gcs_answers, patience
 from tuning.ledger import Ledger
 from tuning.metrics import SearchMetrics
 from tuning.notices import Notices
 from tuning.outcome import experiment_result
-from tuning.preflight import check_cluster, check_data, concurrent
+from tuning.preflight import check_cluster, check_data, concurrent, concurrent_now
 from tuning.ray_repairs import a_killed_trial_ends_no_search
 from tuning.records import ExperimentInfo, ExperimentResult, TrialRecord
 from tuning.retention import retention
@@ -213,15 +215,15 @@ class _Session:
         """All trials. Not through `Tuner`, which pickles searcher and callbacks to the disk."""
         space, resources = self.space, self.space.resources
         scheduler = build_scheduler(space, ledger, place.checkpoints)
+        searcher = build_searcher(space, ledger, scheduler, closing.asked)
         tune.run(
             trainable(place),
             name=self.directory.name,
             storage_path=str(self.directory.parent),
             resources_per_trial={"cpu": resources.cpu, "gpu": resources.gpu},
-            search_alg=build_searcher(space, ledger, scheduler, closing.asked),
+            search_alg=GrowingLimiter(searcher, at_a_time, partial(concurrent_now, space)),
             scheduler=scheduler,
             num_samples=-1,  # the searcher knows the budget
-            max_concurrent_trials=at_a_time,
             trial_name_creator=_name_of(space),
             trial_dirname_creator=_name_of(space),
             stop=closing,

@@ -28,7 +28,7 @@ def slots(space: SearchSpace) -> int:
     Raises :class:`ConfigError` where not even one ever fits on a node.
     """
     need = space.resources
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = _nodes()
     here = {True: 0, False: 0}  # on the head, and on workers, which an autoscaler may have started
     for node in nodes:
         here[HEAD in node] += _fits(need.cpu, need.gpu, node)
@@ -50,8 +50,22 @@ def slots(space: SearchSpace) -> int:
 
 def concurrent(space: SearchSpace) -> int:
     """Trials to run at a time: what the budget says, and never more than fit."""
-    fit = slots(space)
+    return _within(space, slots(space))
+
+
+def concurrent_now(space: SearchSpace) -> int:
+    """The same for the nodes that are there at this moment; may be none."""
+    need = space.resources
+    return _within(space, sum(_fits(need.cpu, need.gpu, node) for node in _nodes()))
+
+
+def _within(space: SearchSpace, fit: int) -> int:
     return min(fit, space.budget.concurrent or fit, space.budget.trials)
+
+
+def _nodes() -> list[dict[str, float]]:
+    """The resources of each node that is there."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def check_cluster(
