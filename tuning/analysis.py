@@ -33,6 +33,7 @@ def read_result(experiment: str, storage: str = places.DEFAULT_STORAGE) -> Exper
         token_hint=None,
         address="",
         resources={},
+        drained=ledger.drained,
     )
     return experiment_result(
         info,

@@ -201,6 +201,7 @@ class _Session:
             address=self.joined.address,
             resources=self.joined.resources,
             trials=ledger.trials,
+            drained=ledger.drained,
             study=self.study.shown,
         )
 

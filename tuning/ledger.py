@@ -42,6 +42,7 @@ class Ledger:
         self.experiment = directory.name
         self.trials: dict[int, TrialRecord] = {}
         self.rungs: dict[int, dict[int, Entry]] = {}  # by epoch, by trial: what was decided there
+        self.drained: list[str] = []  # nodes that no trial is placed on any more, and why
         self.count = 0  # events
         self.seconds = 0.0  # wall-clock time of all sessions so far
         self.listeners: list[Callable[[TrialRecord], None]] = []  # hear a trial after its event
@@ -147,6 +148,8 @@ class Ledger:
                         trial.state = "pending"
             case "closed":
                 self._opened = None
+            case "drained":
+                self.drained.append(f"{line['host']} ({line['node'][:8]}): {line['reason']}")
             case "proposed":
                 number = line["trial"]
                 self._records = []

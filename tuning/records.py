@@ -7,7 +7,7 @@ runs, after it, and after a resume.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -128,6 +128,7 @@ class ExperimentInfo:
     address: str  # "local", or the address of the cluster
     resources: dict[str, float]  # what the cluster has now: {"CPU": 2.0, ..}
     trials: Mapping[int, TrialRecord] = field(default_factory=dict)  # live, by number
+    drained: Sequence[str] = ()  # live; nodes that no trial is placed on any more, and why
     study: str = ""  # what optuna-dashboard opens, without a password; "" where there is none
 
     @property

@@ -147,11 +147,13 @@ def again(info: ExperimentInfo) -> str:
 
 
 def _failures(result: ExperimentResult) -> list[str]:
-    return [
+    """Trials that failed, and nodes that were not used any more."""
+    trials = [
         f"  trial {trial.number} failed: {trial.reason or 'no reason recorded'}"
         for trial in result.trials
         if trial.state == "failed"
     ]
+    return [*trials, *(f"  drained {told}" for told in result.info.drained)]
 
 
 def _cost_lines(result: ExperimentResult) -> list[str]:

@@ -205,6 +205,7 @@ def test_a_node_that_breaks_trial_after_trial_is_drained(play: Play) -> None:
     (line,) = play.events("drained")
     assert (line["node"], line["host"], line["trials"]) == ("n1", "host-n1", [1, 2, 3])
     assert line["reason"] == "RuntimeError: CUDA error: uncorrectable"
+    assert play.ledger.drained == ["host-n1 (n1): RuntimeError: CUDA error: uncorrectable"]
     later = play.propose(4)
     play.recovery.place(play, later)  # type: ignore[arg-type]
     for placed in (trial, later):
