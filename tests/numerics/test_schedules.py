@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from hpcm.optimizers import Famo, FamoPerScale
 from hpcm.optimizers.gamma_memory import GammaMemory
 from hpcm.optimizers.gamma_schedules import (
     AdaptiveGamma,
@@ -21,8 +23,10 @@ from hpcm.optimizers.gamma_schedules import (
     ScaleCosineGamma,
     ScaleLinearGamma,
     StepGamma,
+    window_epochs,
 )
 from hpcm.schedules import Clock, LrSchedule
+from tests.numerics.toy_tasks import build
 
 GOLDEN = json.loads(
     (Path(__file__).parents[1] / "golden/balanced_gamma_schedules.json").read_text()
@@ -188,3 +192,36 @@ def test_sound_adaptive_window_shrinks_with_the_horizon() -> None:
         ratios = memory.ratios(schedule, Clock(epoch, 300))
         assert ratios == ((1.0,) * 3 if epoch < 6 else (0.95,) * 3)
         memory.observe({scale: 1.0 for scale in SCALES})
+
+
+def test_variation_is_of_a_sample_per_scale_and_of_a_population_for_one_gamma() -> None:
+    """As in the two published codes; at 1 - a, 1, 1 + a it is a, and a sqrt(2 / 3)."""
+    clock = Clock(30, 60)  # the window is as short as it may be
+    assert window_epochs(50 / 3000, clock) == 3
+    single, per_scale = AdaptiveGamma(final=1.0, up=1.2), ScaleAdaptiveGamma()
+    for a, of_sample, of_population in ((0.045, 1, 1), (0.055, 1.02, 1), (0.065, 1.02, 1.2)):
+        losses = [1 - a, 1.0, 1 + a]
+        assert per_scale.next_ratio(1.0, clock, losses) == of_sample
+        assert single.factor(clock, losses) == of_population
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Famo(published=True, gamma_schedule=HpcmGamma()),
+        FamoPerScale(published=True, tasks="published5"),
+    ],
+    ids=lambda config: config.name,
+)
+def test_a_published_balancer_has_the_published_clock(config: Any) -> None:
+    """Which counts epochs of 3000: one of a 6000-epoch run is twice as late to it."""
+    found = []
+    for published in (True, False):
+        balancer = build(replace(config, published=published))
+        balancer.apply(balancer.config, 0.25, 1500)
+        ratios = config.gamma_schedule.factors(Clock(1500, 6000, published))
+        configured = balancer.configured_gammas(config)
+        expected = [gamma * ratios[i % len(ratios)] for i, gamma in enumerate(configured)]
+        assert balancer.gammas_in_use == pytest.approx(expected, rel=1e-12)
+        found.append(expected)
+    assert found[0] != found[1]
