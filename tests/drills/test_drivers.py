@@ -70,14 +70,13 @@ def test_a_second_driver_is_refused_and_a_stale_lock_is_not(
 ) -> None:
     """The driver is killed with its Ray, half of a line in its ledger is all that it leaves."""
     found = search(RATES[:3])
-    found.start(seconds=0.3)
-    found.wait_for(found.between_checkpoints)
-    first = found.process
-    found.resume()
+    first = found.start(seconds=0.5)
+    found.wait_for(found.events)
+    found.resume()  # both wait for their processes meanwhile
     assert found.finish(60) == 2
-    assert f"process {first.pid} on" in found.said()  # type: ignore[union-attr]
+    assert f"process {first.pid} on" in found.said()
     found.process = first
-    assert found.alive()
+    found.wait_for(found.between_checkpoints)
     found.kill()
     before = found.trials()
     with (found.directory / "ledger.jsonl").open("ab") as file:
