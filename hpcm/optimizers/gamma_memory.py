@@ -30,14 +30,12 @@ class GammaMemory:
         self._observed: list[float] | None = None
 
     def observe(self, scale_losses: dict[str, float] | Tensor) -> None:
-        """Mean losses of an epoch, one per scale; a single gamma takes their sum.
+        """Mean losses of an epoch, one per gamma.
 
         Losses that are not finite, of an epoch without a step, are passed over.
         """
         values = scale_losses.values() if isinstance(scale_losses, dict) else scale_losses.tolist()
         losses = [float(value) for value in values]
-        if len(self._ratios) == 1:
-            losses = [sum(losses)]
         if len(losses) != len(self._ratios):
             raise ValueError(f"{len(losses)} losses for {len(self._ratios)} gammas")
         if all(map(math.isfinite, losses)):

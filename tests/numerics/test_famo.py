@@ -135,6 +135,29 @@ def test_gamma_inside_adam_has_no_scale_of_its_own() -> None:
     assert set(counts["decoupled"]) == {100}
 
 
+def test_contributions_are_the_shares_in_use_and_published_those_before_the_scale_weights() -> None:
+    """There s1 and s2 have two tasks each and s3 one, whatever the scale weights are."""
+    for published, expected in ((False, (0.2, 0.2, 0.6)), (True, (0.4, 0.4, 0.2))):
+        config = FamoPerScale(
+            tasks="published5", published=published, scale_weights=(0.2, 0.2, 0.6)
+        )
+        log = build(config).log()
+        assert [log[f"scale_contrib/s{s}"] for s in (1, 2, 3)] == pytest.approx(expected)
+
+
+def test_published_scale_weights_are_not_what_a_scale_gets() -> None:
+    """At equal losses 0.353, 0.471, 0.176 for 0.3, 0.4, 0.3; and with z in c they miss 1."""
+    balancer = build(FamoPerScale(tasks="published5", published=True))
+    balancer.floor = -torch.ones(5, dtype=torch.float64)
+    equal = torch.ones(5, dtype=torch.float64, requires_grad=True)
+    balancer.backward(equal, [equal])
+    q = balancer.weights.tolist()
+    assert [q[0] + q[1], q[2] + q[3], q[4]] == pytest.approx([0.353, 0.471, 0.176], abs=1e-3)
+    uneven = tensor([0.1, 1.0, 0.1, 1.0, 5.0]).requires_grad_()
+    balancer.backward(uneven, [uneven])
+    assert abs(float(balancer.weights.sum()) - 1) > 0.01
+
+
 def test_rate4_scale_weights_leave_the_distortion_alone() -> None:
     shares = []
     for weights in ((0.3, 0.4, 0.3), (0.6, 0.2, 0.2)):
