@@ -83,6 +83,21 @@ def test_every_class_says_what_it_costs() -> None:
         assert (kind in failures) is not policy.renewed
 
 
+def test_the_page_lists_every_class() -> None:
+    rows = (Path(__file__).parents[2] / "docs" / "failures.md").read_text().splitlines()
+    listed = [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows if "| `" in row]
+    times = {1: "once"}
+    assert listed == [
+        [
+            f"`{kind}`",
+            policy.told,
+            times.get(policy.retries, f"{policy.retries} times"),
+            "anew after each new epoch" if policy.renewed else "in all",
+        ]
+        for kind, policy in POLICIES.items()
+    ]
+
+
 def test_what_cannot_be_helped_by_another_start_is_bounded() -> None:
     """A trial that is lost with its nodes is not to blame; one that hangs or does not fit is."""
     assert POLICIES["preempted"].renewed
