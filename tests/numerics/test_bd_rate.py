@@ -11,6 +11,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from scipy.interpolate import CubicSpline
 
 from hpcm import ConfigError
 from hpcm.evaluation.bd_rate import BDRateError, Curve, Method, bd_quality, bd_rate, compare
@@ -19,6 +20,7 @@ from hpcm.evaluation.results import Results
 ROOT = Path(__file__).parents[2]
 PUBLISHED = json.loads((ROOT / "tests/golden/bd_rate_published.json").read_text())
 PAIRS = json.loads((ROOT / "tests/golden/bd_rate_pairs.json").read_text())
+PUBLIC_CODE = json.loads((ROOT / "tests/golden/balanced_bd_rate.json").read_text())
 METHODS = get_args(Method)
 
 BPP = (0.1211, 0.1757, 0.2729, 0.4125, 0.5898, 0.8209)
@@ -79,6 +81,30 @@ def test_recorded_pairs(case: dict, method: Method) -> None:
     anchor, test = (Curve.of(side, *case[side].values()) for side in ("anchor", "test"))
     expected = case["bd_rate"][method]
     assert bd_rate(anchor, test, method) == pytest.approx(expected, abs=PAIRS["tolerance"])
+
+
+@pytest.mark.parametrize("case", PUBLIC_CODE["cases"], ids=lambda case: case["name"])
+def test_the_public_code_of_balanced_rd_agrees_but_for_its_cubic(case: dict) -> None:
+    """Its `cubic` is a spline through all points: the original form for four points only."""
+    anchor, test = (Curve.of(side, *case[side].values()) for side in ("anchor", "test"))
+    theirs, tolerance = case["published_1000_sample"], PUBLIC_CODE["tolerance_abs"]
+    for method in METHODS:
+        assert bd_rate(anchor, test, method) == pytest.approx(
+            case["bjontegaard_pkg"][method], abs=1e-6
+        )
+    for method in ("pchip", "akima"):
+        assert bd_rate(anchor, test, method) == pytest.approx(theirs[method], abs=tolerance)
+    quality = case["published_bd_psnr"]["pchip"]
+    assert bd_quality(anchor, test, "pchip") == pytest.approx(quality, abs=tolerance)
+    gap = abs(bd_rate(anchor, test, "cubic") - theirs["cubic"])
+    assert gap < tolerance if len(anchor.bpp) == 4 else 0.09 < gap < 0.11
+    sides = [
+        CubicSpline(case[side]["psnr"], np.log(case[side]["rate"])) for side in ("anchor", "test")
+    ]
+    low = max(min(case[side]["psnr"]) for side in ("anchor", "test"))
+    high = min(max(case[side]["psnr"]) for side in ("anchor", "test"))
+    mean = [spline.integrate(low, high) / (high - low) for spline in sides]
+    assert 100 * math.expm1(mean[1] - mean[0]) == pytest.approx(theirs["cubic"], abs=tolerance)
 
 
 @pytest.mark.parametrize(

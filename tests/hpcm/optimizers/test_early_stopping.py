@@ -55,6 +55,20 @@ def test_own_patience_stops_a_flat_scale_in_time(published: bool, expected: int)
     assert not stopper.all_stopped
 
 
+@pytest.mark.parametrize("published", [True, False])
+def test_the_last_ten_improvements_decide_on_more_patience(published: bool) -> None:
+    """A large one keeps the mean above the threshold until ten small ones have followed it."""
+    config = EarlyStopping(patience=5, increase=1, max_patience=50, published=published)
+    stopper = config.build()
+    losses = [3.0, 2.0, *(2.0 - 0.001 * small for small in range(1, 13))]
+    patience = []
+    for epoch, loss in enumerate(losses):
+        stopper.observe(epoch, dict.fromkeys(SCALES, loss))
+        patience.append(stopper.patience["s3"])
+    assert patience[:11] == [5] * 11
+    assert patience[11] > 5
+
+
 def test_off_by_default() -> None:
     stopper = EarlyStopping().build()
     assert not any(stopper.observe(epoch, dict.fromkeys(SCALES, 1.0)) for epoch in range(300))
