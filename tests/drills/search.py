@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,16 +66,17 @@ class Search:
         command += ["--seconds", str(seconds), "--storage", str(self.storage)]
         command += ["--space", str(self.folder / "rates.yaml"), "--profile", "cluster", *flags]
         command += ["--address", self.address] if self.address else []
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        return self.launch(command, ROOT)
+
+    def launch(
+        self, command: Sequence[str], cwd: Path, more: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Run ``command`` in a session of its own, with ``more`` in its environment."""
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), **(more or {})}
         environment.pop("WANDB_MODE", None)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env=environment,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
+                command, cwd=cwd, env=environment, stdout=log, stderr=log, start_new_session=True
             )
         return self.process
 

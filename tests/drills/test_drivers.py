@@ -73,7 +73,7 @@ def test_a_second_driver_is_refused_and_a_stale_lock_is_not(
     first = found.start(seconds=0.5)
     found.wait_for(found.events)
     found.resume()  # both wait for their processes meanwhile
-    assert found.finish(60) == 2
+    assert found.finish(60) == 1
     assert f"process {first.pid} on" in found.said()
     found.process = first
     found.wait_for(found.between_checkpoints)
