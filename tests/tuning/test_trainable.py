@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -203,3 +205,11 @@ def test_a_crash_is_noted_whatever_the_disk_does(
 
     monkeypatch.setattr(Path, "write_text", full)
     assert not store.same_crash("another")
+
+
+def test_a_trials_process_imports_what_it_needs() -> None:
+    """A slot waits for it at every trial; the driver's modules would double that."""
+    spare = ("optuna", "scipy", "sklearn", "sqlalchemy", "wandb", "cmaes")
+    code = f"import sys, tuning.trainable; print([n for n in {spare} if n in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
