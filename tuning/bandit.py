@@ -35,7 +35,7 @@ from tuning.ledger import Ledger
 from tuning.records import TrialRecord
 from tuning.space import SearchSpace
 
-MOST_ROWS = 500  # the newest; a fit takes seconds beyond
+MOST_ROWS = 200  # the newest; a fit takes seconds beyond
 CANDIDATES = 2_000  # drawn evenly, of which the best is taken
 NOISE = 1e-2  # variance of a gain, as a share of that of all gains
 Array = NDArray[np.float64]

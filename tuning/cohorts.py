@@ -23,7 +23,7 @@ from tuning.records import Entry, TrialRecord
 class Cohort:
     """Who is compared with whom, and when."""
 
-    members: range  # numbers of trials
+    members: range  # places of trials in the order of proposal; what confirms has none
     levels: tuple[int, ...]  # epochs, ascending
 
     def level_at(self, epoch: int) -> int | None:
@@ -37,8 +37,8 @@ class CohortScheduler(EpochScheduler, ABC):
     _settled = -1  # how many events the ledger had when nothing was left to settle
 
     @abstractmethod
-    def cohort(self, number: int) -> Cohort:
-        """The cohort of a trial, whether or not the trial was proposed yet."""
+    def cohort(self, place: int) -> Cohort:
+        """The cohort of a place, whether or not a trial was proposed for it yet."""
 
     @abstractmethod
     def judge(self, cohort: Cohort, level: int, ranked: Sequence[int]) -> Sequence[int]:
@@ -53,14 +53,14 @@ class CohortScheduler(EpochScheduler, ABC):
 
     def decide(self, record: TrialRecord, before: int, epoch: int, score: float) -> str:
         """Wait, or do what was decided when the cohort was complete."""
-        cohort = self.cohort(record.number)
+        cohort = self._cohort_of(record)
         level = cohort.level_at(epoch)
         if level is None or level <= min(before, epoch - 1):
             return str(TrialScheduler.CONTINUE)
         first = self.entry(level, record.number) is None
-        missing = self._missing(cohort, level) if first else []
+        missing = self._missing(cohort, level) if first else 0
         if missing:
-            others = f"{len(missing)} other" + ("s" if len(missing) > 1 else "")
+            others = f"{missing} other" + ("s" if missing > 1 else "")
             return self._end(record, "paused", reason=f"waits at epoch {level} for {others}")
         if first:
             self._settle(cohort, level)
@@ -98,19 +98,26 @@ class CohortScheduler(EpochScheduler, ABC):
         """What was decided of a trial at a level; None before."""
         return self.ledger.rungs.get(level, {}).get(number)
 
+    def _cohort_of(self, record: TrialRecord) -> Cohort:
+        known, place = self.ledger.records(), record.number
+        if place >= len(known) or known[place] is not record:  # runs that confirm have numbers too
+            place = next(place for place, other in enumerate(known) if other is record)
+        return self.cohort(place)
+
     def _newest(self, record: TrialRecord) -> tuple[int, Entry | None]:
-        level = self.cohort(record.number).level_at(record.epochs) or 0
+        level = self._cohort_of(record).level_at(record.epochs) or 0
         return level, self.entry(level, record.number)
 
-    def _missing(self, cohort: Cohort, level: int) -> list[int]:
-        """Members that are still to come to ``level``, as far as is known."""
-        found = []
-        for number in cohort.members:
-            record = self.ledger.trials.get(number)
-            due = record is None or not (record.ended or record.epochs >= level)
-            if due and self.entry(level, number) is None:
-                found.append(number)
-        return found
+    def _missing(self, cohort: Cohort, level: int) -> int:
+        """How many members are still to come to ``level``, as far as is known."""
+        known = self.ledger.records()[cohort.members.start : cohort.members.stop]
+        due = [
+            record
+            for record in known
+            if not (record.ended or record.epochs >= level)
+            and self.entry(level, record.number) is None
+        ]
+        return len(due) + len(cohort.members) - len(known)
 
     def _settle_complete(self) -> None:
         """Compare every cohort whose last member failed, or whose comparison was cut short."""
@@ -120,7 +127,7 @@ class CohortScheduler(EpochScheduler, ABC):
         for record in self.ledger.records():
             level, entry = self._newest(record)
             if record.paused and entry is None:
-                cohort = self.cohort(record.number)
+                cohort = self._cohort_of(record)
                 waiting[level, cohort.members.start] = cohort
         for (level, _), cohort in waiting.items():
             if not self._missing(cohort, level):
@@ -144,13 +151,13 @@ class CohortScheduler(EpochScheduler, ABC):
     def _scores(self, cohort: Cohort, level: int) -> dict[int, float]:
         """Of the members that came to ``level``; smaller is better."""
         found = {}
-        for number in cohort.members:
-            record, entry = self.ledger.trials.get(number), self.entry(level, number)
+        for record in self.ledger.records()[cohort.members.start : cohort.members.stop]:
+            entry = self.entry(level, record.number)
             if entry is not None:
-                found[number] = entry.score
-            elif record is not None and record.state != "failed" and record.epochs >= level:
+                found[record.number] = entry.score
+            elif record.state != "failed" and record.epochs >= level:
                 curve = record.curve(self.metric_name)
-                found[number] = self.sign * curve[min(e for e in curve if e >= level)]
+                found[record.number] = self.sign * curve[min(e for e in curve if e >= level)]
         return found
 
     def _stop(self, number: int, level: int) -> None:

@@ -14,6 +14,8 @@ import hpcm
 from hpcm.evaluation.image_sets import image_set
 from tuning.confirm import most_runs
 from tuning.draws import total_trials
+from tuning.hyperband import planned_epochs
+from tuning.scheduler_sections import Hyperband
 from tuning.wording import hours_text
 
 if TYPE_CHECKING:
@@ -51,24 +53,35 @@ class Cost:
 def estimate(space: SearchSpace, seconds_per_epoch: float | None) -> Cost:
     """The cost of ``space``; without the seconds of one epoch its hours stay open."""
     rungs, trials = space.rungs(), total_trials(space)
-    factor = getattr(space.scheduler, "reduction_factor", 1)
-    likely = trials * rungs[0]
-    for passed, (low, high) in enumerate(pairwise(rungs), start=1):
-        going = 1 + math.ceil((trials - 1) / factor**passed)  # the prior is never stopped
-        likely += min(trials, going) * (high - low)
     again = most_runs(space) * rungs[-1]
     gpu, cpu = space.resources.gpu, space.resources.cpu
     per_hour = gpu or cpu
     budget = space.budget
     wide = budget.concurrent or trials
     return Cost(
-        likely_epochs=likely + again,
+        likely_epochs=likely_epochs(space) + again,
         most_epochs=trials * rungs[-1] + again,
         unit="GPU" if gpu else "CPU",
         per_hour=per_hour,
         seconds_per_epoch=seconds_per_epoch,
         limit_hours=budget.hours * wide * per_hour if budget.hours else None,
     )
+
+
+def likely_epochs(space: SearchSpace) -> int:
+    """Epochs of all trials where every rung passes on its share; all of them where there is none.
+
+    How many `median` stops is not known beforehand: none, here.
+    """
+    if isinstance(space.scheduler, Hyperband):
+        return planned_epochs(space)
+    rungs, trials = space.rungs(), total_trials(space)
+    factor = getattr(space.scheduler, "reduction_factor", 1)
+    likely = trials * rungs[0]
+    for passed, (low, high) in enumerate(pairwise(rungs), start=1):
+        going = 1 + math.ceil((trials - 1) / factor**passed)  # the prior is never stopped
+        likely += min(trials, going) * (high - low)
+    return likely
 
 
 def can_measure(space: SearchSpace) -> bool:

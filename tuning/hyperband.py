@@ -40,11 +40,11 @@ class HyperbandScheduler(CohortScheduler):
     def __init__(self, space: SearchSpace, ledger: Ledger, section: Hyperband) -> None:
         super().__init__(space, ledger)
         layout = brackets(section, self.rungs[:-1], total_trials(space))
-        self.brackets = {number: bracket for bracket in layout for number in bracket.members}
+        self.brackets = {place: bracket for bracket in layout for place in bracket.members}
 
-    def cohort(self, number: int) -> Bracket:
-        """The bracket of a trial."""
-        return self.brackets[number]
+    def cohort(self, place: int) -> Bracket:
+        """The bracket of a place."""
+        return self.brackets[place]
 
     def judge(self, cohort: Cohort, level: int, ranked: Sequence[int]) -> Sequence[int]:
         """The best of the bracket, and the prior."""

@@ -62,7 +62,7 @@ class PopulationScheduler(CohortScheduler):
             else Bandit(space, ledger)
         )
 
-    def cohort(self, number: int) -> Cohort:
+    def cohort(self, place: int) -> Cohort:
         """The whole population."""
         return self.population
 

@@ -42,7 +42,7 @@ class ReplayedScheduler(EpochScheduler):
         self.judge = judge
         self._newest: dict[int, tuple[int, Verdict]] = {}  # by trial: epoch, and what was said
         for event in read_events(ledger.path.parent):
-            if event["event"] == "report":
+            if event["event"] == "report" and ledger.trials[event["trial"]].of is None:
                 self._hear(event["trial"], event["metrics"])
 
     def decide(self, record: TrialRecord, before: int, epoch: int, score: float) -> str:

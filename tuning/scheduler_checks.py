@@ -42,6 +42,12 @@ def _check_population(space: SearchSpace, section: Pbt | Pb2) -> Iterator[Proble
             "budget.trials",
             f"{space.budget.trials}; {section.name} needs a population of 2 or more",
         )
+    if space.confirm.top:
+        yield (
+            "confirm.top",
+            f"{space.confirm.top}, but under {section.name} a config changes while it trains: there"
+            " is none to train again; leave confirm out",
+        )
     if len(space.rungs()) < 2:
         yield (
             "fidelity.min",

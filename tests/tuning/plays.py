@@ -1,21 +1,20 @@
 """Searches without Ray: scheduler, searcher, ledger and checkpoints as they are, trials as loops.
 
 The driver dies before any line of its ledger that a test names, as by SIGKILL: what was in memory
-is gone, files are as they were. A trial's loss falls by a share that depends on its learning rate,
-from wherever its checkpoint stands, so that a wrong checkpoint or a wrong rate shows in its curve.
+is gone, files are as they were. Trials train as in :mod:`tests.tuning.hot_training`.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
+from tests.tuning.hot_training import FIRST, learnt, restored, saver
 from tests.tuning.lr_space import METRIC, kill
 from tuning.checkpoints import CheckpointStore
 from tuning.ledger import Ledger, read_events
@@ -23,8 +22,6 @@ from tuning.records import TrialRecord
 from tuning.schedulers import build_scheduler
 from tuning.searchers import build_searcher
 from tuning.space import SearchSpace
-
-BEST = 1e-4  # learning rate that learns fastest
 
 
 class Killed(BaseException):
@@ -112,15 +109,13 @@ class Searched:
     def _reports(self, config: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """What a trial's process says; it dies with the driver. It saves where trials compare."""
         number, rate = config["trial"], config["optimizer.lr"]
-        store, epoch, loss = self.store(number), 0, 10.0
+        store, epoch, loss = self.store(number), 0, FIRST
         for directory, metrics in store.newest_first():
-            state = json.loads((directory / "state.json").read_text())
-            epoch, loss = state["epoch"], state["loss"]
+            epoch, loss = restored(directory)
             yield {**metrics, "restored": True}
             break
         while epoch < self.space.fidelity.max:
-            epoch += 1
-            loss *= 1 - 0.3 / (1 + abs(math.log10(rate / BEST)))
+            epoch, loss = epoch + 1, learnt(loss, rate)
             self.trained.append((number, epoch))
             value = math.nan if number in self.nan and epoch >= 2 else loss
             metrics = {"epoch": float(epoch), METRIC: value, "rate": rate}
@@ -128,16 +123,6 @@ class Searched:
                 store.save(epoch, metrics, saver(epoch, loss))
             yield metrics
         raise AssertionError(f"trial {number} reported its last epoch and was not stopped")
-
-
-def saver(epoch: int, loss: float) -> Any:
-    """What writes a checkpoint."""
-
-    def save(directory: Path) -> None:
-        state = {"epoch": epoch, "loss": loss}
-        (directory / "state.json").write_text(json.dumps(state))
-
-    return save
 
 
 def dying(append: Any, line: int | None) -> Any:
@@ -154,7 +139,7 @@ def dying(append: Any, line: int | None) -> Any:
     return counted
 
 
-def fates(play: Searched) -> list[tuple[Any, ...]]:
+def fates(trials: Sequence[TrialRecord]) -> list[tuple[Any, ...]]:
     """How every trial ended and what it went through, without when."""
     return [
         (
@@ -167,5 +152,5 @@ def fates(play: Searched) -> list[tuple[Any, ...]]:
             t.curve(METRIC),
             t.curve("rate"),
         )
-        for t in play.trials()
+        for t in trials
     ]

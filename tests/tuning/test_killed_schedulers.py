@@ -14,7 +14,8 @@ import pytest
 
 from tests.tuning.lr_space import lr_space
 from tests.tuning.plays import Searched, fates
-from tuning.sections import Budget
+from tuning.ledger import Ledger
+from tuning.sections import Budget, Confirm
 from tuning.space import SearchSpace
 
 MUTABLE = {
@@ -77,7 +78,7 @@ def test_killed_before_any_kind_of_line(name: str, tmp_path: Path) -> None:
         play = searched(tmp_path / str(line), name)
         assert not play.session(die_before=line)
         assert play.session()
-        assert fates(play) == fates(straight), f"killed before line {line}"
+        assert fates(play.trials()) == fates(straight.trials()), f"killed before line {line}"
 
 
 @pytest.mark.parametrize("name", SECTIONS)
@@ -89,7 +90,7 @@ def test_killed_again_and_again(name: str, tmp_path: Path) -> None:
         sessions, line = sessions + 1, line + 1
         assert sessions < 100
     assert sessions > 2
-    assert fates(play) == fates(straight)
+    assert fates(play.trials()) == fates(straight.trials())
 
 
 @pytest.mark.parametrize("name", COHORTS)
@@ -98,7 +99,7 @@ def test_a_cohort_decides_the_same_with_any_number_at_a_time(name: str, tmp_path
     for concurrent in (1, 3, 9):
         play = searched(tmp_path / str(concurrent), name, trials=9, concurrent=concurrent)
         assert play.session()
-        stories.append(fates(play))
+        stories.append(fates(play.trials()))
     assert stories[0] == stories[1] == stories[2]
 
 
@@ -114,7 +115,7 @@ def test_a_search_whose_hours_ended_goes_on_with_more(name: str, tmp_path: Path)
         assert play.session()
         assert len(play.trials()) == 7
         assert all(t.ended for t in play.trials())
-        assert fates(play) == fates(straight), reports
+        assert fates(play.trials()) == fates(straight.trials()), reports
 
 
 @pytest.mark.parametrize("name", SECTIONS)
@@ -132,7 +133,7 @@ def test_checkpoints_that_vanish_cost_epochs_and_no_decision(name: str, tmp_path
         lost = {t.number for t in play.trials() if t.state == "failed"}
         assert lost <= copies
         if not lost:
-            assert fates(play) == fates(straight)
+            assert fates(play.trials()) == fates(straight.trials())
             assert len(play.trained) >= len(straight.trained)
 
 
@@ -180,15 +181,20 @@ def test_a_search_in_which_some_diverge_ends(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [n for n in SECTIONS if n not in ("pbt", "pb2")])
-def test_more_trials_after_the_end(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("finalists", [0, 1])
+def test_more_trials_after_the_end(name: str, finalists: int, tmp_path: Path) -> None:
+    """Runs that confirm the finalists have numbers between those of the trials."""
     play = searched(tmp_path, name, trials=5)
+    play.space = replace(play.space, confirm=Confirm(top=finalists, seeds=(1,)))
     assert play.session()
-    before = fates(play)
+    runs = [t for t in Ledger(play.directory).trials.values() if t.of is not None]
+    assert bool(runs) == bool(finalists)
+    before = fates(play.trials())
     assert play.session()
-    assert fates(play) == before, "a resume of a finished search changes nothing"
+    assert fates(play.trials()) == before, "a resume of a finished search changes nothing"
     more = searched(tmp_path, name, trials=9)
     assert more.session()
     assert len(more.trials()) == 9
     assert all(t.ended for t in more.trials())
     finished = [t for t in before if t[1] == "finished"]
-    assert [f for f in fates(more) if f[0] in {t[0] for t in finished}] == finished
+    assert [f for f in fates(more.trials()) if f[0] in {t[0] for t in finished}] == finished

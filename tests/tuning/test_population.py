@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from hpcm.schema import ConfigError
+from tests.tuning.hot_training import saver
 from tests.tuning.lr_space import METRIC, lr_space, open_ledger, ray_trial, report
-from tests.tuning.plays import Searched, saver
+from tests.tuning.plays import Searched
 from tests.tuning.test_killed_schedulers import MUTABLE
 from tuning.checkpoints import CheckpointStore
 from tuning.ledger import Ledger, read_events
