@@ -30,14 +30,15 @@ PARTS: dict[str, tuple[str, ...]] = {
 }
 
 # Which scales (1, 2, 3) a context parameter works for. A gain belongs to its coding step, a
-# context_net layer to the scale whose context it makes. Whatever is not here works for all.
+# context_net layer to the scale whose context it makes; so does attn_s1, for s1 has no step after
+# its attention. Whatever is not here works for all.
 SCALES_OF: dict[str, tuple[int, ...]] = {
     "y_spatial_prior_adaptor_list_s1.": (1,),
     "y_spatial_prior_adaptor_list_s2.": (2,),
     "y_spatial_prior_adaptor_list_s3.": (3,),
     "y_spatial_prior_s1_s2.": (1, 2),
     "y_spatial_prior_s3.": (3,),
-    "attn_s1.": (1,),
+    "attn_s1.": (2,),
     "attn_s2.": (2,),
     "attn_s3.": (3,),
     "context_net.0.": (2,),

@@ -54,7 +54,7 @@ def test_every_context_parameter_has_its_scales(variant: str) -> None:
         scales = scales_of(name)
         assert (scales == (1, 2, 3)) == (part_of(name) != "context"), name
         for scale in (1, 2, 3):
-            if f"_s{scale}." in name:
+            if f"_s{scale}." in name and not name.startswith("attn_s1."):
                 assert scale in scales
     # s3 alone decides on most of the context; nothing of it belongs to no scale
     assert {scales_of(name) for name in names} == {(1,), (2,), (3,), (1, 2), (1, 2, 3)}
@@ -65,6 +65,28 @@ def test_gains_belong_to_the_scales_of_their_steps() -> None:
     assert len(steps) == 10
     for step in steps:
         assert scales_of(f"adaptive_params_list.{step.gain}") == (step.scale,)
+
+
+def test_a_parameter_acts_on_the_rate_of_its_scales_first() -> None:
+    """On hpcm_tiny: on no rate of a scale coded before them, and on that of the first of them."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = build_model("hpcm_tiny").train()
+    x = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+    bits = model(x, generator=torch.Generator().manual_seed(0))["bits"]["steps"].sum(0)
+    names, parameters = zip(
+        *((n, p) for n, p in model.named_parameters() if part_of(n) == "context"), strict=True
+    )
+    acts: dict[str, set[int]] = {name: set() for name in names}
+    for scale, rate in enumerate((part.sum() for part in bits.split((2, 3, 6))), 1):
+        gradients = torch.autograd.grad(
+            rate, parameters, retain_graph=scale < 3, materialize_grads=True
+        )
+        for name, gradient in zip(names, gradients, strict=True):
+            acts[name] |= {scale} if bool(gradient.any()) else set()
+    assert {name: min(of) for name, of in acts.items()} == {
+        name: min(scales_of(name)) for name in names
+    }
 
 
 def test_the_context_is_most_of_the_model() -> None:
@@ -121,7 +143,10 @@ def test_factors_reach_the_optimizer() -> None:
 )
 def test_frozen_parts(freeze: Any, t: float, training: set[str]) -> None:
     parts, parameters = Parts(freeze=freeze), tiny_parameters()
+    for _, parameter in parameters:
+        parameter.grad = torch.ones_like(parameter)
     count = parts.set_trainable(parameters, t)
+    assert {part_of(name) for name, p in parameters if p.grad is not None} == training
     assert {part_of(name) for name, p in parameters if p.requires_grad} == training
     assert count == sum(2 for name, _ in parameters if part_of(name) in training)
 
