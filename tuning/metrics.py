@@ -114,6 +114,7 @@ class SearchMetrics(tune.Callback):
             *trial_values(every, self._space),
             *cost_values(every, self._space),
         ]
+        self._slots = max(self._slots, sum(r.state == "running" for r in every))  # nodes may join
         values.append(Value("hpcm_slots", self._slots, {}))
         values.append(Value("hpcm_report_age_seconds", age, {}))
         experiment = {"experiment": self._ledger.experiment}
