@@ -59,8 +59,8 @@ def _panels() -> list[dict[str, Any]]:
     return [
         _number("Best objective", best),
         _number("The prior at that epoch", prior),
-        _number("Trials ended", f"sum({ended}) / {_of('trials_budget')}", "percentunit"),
-        _number("Running, of the slots", f"{running} / {_of('slots')}", "percentunit"),
+        _number("Trials ended", f"sum({ended}) / sum({_of('trials_budget')})", "percentunit"),
+        _number("Running, of the slots", f"sum({running}) / sum({_of('slots')})", "percentunit"),
         _number("Hours spent", _of("hours"), "h", legend="{{device}}"),
         _number("Since the last news", _of("report_age_seconds"), "s"),
         _curves(

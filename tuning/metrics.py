@@ -137,8 +137,9 @@ def search_values(records: list[TrialRecord], space: SearchSpace) -> Iterator[Va
     for state in STATES:
         yield Value("hpcm_trials", states[state], {"state": state})
     yield Value("hpcm_trials_budget", space.budget.trials, {})
-    for kind, count in Tally(failure_class(r) for r in records if r.state == "failed").items():
-        yield Value("hpcm_failures", count, {"class": kind})
+    failures = Tally(failure_class(r) for r in records if r.state == "failed")
+    for kind in FAILURE_CLASSES:  # all of them: an alert needs the 0 before the first
+        yield Value("hpcm_failures", failures[kind], {"class": kind})
     for level in space.rungs()[:-1]:
         for fate, count in _occupancy(records, level).items():
             yield Value("hpcm_rung_trials", count, {"epoch": str(level), "fate": fate})

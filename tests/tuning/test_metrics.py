@@ -146,7 +146,7 @@ def test_the_series_do_not_grow_with_the_search(
         ledger.append("failed", number, reason=f"RuntimeError: number {number}")
     propose(ledger, ended, 2.0)
     exported.tell(age=0.0)
-    assert len(told) == 28  # 20 of the search, 8 of the running trial
+    assert len(told) == 37  # 29 of the search, 8 of the running trial
     assert of(told, "hpcm_failures", **{"class": "exception"}) == ended
 
 
@@ -259,6 +259,13 @@ def test_panels_ask_by_tags_that_their_metric_has(dashboard: dict[str, Any]) -> 
             names = re.findall(r"ray_(\w+?)(?:_total)?\{", target["expr"])
             tags = {tag for name in names for tag in METRICS[name].tags}
             assert set(re.findall(r"{{(\w+)}}", target["legendFormat"])) <= tags, target
+
+
+def test_quotients_are_of_sums(dashboard: dict[str, Any]) -> None:
+    """Prometheus finds no pair where one side has a tag more, and shows nothing."""
+    quotients = [text.split(" / ") for text in queries(dashboard) if " / " in text]
+    assert len(quotients) == 2
+    assert all(side.startswith("sum(") for sides in quotients for side in sides)
 
 
 def test_the_dashboard_has_grafanas_form(dashboard: dict[str, Any]) -> None:
