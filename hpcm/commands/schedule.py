@@ -18,7 +18,7 @@ PLOTTED_POINTS = 400
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
     """Add ``schedule``."""
-    parser = subparsers.add_parser("schedule", help="learning rate, gammas and band over a run")
+    parser = subparsers.add_parser("schedule", help="rates, gammas, band and term over a run")
     parser.add_argument("config", type=Path, metavar="CONFIG", help="a run config, YAML")
     parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change fields"
@@ -46,11 +46,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def schedule_table(cfg: TrainConfig, rows: int) -> Table:
-    """Columns ``epoch t lr gamma/.. spectral/tau`` at up to ``rows`` epochs over the horizon.
+    """Columns ``epoch t lr gamma/.. spectral/..`` at up to ``rows`` epochs over the horizon.
 
     ``lr/<part>`` is there for a part of the model whose rate differs from the optimizer's; it is 0
     while the part is frozen. Values are those of the epoch that starts; tau is 2 ** 0.5 (every
-    frequency) once there is no truncation.
+    frequency) once there is no truncation, delta 0 before the inter-scale term counts.
     """
     last = cfg.schedule_horizon
     epochs = sorted({round(last * row / (rows - 1)) for row in range(rows)})
@@ -99,7 +99,9 @@ def _values(cfg: TrainConfig, epoch: int) -> dict[str, float]:
     gammas = {name: value for name, value in balancer.log().items() if name.startswith("gamma/")}
     truncation = cfg.regularizers.dct_truncation.build()
     tau = truncation.log(t).get("spectral/tau", 2**0.5)
-    return {"epoch": epoch, "t": t, "lr": rate, **parts, **gammas, "spectral/tau": tau}
+    term = cfg.regularizers.inter_scale
+    spectral = {"spectral/tau": tau, "spectral/delta": term.delta if t >= term.start else 0.0}
+    return {"epoch": epoch, "t": t, "lr": rate, **parts, **gammas, **spectral}
 
 
 def _shown(rows: Sequence[dict[str, float]]) -> list[str]:
@@ -109,6 +111,7 @@ def _shown(rows: Sequence[dict[str, float]]) -> list[str]:
         for name in rows[0]
         if (name.startswith("lr/") and all(row[name] == row["lr"] for row in rows))
         or (name == "spectral/tau" and all(row[name] == 2**0.5 for row in rows))
+        or (name == "spectral/delta" and not any(row[name] for row in rows))
     }
     return [name for name in rows[0] if name not in silent]
 

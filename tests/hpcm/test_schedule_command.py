@@ -12,6 +12,8 @@ import yaml
 from hpcm import ConfigError, TrainConfig
 from hpcm.__main__ import main
 from hpcm.commands.schedule import plot, schedule_table
+from hpcm.losses import TASK_SETS
+from hpcm.optimizers import BALANCERS
 
 
 def config(**sections: Any) -> TrainConfig:
@@ -45,6 +47,54 @@ def test_rates_of_parts_and_the_band_show_where_they_say_something() -> None:
     assert table["lr/context"] == pytest.approx([0, 0, 1e-6, 1e-6, 1e-6])
     assert table["spectral/tau"][0] == 0.5
     assert table["spectral/tau"][-1] == 2**0.5
+
+
+@pytest.mark.filterwarnings("ignore:balancer learned_shares degenerates")
+@pytest.mark.parametrize("name", BALANCERS)
+def test_every_balancer_has_a_table_of_its_gammas(name: str) -> None:
+    table = schedule_table(config(balancer={"name": name}), 5)
+    gammas = [column.partition("/")[2] for column in table if column.startswith("gamma/")]
+    expected = {"famo": ["gamma"], "famo_per_scale": ["s1", "s2", "s3"]}
+    assert gammas == expected.get(name, [])
+
+
+@pytest.mark.parametrize("published", [False, True])
+@pytest.mark.parametrize(
+    ("balancer", "schedule"),
+    [
+        *(("famo", name) for name in ("fixed", "linear", "cosine", "step", "adaptive", "hpcm")),
+        *(
+            ("famo_per_scale", name)
+            for name in ("fixed", "linear", "cosine", "adaptive", "hierarchical")
+        ),
+    ],
+)
+def test_every_gamma_schedule_is_what_the_balancer_would_use(
+    balancer: str, schedule: str, published: bool
+) -> None:
+    tasks = {"tasks": "published5"} if published and balancer == "famo_per_scale" else {}
+    cfg = config(
+        schedule_horizon=60,
+        balancer={
+            "name": balancer,
+            "published": published,
+            "gamma_schedule": {"name": schedule},
+            **tasks,
+        },
+    )
+    table = schedule_table(cfg, 61)
+    sets = TASK_SETS[cfg.tasks]
+    for epoch in (0, 3, 20, 45, 60):
+        built = cfg.balancer.build(sets.names, sets.scales, "cpu")
+        built.apply(cfg.balancer, epoch / 60, epoch)
+        gammas = [values[epoch] for name, values in table.items() if name.startswith("gamma/")]
+        assert tuple(gammas) == built.gammas_in_use
+
+
+def test_the_term_counts_from_its_start_on() -> None:
+    term = {"delta": 0.05, "start": 0.5}
+    table = schedule_table(config(regularizers={"inter_scale": term}), 5)
+    assert table["spectral/delta"] == [0, 0, 0.05, 0.05, 0.05]
 
 
 def test_a_short_horizon_has_a_row_per_epoch_at_most() -> None:

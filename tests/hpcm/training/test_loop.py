@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from hpcm import ConfigError, Diverged, TrainConfig, train
+from hpcm.optimizers.early_stopping import ScaleStopper
+from hpcm.optimizers.famo_per_scale import FamoPerScaleBalancer
 from hpcm.training.run import Run
 from hpcm.training.step import Stepper
 from tests.hpcm.training.test_resume import config, toy
@@ -101,6 +103,23 @@ def test_an_epoch_without_a_step_is_no_progress_of_a_scale(image_folder: str) ->
     reports = list(train(cfg, model=Broken("gradient"), device="cpu"))
     assert [report.metrics["early_stopping/counter_s1"] for report in reports] == [1, 2]
     assert all("train/loss" not in report.metrics for report in reports)
+
+
+def test_each_scale_is_told_its_own_loss(
+    image_folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the toy's symbols s1, s2 and s3 have 2, 3 and 6 of 11, and so of the rate."""
+    seen: list[list[float]] = []
+    monkeypatch.setattr(ScaleStopper, "observe", lambda _, __, by: seen.append([*by.values()]))
+    monkeypatch.setattr(
+        FamoPerScaleBalancer, "observe", lambda _, losses: seen.append(losses.tolist())
+    )
+    balancer = {"name": "famo_per_scale", "tasks": "rate4"}
+    metrics = last_report(config(image_folder, epochs=1, balancer=balancer), toy())
+    of_balancer, of_stopper = seen
+    assert of_balancer == of_stopper == sorted(of_stopper)
+    assert of_stopper[2] > 1.5 * of_stopper[1] > 0
+    assert sum(of_stopper) == pytest.approx(metrics["train/bpp_loss"], rel=1e-5)
 
 
 @pytest.mark.parametrize(("published", "still"), [(False, True), (True, False)])
