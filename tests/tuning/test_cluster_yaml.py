@@ -1,6 +1,6 @@
 """The shipped cluster descriptions pass Ray's offline check and ours, and ours finds slips.
 
-cluster.yaml, onprem.yaml, kuberay.yaml, slurm.sbatch, and prometheus.yml in test_metrics.py; what
+cluster.yaml, onprem.yaml, kuberay.yaml, slurm.sbatch, and prometheus.yml in test_grafana.py; what
 only a cloud can show is in docs/log.md.
 """
 
