@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ray import cloudpickle
+from ray import cloudpickle, tune
 from ray.tune.experiment import Trial
 
 from tuning.diagnosis import diagnose
@@ -70,7 +70,7 @@ class Recovery:
         gpu = 1.0 if record.alone and 0 < need.gpu < 1 else need.gpu
         avoided = self.nodes.to_avoid(self._failed_on.pop(record.number, None))
         if avoided or gpu != need.gpu:
-            trial.update_resources(request(need.cpu, gpu, avoided))
+            _ask_for(controller, trial, request(need.cpu, gpu, avoided))
 
     def _blame(self, number: int, error: BaseException | None, failure: Failure) -> None:
         node = self._runs_on.pop(number, None) or node_of(_actor_of(error))
@@ -126,6 +126,17 @@ def read_error(trial: Trial) -> tuple[BaseException | None, str]:
     except Exception as problem:  # its class is not importable here: the words are in error.txt
         return None, f"{told} ({type(problem).__name__}: {problem})"
     return error if isinstance(error, BaseException) else None, told
+
+
+def _ask_for(controller: Any, trial: Trial, room: tune.PlacementGroupFactory) -> None:
+    """Change what a waiting trial asks for; Ray 2.60 has filed it under what it asked before."""
+    filed = controller._resources_to_pending_trials
+    before = trial.placement_group_factory
+    waits = trial in filed[before]
+    filed[before].discard(trial)
+    trial.update_resources(room)
+    if waits:
+        filed[room].add(trial)
 
 
 def _actor_of(error: BaseException | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,13 @@ class FakeTrial:
         self.pickled_error_file = str(folder / f"error-{number}.pkl")
         self.error_file = "error.txt"
         self.resources: Any = None
+        self.placement_group_factory = "stock"
 
     def should_recover(self) -> bool:
         return True
 
     def update_resources(self, resources: Any) -> None:
-        self.resources = resources
+        self.resources = self.placement_group_factory = resources
 
 
 class Play:
@@ -56,6 +58,7 @@ class Play:
         ]
         self.recovery.nodes.free = lambda: {n: has for n in self.nodes if n not in self.busy}
         self.stopped: list[int] = []
+        self._resources_to_pending_trials: Any = defaultdict(set)  # as Ray's controller files them
 
     def propose(self, number: int) -> FakeTrial:
         while len(self.ledger.trials) <= number:
@@ -71,6 +74,7 @@ class Play:
         if node:
             self.recovery._runs_on[number] = node
         self.recovery.failed(trial)  # type: ignore[arg-type]
+        self._resources_to_pending_trials["stock"].add(trial)
         self.recovery.place(self, trial)  # type: ignore[arg-type]
         return trial
 
@@ -145,6 +149,7 @@ def test_out_of_gpu_memory_beside_others_is_retried_alone_on_a_gpu(quarter: Play
     trial = quarter.fail(1, FULL)
     assert quarter.ledger.trials[1].state == "pending"
     assert trial.resources.bundles == [{"CPU": 1.0, "GPU": 1.0}]
+    assert quarter._resources_to_pending_trials == {"stock": set(), trial.resources: {trial}}
     again = quarter.propose(1)  # promoted or resumed later: a new trial to Ray
     quarter.recovery.place(quarter, again)  # type: ignore[arg-type]
     assert again.resources.bundles == [{"CPU": 1.0, "GPU": 1.0}]
