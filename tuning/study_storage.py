@@ -126,7 +126,7 @@ def check_database(url: URL, study: str, new: bool) -> None:
         raise ConfigError(f"{shown}: {reason_of(error, url)}") from None
     finally:
         StudyPlace(Path(), url).close(storage)
-    if new and study in names:
+    if new and any(name.split(" ")[0] == study for name in names):  # or of several metrics
         raise ConfigError(f"{shown}: holds a study {study} already; give another name or database")
 
 

@@ -16,11 +16,12 @@ from optuna.trial import TrialState
 from optuna_dashboard._storage_url import get_storage
 
 from tests.tuning.lr_space import METRIC, kill, lr_space, open_ledger
-from tuning import study_copy as module
+from tuning.follower import Follower, Target
 from tuning.notices import Notices
 from tuning.study import Outcomes
-from tuning.study_copy import StudyCopy, study_copy
+from tuning.study_copy import study_copy
 from tuning.study_storage import STUDY_FILE, StudyPlace
+from tuning.study_writer import StudyWriter
 
 
 class Session:
@@ -33,7 +34,7 @@ class Session:
         self.notices = Notices(self.told.append)
         self._stack = ExitStack()
         place = place or StudyPlace(folder / "rates-x")
-        self.copy: StudyCopy = self._stack.enter_context(
+        self.copy: Follower = self._stack.enter_context(
             study_copy(self.ledger, self.outcomes, place, self.notices)
         )
 
@@ -76,7 +77,7 @@ class Session:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "INTERVAL", 0.01)
+    monkeypatch.setattr(Target, "interval", 0.01)
 
 
 @pytest.fixture
@@ -156,7 +157,8 @@ def test_a_trial_that_the_ledger_never_saw_is_failed(session: Callable[..., Sess
     run = session()
     run.play(0, 1, "")
     run.trials()
-    writer: Any = run.copy._writer
+    target: Any = run.copy.target
+    writer = target._writer
     stranger = run.outcomes.frozen(run.ledger.trials[0], None)
     stranger.user_attrs = {}
     writer.storage.create_new_trial(writer._study_id, stranger)
@@ -246,7 +248,7 @@ def test_a_line_torn_in_the_middle_of_a_session_is_mended_and_said_once(
     run.notices.hand_on()
     told = [text.partition(STUDY_FILE)[2] for text in run.told]
     assert told == [
-        " cannot be written: [Errno 28] No space left on device; the search goes on, the study"
+        " cannot be written: [Errno 28] No space left on device; the search goes on, and it"
         " follows when it can",
         " is up to date again",
     ]
@@ -255,7 +257,7 @@ def test_a_line_torn_in_the_middle_of_a_session_is_mended_and_said_once(
 def test_a_storage_that_hangs_blocks_neither_the_search_nor_its_end(
     session: Callable[..., Session], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "AT_THE_END", 0.05)
+    monkeypatch.setattr(Target, "at_the_end", 0.05)
     entered, release = threading.Event(), threading.Event()
 
     def hang(place: StudyPlace) -> BaseStorage:
@@ -272,7 +274,7 @@ def test_a_storage_that_hangs_blocks_neither_the_search_nor_its_end(
     assert ["is behind the ledger" in text for text in run.told] == [True]
     release.set()
     run.copy._thread.join(10)
-    assert not run.copy._thread.is_alive()
+    assert run.copy.ended
 
 
 def test_what_is_noted_is_a_picture_of_that_moment(
@@ -280,7 +282,7 @@ def test_what_is_noted_is_a_picture_of_that_moment(
 ) -> None:
     """The driver changes its records while the thread writes."""
     entered, release = threading.Event(), threading.Event()
-    sync = module.StudyWriter.sync
+    sync = StudyWriter.sync
 
     def slow(writer: Any, record: Any, records: Any) -> None:
         entered.set()
@@ -290,7 +292,7 @@ def test_what_is_noted_is_a_picture_of_that_moment(
     run = session()
     run.propose(0)
     run.trials()
-    monkeypatch.setattr(module.StudyWriter, "sync", slow)
+    monkeypatch.setattr(StudyWriter, "sync", slow)
     run.play(0, 2, "")
     assert entered.wait(10)
     noted = run.copy._known[0]

@@ -16,7 +16,7 @@ from optuna_dashboard._storage_url import get_storage
 from hpcm import ConfigError
 from tests.tuning.postgresql import PASSWORD, QUOTED, Server, server
 from tests.tuning.test_study_copy import Session
-from tuning import study_copy as module
+from tuning.follower import Target
 from tuning.notices import Notices
 from tuning.study_storage import (
     StudyPlace,
@@ -50,8 +50,8 @@ def session(
     tmp_path: Path, postgresql: Server, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[], Session]]:
     """A start of a driver whose study goes to the server's database ``hpcm``."""
-    monkeypatch.setattr(module, "INTERVAL", 0.02)
-    monkeypatch.setattr(module, "LONGEST_PAUSE", 0.1)
+    monkeypatch.setattr(Target, "interval", 0.02)
+    monkeypatch.setattr(Target, "longest_pause", 0.1)
     monkeypatch.setattr("random.random", lambda: 0.0)  # Optuna sleeps so long between attempts
     sessions: list[Session] = []
 
