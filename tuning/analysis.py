@@ -46,12 +46,12 @@ def read_result(experiment: str, storage: str = places.DEFAULT_STORAGE) -> Exper
 
 
 def trials_table(trials: Sequence[TrialRecord], space: SearchSpace) -> pd.DataFrame:
-    """One row per trial: state, epochs, the last metrics, cost, and every parameter's value.
+    """One row per trial: source, state, epochs, the last metrics, cost, and every parameter's value.
 
     A parameter that is not active in a trial is missing there.
     """
     rows = [_row(trial, space) for trial in trials]
-    head = ["trial", "state", "epochs", "seconds", "hours", "retries", "reason"]
+    head = ["trial", "source", "state", "epochs", "seconds", "hours", "retries", "reason"]
     metrics = [key for row in rows for key in row if key.startswith("val_")]
     columns = list(dict.fromkeys([*head, *metrics, *space.parameters]))
     return pd.DataFrame(rows, columns=columns).set_index("trial")
@@ -95,6 +95,7 @@ def _row(trial: TrialRecord, space: SearchSpace) -> dict[str, Any]:
     metrics = {key: value for key, value in trial.last.items() if key.startswith("val_")}
     return {
         "trial": trial.number,
+        "source": trial.source,
         "state": trial.state,
         "epochs": trial.epochs,
         "seconds": trial.seconds,

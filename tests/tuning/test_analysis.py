@@ -95,7 +95,7 @@ def test_status_prints_all_of_it(storage: Path, capsys: pytest.CaptureFixture[st
 
 def test_trials_prints_csv(storage: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["trials", "last", "--storage", str(storage)]) == 0
-    assert capsys.readouterr().out.splitlines()[0].startswith("trial,state,epochs,")
+    assert capsys.readouterr().out.splitlines()[0].startswith("trial,source,state,")
 
 
 def test_an_unknown_experiment_names_the_nearest(
