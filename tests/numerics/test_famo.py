@@ -105,6 +105,22 @@ def test_lambda_eff_at_equal_logits(offset: float) -> None:
     assert ratio == pytest.approx((offset + 0.8) / (offset + 4.0), rel=1e-6)
 
 
+def test_with_a_floor_of_zero_lambda_drops_out() -> None:
+    """The gradient is that of log D and log R then, in the same ratio whatever lambda is."""
+    ratios: dict[float, list[float]] = {0.0: [], -1.0: []}
+    for floor, found in ratios.items():
+        for lmbda in (0.0018, 0.05):
+            balancer = build(Famo())
+            balancer.floor = tensor([floor, floor])
+            distortion, rate = tensor([100.0, 0.8]).unbind()
+            losses = torch.stack([lmbda * distortion, rate]).requires_grad_()
+            balancer.backward(losses, [losses])
+            q = balancer.weights.tolist()
+            found.append(lmbda * q[0] / q[1])  # what D counts in units of R
+    assert ratios[0.0][0] == pytest.approx(ratios[0.0][1], rel=1e-6)
+    assert ratios[-1.0][1] > 5 * ratios[-1.0][0]
+
+
 def test_lambda_eff_of_several_rates_is_weighed_by_their_losses() -> None:
     """sum q L / sum L of the distortions, over the same of the rates: what the step works on."""
     balancer = build(FamoPerScale())
