@@ -131,7 +131,7 @@ class FamoBalancer(Balancer):
     def above_floor(self, losses: Tensor) -> Tensor:
         """D (n,). At or below a floor it is NaN: with a negative D a step would raise its loss."""
         above = losses - self.floor + EPS
-        return above if self.config.published else above.where(above > 0, torch.nan)
+        return above if self.config.published else above.where(losses > self.floor, torch.nan)
 
     def due(self, step: int) -> bool:
         """Every ``weight_update_every``-th optimiser step, the first one included."""

@@ -207,13 +207,14 @@ def test_per_scale_reduces_to_famo() -> None:
     torch.testing.assert_close(*paths, rtol=0, atol=1e-9)
 
 
-def test_a_loss_below_its_floor_stops_the_sound_form_at_once() -> None:
+@pytest.mark.parametrize("low", [-1.5, -1.0])
+def test_a_loss_below_its_floor_stops_the_sound_form_at_once(low: float) -> None:
     balancer = build(Famo())
-    losses = tensor([0.5, -1.5]).requires_grad_()
+    losses = tensor([0.5, low]).requires_grad_()
     value = balancer.backward(losses, [losses])
     assert not value.isfinite()
     assert not losses.grad.isfinite().any()
-    assert balancer.explain() == "rate: loss -1.5 is at or below its floor -1"
+    assert balancer.explain() == f"rate: loss {low:g} is at or below its floor -1"
 
 
 def test_a_broken_second_look_teaches_nothing() -> None:
