@@ -18,6 +18,7 @@ from typing import Any, Literal
 from ray import tune
 from ray.util.metrics import Counter, Gauge
 
+from tuning.draws import total_trials
 from tuning.failures import KINDS, POLICIES
 from tuning.ledger import Ledger
 from tuning.outcome import best_of
@@ -136,7 +137,7 @@ def search_values(records: list[TrialRecord], space: SearchSpace) -> Iterator[Va
     states = Tally("waiting" if r.paused else r.state for r in records)
     for state in STATES:
         yield Value("hpcm_trials", states[state], {"state": state})
-    yield Value("hpcm_trials_budget", space.budget.trials, {})
+    yield Value("hpcm_trials_budget", total_trials(space), {})
     failures = Tally(failure_class(r) for r in records if r.state == "failed")
     for kind in FAILURE_CLASSES:  # all of them: an alert needs the 0 before the first
         yield Value("hpcm_failures", failures[kind], {"class": kind})
