@@ -26,7 +26,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "h_a": ("h_a.",),
     "h_s": ("h_s.",),
     "context": ("y_spatial_prior_", "attn_s", "context_net.", "adaptive_params_list."),
-    "entropy": ("means_hyper", "scales_hyper", "entropy_estimation."),
+    "entropy": ("means_hyper", "scales_hyper"),
 }
 
 # Which scales (1, 2, 3) a context parameter works for. A gain belongs to its coding step, a

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from hpcm import ConfigError, TrainConfig
 from hpcm.__main__ import main
 from hpcm.commands.schedule import plot, schedule_table
 from hpcm.losses import TASK_SETS
-from hpcm.optimizers import BALANCERS
+from hpcm.optimizers import BALANCERS, Adam
+from hpcm.schedules import LrSchedule
 
 
 def config(**sections: Any) -> TrainConfig:
@@ -89,6 +91,13 @@ def test_every_gamma_schedule_is_what_the_balancer_would_use(
         built.apply(cfg.balancer, epoch / 60, epoch)
         gammas = [values[epoch] for name, values in table.items() if name.startswith("gamma/")]
         assert tuple(gammas) == built.gammas_in_use
+
+
+def test_a_part_that_warms_up_starts_above_zero() -> None:
+    cfg = config(schedule_horizon=10, parts={"g_a": {"warmup": 0.5, "mult": 2.0}})
+    cfg = replace(cfg, lr_schedule=LrSchedule(name="constant"), optimizer=Adam(lr=1e-3))
+    rates = [4e-4, 8e-4, 1.2e-3, 1.6e-3, 2e-3, 2e-3]
+    assert schedule_table(cfg, 11)["lr/g_a"][:6] == pytest.approx(rates)
 
 
 def test_the_term_counts_from_its_start_on() -> None:

@@ -63,6 +63,18 @@ def test_only_latents_get_a_gradient_from_the_penalty(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_the_alignment_starts_as_published_or_keeps_energy_or_predicts_nothing(mode: str) -> None:
+    """Standard deviation: 0.1 / sqrt(C); 1 / sqrt(inputs), so that white latents stay white; 0."""
+    channels = 64
+    built = InterScale(delta=0.1, mode=mode).build(channels)
+    inputs = channels * MODES[mode].bands
+    expected = {"repo": 0.1 / 8, "rho2": 0.0}.get(mode, 1 / inputs**0.5)
+    for matrix in built.align:
+        assert matrix.shape == (channels, inputs)
+        assert matrix.std().item() == pytest.approx(expected, rel=0.05)
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_fit_moves_the_alignment_where_the_mode_trains_it(mode: str) -> None:
     built = term(mode=mode)
     before = [matrix.clone() for matrix in built.align]

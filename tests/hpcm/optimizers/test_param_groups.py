@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from hpcm.model import MODELS, build_model
 from hpcm.model.coding_order import CODING_ORDER
 from hpcm.optimizers import OPTIMIZERS, Adam, eval_mode, train_mode
-from hpcm.optimizers.param_groups import PARTS, PartRate, Parts, part_of, scales_of
+from hpcm.optimizers.param_groups import PARTS, SCALES_OF, PartRate, Parts, part_of, scales_of
 
 GOLDEN = json.loads(
     (Path(__file__).parents[2] / "golden/balanced_discriminative_lr.json").read_text()
@@ -45,6 +45,13 @@ def test_every_parameter_is_in_exactly_one_part(variant: str) -> None:
     assert [group["part"] for group in groups] == list(PARTS)
     assert sum(len(group["params"]) for group in groups) == len(names)
     assert all(group["params"] for group in groups)
+
+
+def test_every_beginning_is_that_of_a_parameter() -> None:
+    """Of a variant at least: a pattern that matches nothing would freeze nothing."""
+    names = [name for variant in MODELS for name, _ in model_of(variant).named_parameters()]
+    beginnings = [start for starts in (*PARTS.values(), tuple(SCALES_OF)) for start in starts]
+    assert [b for b in beginnings if not any(name.startswith(b) for name in names)] == []
 
 
 @pytest.mark.parametrize("variant", MODELS)
