@@ -21,7 +21,7 @@ import ray
 
 from tuning.cluster import LOCAL
 
-EVERY = 1.0  # seconds between two looks
+EVERY = 2.0  # seconds between two looks
 PATIENCE = 50.0  # seconds without an answer; below the 60 s after which Ray ends the process
 PATIENCE_CLOSING = 5.0  # the same, once a signal asked the search to end, or where Ray is our child
 
@@ -50,7 +50,7 @@ class HeadWatch:
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
-        """Look every second, in a thread of its own."""
+        """Look every other second, in a thread of its own."""
         done = threading.Event()
 
         def watch() -> None:

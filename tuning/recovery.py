@@ -19,6 +19,7 @@ from tuning.ledger import Ledger
 from tuning.nodes import NodeTable, node_of, request
 from tuning.records import TrialRecord
 from tuning.space import SearchSpace
+from tuning.trainable import STOP_FILE
 
 
 class Recovery:
@@ -30,9 +31,11 @@ class Recovery:
         self._runs_on: dict[int, str] = {}  # trial: node
         self._failed_on: dict[int, str] = {}  # trial: the node of its last failure
         self._hung: dict[int, Failure] = {}
+        self._over: set[int] = set()  # trials that Ray is to end where it would start them again
 
     def started(self, trial: Trial) -> None:
         """A trial has a process, on some node."""
+        self._hung.pop(number_of(trial), None)
         actor = trial.temporary_state.ray_actor
         node = node_of(actor._actor_id.hex()) if actor is not None else None
         if node:
@@ -48,8 +51,15 @@ class Recovery:
         self._hung[number] = Failure("hung", text)
 
     def failed(self, trial: Trial) -> None:
-        """Note a failure, and whether the trial is started again."""
+        """Note a failure, and whether the trial is started again.
+
+        While the experiment closes it is no failure: who ends a job may kill all of its processes.
+        """
         record = self.ledger.trials[number_of(trial)]
+        if (self.ledger.path.parent / STOP_FILE).exists():
+            self._over.add(record.number)
+            self.ledger.append("suspended", record.number)
+            return
         error, told = read_error(trial)
         failure = self._hung.pop(record.number, None) or diagnose(error, told)
         self._blame(record.number, error, failure)
@@ -57,13 +67,15 @@ class Recovery:
         if why is None and may_retry(record.failures, failure.kind) and trial.should_recover():
             self.ledger.append("retried", record.number, kind=failure.kind, reason=failure.text)
         else:
+            self._over.add(record.number)
             reason = why or in_the_end(record, failure)
             self.ledger.append("failed", record.number, kind=failure.kind, reason=reason)
 
     def place(self, controller: Any, trial: Trial) -> None:
-        """A trial waits for a process: end it if it was given up, else say what it needs."""
+        """A trial waits for a process: end it if that is not to be, else say what it needs."""
         record = self.ledger.trials[number_of(trial)]
-        if record.ended:
+        if record.number in self._over:
+            self._over.remove(record.number)
             controller.stop_trial(trial)
             return
         need = self.space.resources

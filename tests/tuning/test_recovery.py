@@ -251,6 +251,16 @@ def test_nodes_that_went_are_not_blamed_and_one_that_does_not_fit_goes_at_once(p
     assert play.ledger.trials[5].state == "pending"
 
 
+def test_what_dies_while_the_experiment_closes_did_not_fail(play: Play) -> None:
+    """`scancel` kills every process of a job; twice, and a third time would be the end."""
+    (play.ledger.path.parent / "closing").touch()
+    for _ in range(4):
+        play.fail(1, KILLED, node="n1")
+    assert (play.ledger.trials[1].state, play.ledger.trials[1].failures) == ("pending", {})
+    assert play.stopped == [1, 1, 1, 1]  # nothing is started any more
+    assert len(play.events("suspended")) == 4
+
+
 def test_null_drains_no_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "node_of", lambda actor: None)
     play = Play(tmp_path, faults={"node_failures": None})
