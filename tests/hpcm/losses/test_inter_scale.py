@@ -120,6 +120,36 @@ def test_growing_latents_are_caught(mode: str) -> None:
         built.check(1e9)
 
 
+@pytest.mark.parametrize(
+    ("delta", "first", "allowed", "caught"),
+    [
+        (0.05, 0.5, 1.95, 2.05),  # four times the first, and above 0.67, where it runs away
+        (1e-4, 0.5, 14.9, 15.1),  # 15.01, from which the reward outgrows the rate
+    ],
+)
+def test_growth_is_caught_at_four_times_or_where_the_reward_outgrows_the_rate(
+    delta: float, first: float, allowed: float, caught: float
+) -> None:
+    def check(rms: float) -> None:
+        for _ in range(16):
+            ones = latents()["s3"].sign() * rms
+            built.penalty({"s1": ones[..., ::4, ::4], "s2": ones[..., ::2, ::2], "s3": ones}, 1.0)
+        built.check(1e9)
+
+    built = term(mode="repo", delta=delta)
+    check(first)
+    check(allowed)
+    with pytest.raises(Diverged, match="the RMS of a channel is"):
+        check(caught)
+
+
+@pytest.mark.parametrize(("delta", "rms"), [(0.05, 4.25), (0.1, 3.0), (0.15, 2.45)])
+def test_where_the_reward_outgrows_the_rate_of_hpcm_base(delta: float, rms: float) -> None:
+    """sqrt(320 / (2 delta ln 2 * 256)): 320 channels, one position for 16 x 16 pixels."""
+    built = InterScale(delta=delta, mode="paper").build(320)
+    assert built._runaway_rms() == pytest.approx(rms, abs=0.01)
+
+
 @pytest.mark.parametrize("mode", sorted(set(MODES) - set(UNBOUNDED)))
 def test_bounded_modes_let_latents_grow(mode: str) -> None:
     built = term(mode=mode)
