@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hpcm.losses import Diverged, InterScale
 from hpcm.losses.inter_scale import SCALES, InterScaleTerm
-from hpcm.losses.inter_scale_modes import MODES
+from hpcm.losses.inter_scale_modes import MODES, prediction_error
 from hpcm.schema import ConfigError
 
 CHANNELS = 8
@@ -94,6 +94,12 @@ def test_a_predictor_learns_what_is_redundant() -> None:
     assert built.penalty(values, 1.0).item() == pytest.approx(0.1, rel=0.01)
     independent = {name: torch.randn_like(value) for name, value in values.items()}
     assert built.penalty(independent, 1.0).item() < 0.02
+
+
+def test_what_a_predictor_learns_by_is_the_part_of_the_variance_it_leaves() -> None:
+    u = 3 * latents()["s1"] + 2
+    assert prediction_error(u, u).item() == 0
+    assert prediction_error(u, u.mean().expand_as(u)).item() == pytest.approx(1, rel=1e-5)
 
 
 def test_trained_by_the_published_term_the_alignment_runs_away() -> None:
