@@ -23,7 +23,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tuning.bandit import Bandit
 from tuning.checkpoints import CheckpointStore
 from tuning.cohorts import Cohort, CohortScheduler
 from tuning.draws import total_trials
@@ -56,11 +55,7 @@ class PopulationScheduler(CohortScheduler):
         super().__init__(space, ledger)
         self.section, self.stores = section, stores
         self.population = Cohort(range(total_trials(space)), self.rungs[:-1])
-        self.explorer: Explorer = (
-            Perturbation(space, section.step, section.resample)
-            if isinstance(section, Pbt)
-            else Bandit(space, ledger)
-        )
+        self.explorer = explorer(space, ledger, section)
 
     def cohort(self, place: int) -> Cohort:
         """The whole population."""
@@ -100,3 +95,12 @@ class PopulationScheduler(CohortScheduler):
             self.ledger.append("exploit_failed", number, epoch=level, donor=donor, reason=reason)
         else:
             self.ledger.append("exploited", number, epoch=level, donor=donor, params=params)
+
+
+def explorer(space: SearchSpace, ledger: Ledger, section: Pbt | Pb2) -> Explorer:
+    """How the section has copies changed."""
+    if isinstance(section, Pbt):
+        return Perturbation(space, section.step, section.resample)
+    from tuning.bandit import Bandit  # scikit-learn takes a second to import
+
+    return Bandit(space, ledger)
