@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from ray._private import services
 
 from tuning.cluster import cluster
 
@@ -31,3 +34,25 @@ def test_folders_that_trials_read_are_found_from_any_working_directory(
         pass
     assert seen["HPCM_DATA"] == str(tmp_path / "pictures")
     assert seen["HPCM_CHECKPOINTS"] == str(tmp_path / "weights")
+
+
+def test_rays_processes_are_in_groups_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal to our group must not kill Ray before the trials have saved."""
+    groups: dict[int, int] = {}
+
+    def start(**_: object) -> None:
+        command = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+        process = services.ConsolePopen(command, stdin=subprocess.PIPE, preexec_fn=lambda: None)
+        groups[process.pid] = os.getpgid(process.pid)
+        process.communicate()
+        raise RuntimeError("far enough")
+
+    stock = services.ConsolePopen
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("tuning.cluster.ray.is_initialized", lambda: False)
+    monkeypatch.setattr("tuning.cluster.ray.init", start)
+    with pytest.raises(RuntimeError, match="far enough"), cluster(None):
+        pass
+    ((child, group),) = groups.items()
+    assert group == child != os.getpgid(0)
+    assert services.ConsolePopen is stock
