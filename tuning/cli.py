@@ -33,6 +33,7 @@ from tuning.experiment import run_experiment
 from tuning.export import REASON, export_best, source_of
 from tuning.flags import parse_flags
 from tuning.head_watch import end_process
+from tuning.notices import Notices
 from tuning.preflight import check_data
 from tuning.profiles import ProfileChoice, choose_profile
 from tuning.provenance import git_commit
@@ -226,7 +227,7 @@ class _Watch:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._wandb: WandbLog | None = None
-        self._warned = False
+        self._notices = Notices(self.notice)
         self._asked_to_stop = False
         self._again = ""
 
@@ -245,7 +246,7 @@ class _Watch:
         self._console.update(trials)
         if self._wandb:
             self._wandb.update(trials)
-            self._complain()
+            self._notices.hand_on()
 
     def notice(self, text: str) -> None:
         """Say what a person should know."""
@@ -263,6 +264,7 @@ class _Watch:
         """Leave the terminal and W&B in order, whatever happened."""
         if self._wandb:
             self._wandb.close()
+            self._notices.hand_on()
         self._console.stop()
 
     def _start_wandb(self, info: ExperimentInfo, trials: Sequence[TrialRecord]) -> None:
@@ -270,15 +272,9 @@ class _Watch:
 
         mode = _wandb_mode()
         if mode:
-            ended = [trial.id for trial in trials if trial.ended]
-            self._wandb = WandbLog(info, mode, ended)
+            self._wandb = WandbLog(info, mode, trials, self._notices.tell)
             where = f", in {self._wandb.directory}" if mode == "offline" else ""
             self._console.say(label_line("wandb", f"{mode}, group {info.name}{where}"))
-
-    def _complain(self) -> None:
-        if self._wandb and self._wandb.problem and not self._warned:
-            self._console.say(f"warning: {self._wandb.problem}; the search goes on", "yellow")
-            self._warned = True
 
     def _acknowledge(self, number: int) -> None:
         """Say that a signal was heard, before the handler that acts on it."""

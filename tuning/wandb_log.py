@@ -1,18 +1,21 @@
 """Weights & Biases: one run per trial, one group per experiment, all written by this one process.
 
-Ray's own callback starts an actor per trial; here the driver opens several runs side by side, which
-share one service process. Offline needs no account.
+Ray's own callback starts an actor per trial; here a thread of the driver opens several runs side by
+side, which share one service process. A server that does not answer holds up neither the search nor
+its end by more than half a minute. Offline needs no account.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
 import wandb
 
 from hpcm.schema import ConfigError, did_you_mean
+from tuning.follower import Follower, Target
 from tuning.records import ExperimentInfo, TrialRecord
 
 PROJECT = "hpcm-tune"  # unless WANDB_PROJECT names another
@@ -22,6 +25,7 @@ GROUPS = (
     *("train/", "test/", "weights/", "scale_contrib/", "gamma/", "spectral/", "balance/"),
     *("val_", "epoch"),
 )
+SLOWEST_ANSWER = 30.0  # seconds that opening or ending a run may take
 
 
 def wandb_mode(environment: Mapping[str, str] = os.environ) -> Mode | None:
@@ -41,34 +45,73 @@ def wandb_mode(environment: Mapping[str, str] = os.environ) -> Mode | None:
 class WandbLog:
     """Mirrors the records of an experiment; a run's id is the trial's, so a resume continues it."""
 
-    def __init__(self, info: ExperimentInfo, mode: Mode, ended: Sequence[str] = ()) -> None:
-        """``ended``: ids of trials that had ended before this start; their runs stay closed."""
+    def __init__(
+        self,
+        info: ExperimentInfo,
+        mode: Mode,
+        before: Sequence[TrialRecord] = (),
+        tell: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        """``before``: the trials of earlier starts; what had ended or waits has its run.
+
+        ``tell`` hears, in another thread, where logging breaks off and when it has caught up.
+        """
         self.directory = info.directory / "wandb"
-        self.problem: str | None = None  # why logging broke off; the search goes on without
-        self._info, self._mode = info, mode
-        self._runs: dict[str, Any] = {}
-        self._logged: dict[str, int] = {}
-        self._closed: set[str] = set(ended)
+        self._seen: dict[int, tuple[str, int, int]] = {}
+        self._follower = Follower(WandbRuns(info, mode, before), tell)
+        self._follower.start()
 
     def update(self, trials: Sequence[TrialRecord]) -> None:
-        """Send every report that was not sent yet, and close the runs of trials that ended."""
-        if self.problem is not None:
-            return
-        try:
-            for trial in trials:
-                if trial.state != "pending" and trial.id not in self._closed:
-                    self._send(trial)
-        except (wandb.Error, OSError, ValueError, TimeoutError) as error:
-            self.problem = f"Weights & Biases broke off: {str(error).splitlines()[0]}"
+        """Take the trials as they stand; waits for nothing."""
+        for trial in trials:
+            state = (trial.state, trial.epochs, len(trial.reports))
+            if self._seen.get(trial.number) != state:
+                self._seen[trial.number] = state
+                self._follower.note(trial)
 
     def close(self) -> None:
-        """End the open runs and the service process; a resume continues unfinished trials' runs."""
+        """Send what is left, end the open runs and the service process, within a while."""
+        self._follower.close()
+        if self._follower.ended:
+            wandb.teardown()  # else the last lines may still be on their way to the disk
+
+
+class WandbRuns(Target):
+    """The open runs, used by one thread."""
+
+    label = "the log in Weights & Biases"
+    behind = "runs whose trials have not ended are sent by the next --resume"
+    interval = 0.5
+    longest_pause = 300.0
+    at_the_end = 60.0
+    last_attempt = False  # it would hold up the end for SLOWEST_ANSWER
+
+    def __init__(self, info: ExperimentInfo, mode: Mode, before: Sequence[TrialRecord]) -> None:
+        self._info, self._mode = info, mode
+        self._runs: dict[str, Any] = {}
+        self._logged = {trial.id: trial.epochs for trial in before if trial.paused}
+        self._closed = {trial.id for trial in before if trial.ended}
+        self._behind = True
+
+    def write(self, changed: Collection[TrialRecord], known: Collection[TrialRecord]) -> None:
+        """Send every report that was not sent yet, and close the runs of trials that ended."""
+        for trial in known if self._behind else changed:
+            if trial.id not in self._closed and (trial.reports or trial.state != "pending"):
+                self._send(trial)
+        self._behind = False
+
+    def release(self) -> None:
+        """End the open runs; who has more to say continues them."""
+        self._behind = True
         for run in self._runs.values():
-            run.finish(exit_code=1)
+            with contextlib.suppress(Exception):  # the service is gone; nothing is left to end
+                run.finish(exit_code=1)
         self._runs.clear()
-        wandb.teardown()  # else the last lines may still be on their way to the disk
 
     def _send(self, trial: TrialRecord) -> None:
+        told = self._logged.get(trial.id, 0)
+        if trial.paused and trial.id not in self._runs and trial.epochs <= told:
+            return
         run = self._runs.get(trial.id) or self._open(trial)
         for report in trial.reports:
             epoch = int(report["epoch"])
@@ -77,8 +120,10 @@ class WandbLog:
                 self._logged[trial.id] = epoch
         if trial.ended:
             run.summary.update(_ending(trial))
-            run.finish(exit_code=int(trial.state == "failed"))
+        if trial.ended or trial.paused:  # who is promoted continues
             del self._runs[trial.id]
+            run.finish(exit_code=int(trial.state == "failed"))
+        if trial.ended:
             self._closed.add(trial.id)
 
     def _open(self, trial: TrialRecord) -> Any:
@@ -87,8 +132,14 @@ class WandbLog:
         Offline, a continued run holds all epochs once more, so that syncing the files in order ends
         with the complete run.
         """
-        self.directory.parent.mkdir(parents=True, exist_ok=True)
-        settings = wandb.Settings(silent=True, console="off", x_disable_stats=True)
+        self._info.directory.mkdir(parents=True, exist_ok=True)
+        settings = wandb.Settings(
+            silent=True,
+            console="off",
+            x_disable_stats=True,
+            init_timeout=SLOWEST_ANSWER,
+            finish_timeout=SLOWEST_ANSWER,
+        )
         run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             id=f"{self._info.name}-{trial.number}",
