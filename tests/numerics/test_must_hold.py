@@ -14,6 +14,7 @@ from hpcm import Diverged, TrainConfig, train
 from hpcm.losses import TASK_SETS, LossConfig
 from hpcm.optimizers import BALANCERS, Famo
 from hpcm.optimizers.balancer import Tasks
+from hpcm.training import step
 from hpcm.training.run import Run
 from hpcm.training.step import Stepper
 from tests.toy_codec import ToyCodec
@@ -160,6 +161,24 @@ def test_a_regularizer_that_outgrows_the_cost_ends_the_run_and_is_named() -> Non
     term = {"delta": 1e6, "start": 0.0, "mode": "paper"}
     with pytest.raises(Diverged, match=r"regularizers\.inter_scale: the term is -"):
         reports(config(regularizers={"inter_scale": term}))
+
+
+def test_the_guard_of_the_term_looks_during_an_epoch_and_at_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    term = {"delta": 1e6, "start": 0.5, "mode": "paper"}
+    cfg = config(regularizers={"inter_scale": term})
+    run = Run.build(cfg, toy(), "cpu")
+    run.apply_config()
+    with pytest.raises(Diverged, match="the term is -"):
+        Stepper(run).step(next(batches(1)), 0.5)
+    monkeypatch.setattr(step, "CHECK_EVERY", 10**9)
+    with pytest.raises(Diverged, match="the term is -"):
+        reports(cfg)
+    run = Run.build(cfg, toy(), "cpu")
+    run.apply_config()
+    run.step = 1
+    Stepper(run).step(next(batches(1)), 0.5)  # not this step's turn
 
 
 # Tasks on the real model

@@ -45,6 +45,26 @@ def test_sums_to_rd_cost(name: str, lmbda: float) -> None:
     torch.testing.assert_close(for_sum, for_cost, rtol=1e-9, atol=1e-15)
 
 
+def test_the_tasks_are_what_they_are_called() -> None:
+    out, x = random_output()
+    loss, terms = LossConfig(lmbda=0.02), rate_distortion(out, x)
+    pixels = x.shape[0] * x.shape[2] * x.shape[3]
+    steps = out["bits"]["steps"].sum(0) / pixels
+    r_z = out["bits"]["z"].sum() / pixels
+    r_1, r_2, r_3 = steps[:2].sum(), steps[2:5].sum(), steps[5:].sum()
+    low, rest = haar_split(out["x_hat"], x)
+    unit = 0.02 * 255**2
+    mse = (out["x_hat"] - x).square().mean()
+    expected = {
+        "two_task": [unit * mse, r_z + r_1 + r_2 + r_3],
+        "rate4": [unit * mse, r_z + r_1, r_2, r_3],
+        "exact5": [unit * low, r_z + r_1, unit * rest, r_2, r_3],
+    }
+    assert set(SUMMING) == set(expected)
+    for name, tasks in expected.items():
+        torch.testing.assert_close(TASK_SETS[name](out, x, loss, terms), torch.stack(tasks))
+
+
 @pytest.mark.parametrize("name", TASK_SETS)
 def test_lambda_of_the_plain_sum(name: str) -> None:
     """Sum of the distortions over lmbda D, over the sum of the rates over R."""

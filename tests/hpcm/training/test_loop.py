@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 
 from hpcm import ConfigError, Diverged, TrainConfig, train
+from hpcm.evaluation.images import Validator
 from hpcm.optimizers.early_stopping import ScaleStopper
 from hpcm.optimizers.famo_per_scale import FamoPerScaleBalancer
 from hpcm.training.run import Run
+from hpcm.training.state import MODEL_FILE, TRAINING_FILE
 from hpcm.training.step import Stepper
 from tests.hpcm.training.test_resume import config, toy
 from tests.toy_codec import ToyCodec
@@ -103,6 +106,22 @@ def test_an_epoch_without_a_step_is_no_progress_of_a_scale(image_folder: str) ->
     reports = list(train(cfg, model=Broken("gradient"), device="cpu"))
     assert [report.metrics["early_stopping/counter_s1"] for report in reports] == [1, 2]
     assert all("train/loss" not in report.metrics for report in reports)
+
+
+def test_the_average_of_schedule_free_is_validated_and_saved(
+    image_folder: str, tmp_path: Path
+) -> None:
+    cfg = config(image_folder, optimizer={"name": "schedule_free_adam", "lr": 1e-2}, epochs=1)
+    model = toy()
+    (report,) = train(cfg, model=model, device="cpu")
+    report.save(tmp_path)
+    saved = torch.load(tmp_path / MODEL_FILE, weights_only=True)
+    optimizer = torch.load(tmp_path / TRAINING_FILE, weights_only=True)["optimizer"]
+    assert not any(group["train_mode"] for group in optimizer["param_groups"])
+    validated = toy()
+    validated.load_state_dict(saved)
+    again = Validator(cfg.data.val, cfg.loss, model.stride)(validated)
+    assert report.metrics["val_rd_cost"] == again["val_rd_cost"]
 
 
 def test_each_scale_is_told_its_own_loss(
