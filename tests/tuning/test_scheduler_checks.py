@@ -84,7 +84,7 @@ def test_told(tmp_path: Path, sections: dict[str, Any], warning: str | None) -> 
 
 
 def test_the_cost_knows_the_brackets(tmp_path: Path) -> None:
-    """Nine trials to 1, three and the prior to 3, one and the prior to 9; then five to 3, one to 9."""
+    """Nine trials to 1, three and the prior to 3, one and it to 9; then five to 3, one to 9."""
     space = lr_space(tmp_path, scheduler={"name": "hyperband"}, budget={"trials": 14})
     bracket_1 = 9 * 1 + 4 * 2 + 2 * 6
     bracket_2 = 5 * 3 + 1 * 6
