@@ -10,7 +10,6 @@ and after a restart may look for one that was rotated away. How many are kept:
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +19,6 @@ from tuning.checkpoint_folders import PREFIX, LocalFolder, RemoteFolder
 from tuning.checkpoint_places import CHECKPOINTS, checkpoint_folder
 from tuning.manifest import DamagedError
 
-CRASHES_FILE = "last_crash.json"
 
 SHARE = 0.05  # of the training time that saving may take
 SHORTEST_INTERVAL = 60.0  # seconds of training between checkpoints that are not due anyway
@@ -114,17 +112,6 @@ class CheckpointStore:
         """Remove what a process that died left half written; for the start of the next one."""
         self.folder.sweep()
 
-    def same_crash(self, text: str) -> bool:
-        """Note an exception, and say whether the attempt before ended with the same one."""
-        path = self.directory / CRASHES_FILE
-        try:
-            before = json.loads(path.read_text())
-        except (OSError, ValueError):  # none yet, or cut short by a full disk
-            before = None
-        with contextlib.suppress(OSError):  # it must not hide the exception that it notes
-            self.directory.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(text))
-        return bool(before == text)
 
 
 def name_of(epoch: int) -> str:

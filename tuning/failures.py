@@ -2,7 +2,7 @@
 
 Ray 2.60 knows one number for all of them, `max_failures`: a trial on reclaimed spot nodes uses it
 up, and one whose error is certain is trained into it again and again. What a trial itself says of
-its end (diverged, refused, the same exception twice) is no matter of classes: it is not retried.
+its end (diverged, refused) is no matter of classes: it is not retried.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ POLICIES: dict[Kind, Policy] = {
     "memory": Policy("out of main memory", 2, True, False),
     "device_memory": Policy("out of GPU memory", 1, False, False),  # once more, alone on its GPU
     "hung": Policy("hung", 1, False, True),
-    "exception": Policy("crashed", 2, False, True),
+    "exception": Policy("crashed", 2, True, True),  # the same one twice in a row: none
 }
 
 

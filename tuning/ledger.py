@@ -178,6 +178,7 @@ class Ledger:
             if metrics["epoch"] > trial.furthest:
                 trial.furthest = int(metrics["epoch"])
                 renew(trial.failures)
+                trial.crash = ""
         elif event == "started":
             trial.state, trial.paused = "running", False
         elif event == "paused":
@@ -201,6 +202,8 @@ class Ledger:
             trial.retries += 1
             kind = line.get("kind", "exception")
             trial.failures[kind] = trial.failures.get(kind, 0) + 1
+            if kind == "exception":
+                trial.crash, trial.crashed_on = line["reason"], line.get("node") or ""
             trial.reason = line["reason"]
         elif event in ENDINGS:
             trial.paused = False

@@ -61,15 +61,16 @@ class NodeTable:
                 found.append(name)
         return found
 
-    def to_avoid(self, failed_on: str | None) -> list[str]:
-        """Where a trial is not to be placed: drained nodes, and where it failed if others are free.
+    def to_avoid(self, failed_on: str | None, wait: bool = False) -> list[str]:
+        """Where a trial is not to be placed: drained nodes, and where it failed.
 
+        The latter where another node has room now, or with ``wait`` where there is one at all.
         Empty where that would leave no node: a trial that waits for ever is worse.
         """
         avoided = set(self.drained)
         if avoided and not self.others(avoided):
             avoided = set()
-        if failed_on is not None and self.others({failed_on, *avoided}, free_now=True):
+        if failed_on is not None and self.others({failed_on, *avoided}, free_now=not wait):
             avoided.add(failed_on)
         return sorted(avoided)
 

@@ -53,6 +53,8 @@ class TrialRecord:
     paused: bool = False  # pending, with a checkpoint at a rung, until it is promoted
     retries: int = 0  # times it was started again after a failure
     failures: dict[str, int] = field(default_factory=dict)  # these, by tuning/failures.py's classes
+    crash: str = ""  # the last exception since a new epoch, and the node where it came
+    crashed_on: str = ""
     furthest: int = 0  # epochs that were ever reached; after a crash some are repeated
     seconds: float = 0.0  # training time, epochs repeated after a crash included
     cost_hours: float = 0.0  # GPU-hours, or CPU-hours where trials use no GPU

@@ -18,6 +18,7 @@ from tuning.failures import Failure, may_retry
 from tuning.ledger import Ledger
 from tuning.nodes import NodeTable, node_of, request
 from tuning.records import TrialRecord
+from tuning.redaction import redacted
 from tuning.space import SearchSpace
 from tuning.trainable import STOP_FILE
 
@@ -30,6 +31,7 @@ class Recovery:
         self.nodes = NodeTable(space.resources, space.faults.node_failures)
         self._runs_on: dict[int, str] = {}  # trial: node
         self._failed_on: dict[int, str] = {}  # trial: the node of its last failure
+        self._elsewhere: set[int] = set()  # trials that have to wait for another node
         self._hung: dict[int, Failure] = {}
         self._over: set[int] = set()  # trials that Ray is to end where it would start them again
 
@@ -62,14 +64,15 @@ class Recovery:
             return
         error, told = read_error(trial)
         failure = self._hung.pop(record.number, None) or diagnose(error, told)
-        self._blame(record.number, error, failure)
-        why = self._certain(record, failure)
+        node = self._blame(record.number, error, failure)
+        facts = {"kind": failure.kind, "node": node}
+        why = self._certain(record, failure, node)
         if why is None and may_retry(record.failures, failure.kind) and trial.should_recover():
-            self.ledger.append("retried", record.number, kind=failure.kind, reason=failure.text)
+            self.ledger.append("retried", record.number, reason=failure.text, **facts)
         else:
             self._over.add(record.number)
             reason = why or in_the_end(record, failure)
-            self.ledger.append("failed", record.number, kind=failure.kind, reason=reason)
+            self.ledger.append("failed", record.number, reason=reason, **facts)
 
     def place(self, controller: Any, trial: Trial) -> None:
         """A trial waits for a process: end it if that is not to be, else say what it needs."""
@@ -80,14 +83,18 @@ class Recovery:
             return
         need = self.space.resources
         gpu = 1.0 if record.alone and 0 < need.gpu < 1 else need.gpu
-        avoided = self.nodes.to_avoid(self._failed_on.pop(record.number, None))
+        avoided = self.nodes.to_avoid(
+            self._failed_on.pop(record.number, None), record.number in self._elsewhere
+        )
+        self._elsewhere.discard(record.number)
         if avoided or gpu != need.gpu:
             _ask_for(controller, trial, request(need.cpu, gpu, avoided))
 
-    def _blame(self, number: int, error: BaseException | None, failure: Failure) -> None:
+    def _blame(self, number: int, error: BaseException | None, failure: Failure) -> str | None:
+        """The node on which it failed, drained where that was once too often."""
         node = self._runs_on.pop(number, None) or node_of(_actor_of(error))
         if node is None:
-            return
+            return None
         if failure.policy.blames_node:
             self._failed_on[number] = node
         if self.nodes.failed(node, number, failure):
@@ -98,10 +105,22 @@ class Recovery:
                 trials=sorted(self.nodes.broken[node]),
                 reason=failure.text,
             )
+        return node
 
-    def _certain(self, record: TrialRecord, failure: Failure) -> str | None:
+    def _certain(self, record: TrialRecord, failure: Failure, node: str | None) -> str | None:
         """Why another start would fail too; None where it may not."""
-        if failure.kind != "device_memory" or (self.space.resources.gpu < 1 and not record.alone):
+        if failure.kind == "device_memory":
+            return self._too_large(record, failure)
+        if failure.kind != "exception" or record.crash != redacted(failure.text):
+            return None
+        others = self.nodes.others({record.crashed_on, *self.nodes.drained})
+        if node is not None and node == record.crashed_on and others:
+            self._elsewhere.add(record.number)  # it may be the node's
+            return None
+        return f"the same error twice, not tried again: {failure.text}"
+
+    def _too_large(self, record: TrialRecord, failure: Failure) -> str | None:
+        if self.space.resources.gpu < 1 and not record.alone:
             return None
         data = self.space.config(record.params).data
         return (

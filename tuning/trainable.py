@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from ray import tune
 from ray.tune import Trainable
 
@@ -15,7 +14,6 @@ import hpcm
 from hpcm import ConfigError, Diverged, EpochReport, TrainConfig
 from tuning.checkpoints import CheckpointStore
 from tuning.confirm import SEED
-from tuning.diagnosis import NodeUnfitError
 from tuning.node_facts import Reference
 from tuning.space import SearchSpace
 from tuning.trial_keys import DIVERGED, FAILED, NOTICE, RESTORED, SUSPENDED
@@ -64,8 +62,8 @@ def run_trial(sampled: Mapping[str, Any], place: Place) -> None:
 
     It continues from the newest checkpoint that can be read, whoever started it before. An epoch is
     saved where trials are compared, at the end, when the experiment closes, and in between as often
-    as costs little. What a retry cannot help (diverged, a config that is refused, the same
-    exception twice) is reported as a failure; any other exception is Ray's to retry.
+    as costs little. What a retry cannot help (diverged, a config that is refused) is reported as a
+    failure; an exception is for the driver to judge (:mod:`tuning.recovery`).
     """
     number = int(sampled["trial"])
     store = place.checkpoints(number)
@@ -78,14 +76,6 @@ def run_trial(sampled: Mapping[str, Any], place: Place) -> None:
     except ConfigError as error:
         place.check_node(again=True)  # a lost mount is no fault of the trial's
         tune.report({FAILED: f"{REFUSED}{error}"})
-    except (torch.OutOfMemoryError, NodeUnfitError):  # may not come again elsewhere
-        raise
-    except Exception as error:
-        text = f"{type(error).__name__}: {error}"
-        if not store.same_crash(text):
-            raise
-        tune.report({FAILED: f"the same error twice, not tried again: {text}"})
-
 
 def _config(sampled: Mapping[str, Any], space: SearchSpace) -> TrainConfig:
     """The run config of a trial, on a seed of its own where it confirms another."""

@@ -114,8 +114,9 @@ def test_the_ledger_counts_by_class_and_a_new_epoch_gives_some_back(tmp_path: Pa
     trial = ledger.trials[0]
     assert trial.failures == {"node_lost": 1, "device_memory": 1, "exception": 1}
     assert (trial.retries, trial.alone) == (3, True)
+    assert trial.crash == "exception"
     ledger.append("report", 0, metrics={"epoch": 1.0, METRIC: 1.0, "train/seconds": 3600.0})
-    assert trial.failures == {"device_memory": 1, "exception": 1}
+    assert (trial.failures, trial.crash) == ({"device_memory": 1}, "")
     assert trial.cost_hours == 1.0
     ledger.append("report", 0, metrics={"epoch": 2.0, METRIC: 1.0})
     ledger.append("retried", 0, kind="node_lost", reason="again")

@@ -119,6 +119,38 @@ def test_an_exception_is_tried_three_times_in_all(play: Play) -> None:
     assert [e["kind"] for e in play.events("failed")] == ["exception"]
 
 
+def test_the_same_exception_twice_is_certain(play: Play) -> None:
+    play.nodes = ["n1"]
+    play.fail(1, RuntimeError("a cosmic ray"), node="n1")
+    play.fail(1, RuntimeError("a cosmic ray"), node="n1")
+    reason = "the same error twice, not tried again: RuntimeError: a cosmic ray"
+    assert (play.ledger.trials[1].state, play.ledger.trials[1].reason) == ("failed", reason)
+    assert play.stopped == [1]
+
+
+def test_with_an_epoch_in_between_it_is_not(play: Play) -> None:
+    play.propose(1)
+    for epoch in range(1, 9):
+        play.report(1, epoch)
+        play.fail(1, RuntimeError("a cosmic ray"))
+    play.report(1, 7)  # repeated from a checkpoint: nothing new
+    assert play.ledger.trials[1].state == "pending"
+    play.fail(1, RuntimeError("a cosmic ray"))
+    assert play.ledger.trials[1].state == "failed"
+
+
+def test_the_same_exception_twice_on_one_node_may_be_the_nodes(play: Play) -> None:
+    """The third start waits for another one, although none is free."""
+    play.busy = {"n2"}
+    assert play.fail(1, RuntimeError("ECC"), node="n1").resources is None
+    trial = play.fail(1, RuntimeError("ECC"), node="n1")
+    assert trial.resources._bound.arguments["bundle_label_selector"] == [
+        {"ray.io/node-id": "!in(n1)"}
+    ]
+    play.fail(1, RuntimeError("ECC"), node="n2")
+    assert (play.ledger.trials[1].reason or "").startswith("the same error twice")
+
+
 def test_lost_nodes_do_not_use_up_the_retries_of_a_trial_that_advances(play: Play) -> None:
     play.propose(1)
     for epoch in range(1, 30):
@@ -134,8 +166,9 @@ def test_lost_nodes_do_not_use_up_the_retries_of_a_trial_that_advances(play: Pla
 
 
 def test_classes_do_not_use_up_one_another(play: Play) -> None:
-    for error in (LOST, KILLED, RuntimeError("x"), KilledForMemoryError(error_msg="m")) * 2:
-        play.fail(1, error)
+    for time in ("once", "twice"):
+        for error in (LOST, KILLED, RuntimeError(time), KilledForMemoryError(error_msg="m")):
+            play.fail(1, error)
     assert play.ledger.trials[1].failures == {
         "node_lost": 2,
         "killed": 2,

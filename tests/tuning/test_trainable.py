@@ -147,12 +147,11 @@ def test_a_refused_config_is_not_retried(place: Place, run: Any, monkeypatch: An
     assert told == [{"failed": "refused: data.train: no such set"}]
 
 
-def test_an_exception_is_rays_to_retry_but_not_twice(place: Place, run: Any) -> None:
+def test_an_exception_is_the_drivers_to_judge(place: Place, run: Any) -> None:
     misbehave(place.directory.parent, crash=LR)
-    with pytest.raises(RuntimeError, match="a cosmic ray"):
-        run()
-    told = run()
-    assert told[-1]["failed"].startswith("the same error twice, not tried again: RuntimeError")
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="a cosmic ray"):
+            run()
 
 
 def test_threads_follow_the_cores(tmp_path: Path) -> None:
@@ -189,22 +188,6 @@ def test_saving_takes_a_small_share_of_the_time(
     now[0] += 2.0
     assert store.due()
     assert math.isclose(now[0], 1272.0)
-
-
-def test_a_crash_is_noted_whatever_the_disk_does(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = CheckpointStore(tmp_path, "t")
-    assert not store.same_crash("OSError: no space")
-    assert store.same_crash("OSError: no space")
-    (store.directory / "last_crash.json").write_text("")  # what a full disk leaves of it
-    assert not store.same_crash("OSError: no space")
-
-    def full(path: Path, text: str) -> int:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_text", full)
-    assert not store.same_crash("another")
 
 
 def test_a_trials_process_imports_what_it_needs() -> None:
