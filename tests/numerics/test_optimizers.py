@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hpcm.optimizers import OPTIMIZERS, Adam, CautiousAdam, cautious, eval_mode, train_mode
+from hpcm.optimizers import OPTIMIZERS, Adam, AdamW, CautiousAdam, cautious, eval_mode, train_mode
 from tests.reference.cautious import CautiousAdamTwin
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden/balanced_cautious_adam.json").read_text())
@@ -289,9 +289,11 @@ def test_a_parameter_without_gradient_stays_and_starts_later() -> None:
     torch.testing.assert_close(b.detach(), torch.full_like(b, 0.99 - 0.1), rtol=0, atol=1e-8)
 
 
-def test_adam_is_torchs() -> None:
+@pytest.mark.parametrize(("kind", "of_torch"), [(Adam, "Adam"), (AdamW, "AdamW")])
+def test_adam_is_torchs(kind: Any, of_torch: str) -> None:
     ours, theirs = random_parameters(torch.float32), random_parameters(torch.float32)
-    random_steps(Adam(lr=0.01, weight_decay=0.1).build(ours), ours, 20, seed=1)
-    random_steps(torch.optim.Adam(theirs, lr=0.01, weight_decay=0.1), theirs, 20, seed=1)
+    random_steps(kind(lr=0.01, weight_decay=0.1).build(ours), ours, 20, seed=1)
+    optimizer = getattr(torch.optim, of_torch)(theirs, lr=0.01, weight_decay=0.1)
+    random_steps(optimizer, theirs, 20, seed=1)
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b)

@@ -141,6 +141,56 @@ def test_each_scale_is_told_its_own_loss(
     assert sum(of_stopper) == pytest.approx(metrics["train/bpp_loss"], rel=1e-5)
 
 
+class Alternating(ToyCodec):
+    """Gives a gradient that is not finite in every second step."""
+
+    steps = 0
+
+    def forward(self, x: torch.Tensor, generator: torch.Generator | None = None) -> dict:
+        out = super().forward(x, generator)
+        self.steps += self.training
+        if self.training and self.steps % 2:
+            out["x_hat"] = out["x_hat"] + (self.scales_hyper_z * 0).sqrt()
+        return out
+
+
+def test_skipped_steps_that_are_not_in_a_row_do_not_end_the_run(image_folder: str) -> None:
+    cfg = config(image_folder, epochs=12, validate_every=100)
+    reports = list(train(cfg, model=Alternating(), device="cpu"))
+    assert len(reports) == 12
+    assert [report.metrics["train/skipped_steps"] for report in reports] == [1] * 12
+
+
+@pytest.mark.parametrize(
+    ("balancer", "looks"),
+    [
+        ({"name": "sum"}, [True] * 5),
+        ({"name": "uncertainty"}, [True] * 5),
+        ({"name": "famo"}, [True, False] * 5),
+        (
+            {"name": "famo", "weight_update_every": 4},
+            [True, False, True, True, True, True, False],
+        ),
+        ({"name": "famo_per_scale"}, [True, False] * 5),
+        ({"name": "famo_per_scale", "tasks": "published5", "published": True}, [True]),
+    ],
+    ids=str,
+)
+def test_a_second_look_is_one_forward_without_gradient(
+    balancer: dict, looks: list[bool], image_folder: str
+) -> None:
+    """Whether gradients are on in each forward pass of five steps."""
+    seen: list[bool] = []
+    model = toy()
+    model.register_forward_pre_hook(lambda *_: seen.append(torch.is_grad_enabled()))
+    run = Run.build(config(image_folder, balancer=balancer), model, "cpu")
+    run.apply_config()
+    stepper = Stepper(run)
+    for _ in range(1 if balancer.get("published") else 5):
+        stepper.step(torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1)), t=0.0)
+    assert seen == looks
+
+
 @pytest.mark.parametrize(("published", "still"), [(False, True), (True, False)])
 def test_common_random_numbers_see_no_change_when_no_step_is_taken(
     image_folder: str, published: bool, still: bool
