@@ -19,7 +19,6 @@ from tuning.checkpoint_folders import PREFIX, LocalFolder, RemoteFolder
 from tuning.checkpoint_places import CHECKPOINTS, checkpoint_folder
 from tuning.manifest import DamagedError
 
-
 SHARE = 0.05  # of the training time that saving may take
 SHORTEST_INTERVAL = 60.0  # seconds of training between checkpoints that are not due anyway
 WHILE_RUNNING = 2  # checkpoints kept of a trial that runs

@@ -65,7 +65,7 @@ class Recovery:
         error, told = read_error(trial)
         failure = self._hung.pop(record.number, None) or diagnose(error, told)
         node = self._blame(record.number, error, failure)
-        facts = {"kind": failure.kind, "node": node}
+        facts: dict[str, Any] = {"kind": failure.kind, "node": node}
         why = self._certain(record, failure, node)
         if why is None and may_retry(record.failures, failure.kind) and trial.should_recover():
             self.ledger.append("retried", record.number, reason=failure.text, **facts)
@@ -113,8 +113,8 @@ class Recovery:
             return self._too_large(record, failure)
         if failure.kind != "exception" or record.crash != redacted(failure.text):
             return None
-        others = self.nodes.others({record.crashed_on, *self.nodes.drained})
-        if node is not None and node == record.crashed_on and others:
+        here_again = node is not None and node == record.crashed_on
+        if here_again and self.nodes.others({record.crashed_on, *self.nodes.drained}):
             self._elsewhere.add(record.number)  # it may be the node's
             return None
         return f"the same error twice, not tried again: {failure.text}"
