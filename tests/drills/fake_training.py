@@ -19,9 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import ray
+
 from hpcm import ConfigError, EpochReport, TrainConfig
 
 EPOCHS, FAULTS, STATE = "epochs", "faults.json", "state.json"
+BAD_NODE = "bad_node"
 
 
 def score(rate: float, epoch: int) -> float:
@@ -76,6 +79,7 @@ class FakeTraining:
         rate = cfg.optimizer.lr
         for epoch in range(first, cfg.epochs + 1):
             time.sleep(self.seconds)
+            self._break_on_a_bad_node()
             value = score(rate, epoch)
             if self._fault(rate, epoch):
                 value = math.nan
@@ -94,6 +98,12 @@ class FakeTraining:
                 (Path(directory) / STATE).write_text(json.dumps(state))
 
             yield EpochReport(epoch, metrics, save)
+
+    def _break_on_a_bad_node(self) -> None:
+        """Every trial breaks on the node of which the file ``bad_node`` holds Ray's id."""
+        path = self.folder / BAD_NODE
+        if path.exists() and path.read_text() == ray.get_runtime_context().get_node_id():
+            raise RuntimeError("CUDA error: uncorrectable ECC error encountered")
 
     def _fault(self, rate: float, epoch: int) -> bool:
         """Do what `faults.json` says for this epoch; whether the score is to be NaN."""
