@@ -19,6 +19,8 @@ from tests.tuning.lr_space import METRIC, lr_space
 from tuning.cluster import cluster
 from tuning.experiment import run_experiment
 from tuning.ledger import read_events, read_trials
+from tuning.node_checks import _ask
+from tuning.node_facts import Inputs, differences, node_facts
 from tuning.records import ExperimentInfo, ExperimentResult, TrialRecord
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
@@ -223,6 +225,18 @@ def test_a_refused_prior_ends_the_search_at_once(run: Any, folder: Path) -> None
     assert (result.complete, result.best) == (False, None)
     assert result.error == "the prior was refused: no such set"
     assert len(result.trials) == 1
+
+
+def test_a_node_is_asked_for_its_facts(folder: Path, tmp_path: Path) -> None:
+    (node,) = ray.nodes()
+    inputs = Inputs(("sample", "sample_val"), ("sample",))
+    storage = tmp_path / "storage"
+    ((facts, problem),) = _ask({"here": node}, inputs, storage).values()
+    assert (differences(node_facts(inputs), facts), problem) == ([], "")
+    assert not storage.exists()
+    gone = {**node, "NodeID": "0" * 56}
+    ((facts, problem),) = _ask({"gone": gone}, inputs, storage).values()
+    assert problem.startswith("cannot run anything: ")
 
 
 def test_bad_input_creates_nothing(run: Any, tmp_path: Path) -> None:
