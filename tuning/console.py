@@ -72,7 +72,9 @@ class Console:
             self.say(line)
         self.say()
         if self.rich.is_terminal and not self.rich.is_dumb_terminal:
-            self._live = Live(get_renderable=self._screen, console=self.rich, transient=False)
+            self._live = Live(
+                get_renderable=self._screen, console=self.rich, refresh_per_second=2
+            )  # a screen takes 25 ms of the driver's time
             self._live.start()
         self.update(trials)
 
