@@ -30,7 +30,11 @@ FAULTS = {
     1.5e-4: ("nan", 6, 1),
     1.2e-4: ("raise", 6, 99),
 }
-SECTIONS = {"scheduler": {"name": "asha"}, "faults": {"hang_after": 2, "hang_minutes": 0.15}}
+SECTIONS = {
+    "scheduler": {"name": "asha"},
+    "budget": {"trials": len(FAULTS), "concurrent": 1},  # in this order at every rung, too
+    "faults": {"hang_after": 2, "hang_minutes": 0.15},
+}
 HEALTHY = [rate for rate, fault in FAULTS.items() if fault is None]
 
 
