@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
+from tests.tuning.searches import make_space
 from tests.tuning.served import SECRET, STATES, Made, ask, data, score, served
 from tuning.ledger import LEDGER_FILE
 from tuning.live_ledger import LiveLedger
-from tuning.page_data import experiment_data
+from tuning.page_data import MOST_POINTS, experiment_data, thin
 from tuning.sections import Bound, Objective
 from tuning.storage import driving, read_experiment
 from tuning.trial_logs import TAIL
@@ -114,6 +115,17 @@ def test_front_and_bounds(experiment: Made) -> None:
     ]
 
 
+@pytest.mark.parametrize("most", [8, 40, MOST_POINTS])
+def test_a_long_curve_is_thinned_for_both_scales(tmp_path: Path, most: int) -> None:
+    space = make_space(tmp_path)  # rungs 1, 3, 9
+    kept = thin(dict.fromkeys(range(1, 3001), 0.5), space, most)
+    assert {1, 3, 9, 3000} <= set(kept)
+    assert kept == sorted(set(kept))
+    assert 0.5 * most <= len(kept) <= most + len(space.rungs()) + 2
+    early, late = sum(e <= 100 for e in kept), sum(e > 1500 for e in kept)
+    assert min(early, late) >= most // 6
+
+
 @pytest.mark.parametrize(
     ("closed", "word"),
     [
@@ -177,9 +189,11 @@ def test_a_damaged_line_is_told(experiment: Made) -> None:
         with (directory / LEDGER_FILE).open("ab") as file:
             file.write(b"{broken\n")
 
-    _, (status, _, body) = ask(directory, "/api/experiment", "/api/experiment", between=damage)
-    assert status == 503
-    assert "is damaged" in json.loads(body)["error"]
+    _, *answers = ask(directory, *["/api/experiment"] * 3, between=damage)
+    number = len((directory / LEDGER_FILE).read_bytes().splitlines())
+    for status, _, body in answers:  # for as long as it stands there
+        assert status == 503
+        assert f"line {number} is damaged" in json.loads(body)["error"]
 
 
 def test_nothing_is_written(experiment: Made) -> None:
