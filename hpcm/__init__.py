@@ -7,7 +7,7 @@ from hpcm.evaluation.images import evaluate
 from hpcm.losses.diverged import Diverged
 from hpcm.model import build_model
 from hpcm.schema import ConfigError
-from hpcm.training.inputs import check_inputs
+from hpcm.training.inputs import check_inputs, starting_point
 from hpcm.training.loop import EpochReport, train
 
 __all__ = [
@@ -18,5 +18,6 @@ __all__ = [
     "build_model",
     "check_inputs",
     "evaluate",
+    "starting_point",
     "train",
 ]

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import torch
 
-from hpcm import ConfigError
-from hpcm.model import build_model
+from hpcm import ConfigError, build_model
 from tuning.checkpoint_places import CHECKPOINTS
 from tuning.probes import corners
 from tuning.retention import bytes_bound, most_checkpoints

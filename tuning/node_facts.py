@@ -17,9 +17,8 @@ from pathlib import Path
 import ray
 
 import hpcm
-from hpcm import ConfigError, TrainConfig
+from hpcm import ConfigError, TrainConfig, starting_point
 from hpcm.evaluation.image_sets import image_set
-from hpcm.training.inputs import starting_point
 from tuning.diagnosis import NodeUnfitError
 
 Facts = Mapping[str, str]
