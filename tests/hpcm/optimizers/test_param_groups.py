@@ -186,6 +186,31 @@ def test_unfrozen_parameters_start_to_move_and_frozen_ones_never_do() -> None:
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
+def test_what_is_unfrozen_late_moves_from_its_first_step_on(name: str) -> None:
+    """Also where an optimizer counts steps or makes its state at the first one."""
+    parts, parameters = (
+        Parts(freeze="progressive"),
+        [
+            (key, nn.Parameter(torch.linspace(-1, 1, 6).reshape(2, 3)))
+            for key in ("g_a.0.weight", "attn_s3.conv.weight")
+        ],
+    )
+    late = parameters[1][1]
+    optimizer = OPTIMIZERS[name](lr=0.05).build(parts.groups(parameters))
+    train_mode(optimizer)
+    costs = []
+    for step in range(15):
+        parts.set_trainable(parameters, 0.0 if step < 5 else 0.5)
+        optimizer.zero_grad()
+        torch.stack([(p - 2).square().sum() for _, p in parameters]).sum().backward()
+        optimizer.step()
+        costs.append((late.detach() - 2).square().sum().item())
+    assert len(set(costs[:5])) == 1
+    assert costs[4:] == sorted(set(costs[4:]), reverse=True)
+    assert costs[-1] < 0.9 * costs[0]
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_what_has_stopped_is_still_for_every_optimizer(name: str) -> None:
     """Neither decay nor momentum moves it or the optimizer's state of it; later it moves again."""
     parts, parameters = (
