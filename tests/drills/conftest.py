@@ -13,6 +13,7 @@ from tests.drills.nodes import Nodes
 from tests.drills.search import ROOT, Search, space_of
 
 LOST = "lost"
+os.environ["RAY_worker_niceness"] = "0"  # Ray's 15 would have trials wait for whatever else runs
 
 
 @pytest.fixture
