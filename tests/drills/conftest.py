@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray._private.ray_constants import RAY_WORKER_NICENESS
 
 from tests.drills.nodes import Nodes
 from tests.drills.search import ROOT, Search, space_of
 
 LOST = "lost"
-os.environ["RAY_worker_niceness"] = "0"  # Ray's 15 would have trials wait for whatever else runs
+#: Ray's own 15 would have the trials wait for whatever else runs on the machine.
+os.environ[RAY_WORKER_NICENESS] = "0"
 
 
 @pytest.fixture
