@@ -43,8 +43,10 @@ def test_reported_groups(image_folder: str) -> None:
     )
 
 
-def test_rd_cost_is_made_of_distortion_and_rate(image_folder: str) -> None:
-    cfg = config(image_folder)
+@pytest.mark.parametrize("balancer", [{"name": "sum"}, {"name": "famo", "tasks": "published5"}])
+def test_rd_cost_is_made_of_distortion_and_rate(balancer: dict, image_folder: str) -> None:
+    """Whatever the tasks are that are trained."""
+    cfg = config(image_folder, balancer=balancer)
     metrics = last_report(cfg, toy())
     rd_cost = cfg.loss.lmbda * metrics["train/distortion"] + metrics["train/bpp_loss"]
     assert metrics["train/loss"] == pytest.approx(rd_cost, rel=1e-5)
