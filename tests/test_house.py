@@ -173,7 +173,9 @@ def test_every_shipped_yaml_is_loaded(path: Path) -> None:
         assert yaml.safe_load((ROOT / path).read_text())
 
 
-@pytest.mark.parametrize("name", [".ci/run", "deploy/search.sh", "deploy/supervise.sh", "deploy/node_env.sh"])
+@pytest.mark.parametrize(
+    "name", [".ci/run", "deploy/search.sh", "deploy/supervise.sh", "deploy/node_env.sh"]
+)
 def test_shell_scripts_parse(name: str) -> None:
     run = subprocess.run(["bash", "-n", str(ROOT / name)], capture_output=True, text=True)
     assert run.stderr == ""
