@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from hpcm.evaluation.image_sets import image_set
-from tests.tuning.searches import make_result, write_space
+from tests.tuning.searches import make_info, make_result, write_space
 from tuning import cli
+from tuning.console import Console
 from tuning.flags import flag_names
 from tuning.records import ExperimentResult
 from tuning.refusals import NotNowError
@@ -94,6 +95,25 @@ def test_what_a_resume_waits_for_is_no_flag_to_mend(
     assert cli.main([*words, "--resume", "last"]) == 1
     assert cli.main([*words, "--resume=last"]) == 1
     assert "tune.py: --address 10.0.0.1:1: no Ray cluster answers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("interrupted", "code"), [(True, 130), (False, 1)])
+def test_a_head_that_is_gone_ends_the_process_with_how_to_go_on(
+    storage: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    interrupted: bool,
+    code: int,
+) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr(cli, "end_process", ended.append)
+    monkeypatch.setattr(signal, "getsignal", lambda number: signal.SIG_DFL)  # none to wrap
+    watch = cli._Watch(Console())
+    watch.start(make_info(load_space("quick.yaml"), storage.parent))
+    watch.lost(interrupted)
+    assert ended == [code]
+    said = " ".join(capsys.readouterr().out.split())
+    assert "the head of the Ray cluster is gone; continue with python tune.py --resume" in said
 
 
 def test_broken_yaml_names_its_line(storage: Path, capsys: pytest.CaptureFixture[str]) -> None:

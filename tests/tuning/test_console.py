@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import contextlib
 import io
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +22,24 @@ from tuning.trial_table import trial_table
 @pytest.fixture
 def space(tmp_path: Path) -> SearchSpace:
     return make_space(tmp_path)
+
+
+def test_a_terminal_that_was_closed_is_written_to_no_more() -> None:
+    """Every word to it would be an error, and end the search."""
+    code = (
+        "from tuning.console import Console; console = Console(); console.say('before');"
+        "console.leave_terminal(); console.say('after')"
+    )
+    ours, theirs = os.openpty()
+    run = subprocess.Popen([sys.executable, "-c", code], stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    said = b""
+    with contextlib.suppress(OSError):  # the other end is closed
+        while piece := os.read(ours, 1000):
+            said += piece
+    os.close(ours)
+    assert run.wait() == 0
+    assert said.split() == [b"before"]
 
 
 def test_every_event_is_one_line_and_told_once(space: SearchSpace) -> None:
