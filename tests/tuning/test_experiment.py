@@ -149,6 +149,7 @@ def test_every_kind_of_failure_ends_its_trial_and_no_other(run: Any, folder: Pat
     assert f"repr={result.info.name}-0000" in (logs / "error.txt").read_text()
 
 
+@pytest.mark.cluster
 def test_a_trial_that_hangs_is_killed_and_continued_once(run: Any, folder: Path) -> None:
     """Stock Ray waits for it as long as the search lives."""
     misbehave(folder, hang_once=1e-4, hang=2e-4)

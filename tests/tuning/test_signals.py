@@ -86,6 +86,7 @@ def tune(tmp_path: Path) -> Iterator[Tune]:
 
 
 @pytest.mark.ray
+@pytest.mark.cluster
 @pytest.mark.timeout(200)
 def test_a_signal_to_the_whole_group_lets_trials_save(tune: Tune) -> None:
     """As `timeout`, a closed terminal and Slurm send it. Before, Ray died of it with everything."""
