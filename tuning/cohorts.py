@@ -125,10 +125,11 @@ class CohortScheduler(EpochScheduler, ABC):
             return
         waiting: dict[tuple[int, int], Cohort] = {}
         for record in self.ledger.records():
-            level, entry = self._newest(record)
-            if record.paused and entry is None:
-                cohort = self._cohort_of(record)
-                waiting[level, cohort.members.start] = cohort
+            if record.paused:
+                level, entry = self._newest(record)
+                if entry is None:
+                    cohort = self._cohort_of(record)
+                    waiting[level, cohort.members.start] = cohort
         for (level, _), cohort in waiting.items():
             if not self._missing(cohort, level):
                 self._settle(cohort, level)
