@@ -149,26 +149,6 @@ def test_every_kind_of_failure_ends_its_trial_and_no_other(run: Any, folder: Pat
     assert f"repr={result.info.name}-0000" in (logs / "error.txt").read_text()
 
 
-@pytest.mark.cluster
-def test_a_trial_that_hangs_is_killed_and_continued_once(run: Any, folder: Path) -> None:
-    """Stock Ray waits for it as long as the search lives."""
-    misbehave(folder, hang_once=1e-4, hang=2e-4)
-    result = run(
-        parameters=choices(1e-4, 2e-4),
-        searcher={"name": "grid"},
-        faults={"hang_after": 2, "hang_minutes": 0.15},
-    )
-    assert result.complete
-    assert states(result) == {0: "finished", 1: "failed"}
-    assert (result.trials[1].reason or "").startswith("hung: no report for 0:00:")
-    assert (result.trials[1].reason or "").endswith(" (started 2 times)")
-    lines = [line.split() for line in (folder / "epochs").read_text().splitlines()]
-    epochs = [int(epoch) for rate, epoch in lines if float(rate) == 1e-4]
-    assert epochs == [1, 2, 2, 3, 4, 5, 6, 7, 8, 9]  # continued from its checkpoint
-    kinds = [e["kind"] for e in read_events(result.info.directory) if e["event"] == "retried"]
-    assert kinds == ["hung", "hung"]
-
-
 def test_a_signal_saves_and_a_resume_completes(run: Any, folder: Path) -> None:
     def interrupt(trials: Sequence[TrialRecord]) -> None:
         if sum(t.epochs for t in trials) > 3 and not sent:
