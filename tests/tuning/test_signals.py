@@ -5,19 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.tuning.lr_space import open_ledger
-from tests.tuning.tune_process import Tune
 from tuning.closing import SIGNALS, Closing
 from tuning.head_watch import PATIENCE, PATIENCE_CLOSING, HeadWatch, patience
-from tuning.ledger import read_events, read_trials
 
 
 @pytest.fixture
@@ -76,58 +71,6 @@ def test_a_head_of_our_own_or_after_a_signal_is_given_up_sooner() -> None:
     assert patience("local", closing=False) == PATIENCE_CLOSING
     assert patience("10.0.0.1:6379", closing=True) == PATIENCE_CLOSING
     assert patience("10.0.0.1:6379", closing=False) == PATIENCE < 60
-
-
-@pytest.fixture
-def tune(tmp_path: Path) -> Iterator[Tune]:
-    found = Tune(tmp_path)
-    yield found
-    found.kill()
-
-
-@pytest.mark.ray
-@pytest.mark.cluster
-@pytest.mark.timeout(200)
-def test_a_signal_to_the_whole_group_lets_trials_save(tune: Tune) -> None:
-    """As `timeout`, a closed terminal and Slurm send it. Before, Ray died of it with everything."""
-    tune.start("--space", str(tune.folder / "rates.yaml"))
-    tune.wait_for_epochs(3)
-    assert tune.process is not None
-    os.killpg(tune.process.pid, signal.SIGHUP)
-    assert tune.finish() == 130, tune.log.read_text()[-2000:]
-    assert "interrupted; continue with python tune.py --resume rates-" in tune.log.read_text()
-    events = [line["event"] for line in read_events(tune.directory())]
-    assert events.count("suspended") == events.count("started")
-    assert "retried" not in events
-    assert psutil.wait_procs(tune.family, timeout=20)[1] == []  # nothing of Ray is left
-
-
-@pytest.mark.ray
-@pytest.mark.cluster
-@pytest.mark.timeout(200)
-def test_ray_killed_together_with_its_driver(tune: Tune) -> None:
-    """As Slurm's cgroups do it. Ray alone would hold the driver for 60 s, then end it with 1."""
-    tune.start("--space", str(tune.folder / "rates.yaml"))
-    tune.wait_for_epochs(3)
-    assert tune.process is not None
-    for process in tune.rays("gcs_server", "raylet"):
-        process.terminate()
-    tune.process.terminate()
-    asked = time.monotonic()
-    assert tune.finish() == 130, tune.log.read_text()[-2000:]
-    print(f"ended after {time.monotonic() - asked:.1f} s", file=sys.stderr)
-    said = tune.log.read_text()
-    assert "the head of the Ray cluster is gone; continue with" in said or "interrupted" in said
-    before = read_trials(tune.directory())
-    assert psutil.wait_procs(tune.family, timeout=30)[1] == []
-
-    tune.start("--space", str(tune.folder / "rates.yaml"), "--resume", "last")
-    assert tune.finish() == 0, tune.log.read_text()[-2000:]
-    after = read_trials(tune.directory())
-    assert all(trial.ended for trial in after)
-    for old in before:
-        if old.ended:
-            assert after[old.number] == old
 
 
 def test_the_port_of_a_head_answers_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
