@@ -60,7 +60,7 @@ def _epochs(cfg: TrainConfig, first: int) -> Iterator[EpochReport]:
 
 
 def misbehave(folder: Path, **how: float) -> None:
-    """``misbehave(folder, diverge=1e-3)``: refuse, diverge, nan, crash, crash_once, die_once, .."""
+    """``misbehave(folder, diverge=1e-3)``: refuse, diverge, nan, crash, crash_once, die_once."""
     folder.joinpath("misbehave.json").write_text(json.dumps({repr(v): k for k, v in how.items()}))
 
 
@@ -71,7 +71,7 @@ def _misbehaves(cfg: TrainConfig, epoch: int, folder: Path) -> bool:
         return False
     how = json.loads(path.read_text()).get(repr(cfg.optimizer.lr))
     once = folder / f"{how}-{cfg.optimizer.lr!r}"
-    if how in ("crash_once", "die_once", "hang_once") and once.exists():
+    if how in ("crash_once", "die_once") and once.exists():
         return False
     once.touch()
     match how:
@@ -84,6 +84,4 @@ def _misbehaves(cfg: TrainConfig, epoch: int, folder: Path) -> bool:
             raise RuntimeError("a cosmic ray")
         case "die_once":
             os._exit(137)
-        case "hang_once" | "hang":
-            time.sleep(3600)
     return how == "nan"
