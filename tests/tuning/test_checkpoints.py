@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -14,102 +13,11 @@ from typing import Any
 import pytest
 from pyarrow import fs
 
-from hpcm import ConfigError
-from tests.tuning.lr_space import lr_space
+from tests.tuning.flaky_store import CHUNK, WEIGHTS, Flaky, epochs, save, saver
 from tuning import checkpoint_places as places
-from tuning.checkpoint_folders import LocalFolder, RemoteFolder
-from tuning.checkpoints import CheckpointStore, name_of
+from tuning.checkpoint_folders import RemoteFolder
+from tuning.checkpoints import CheckpointStore
 from tuning.manifest import MANIFEST_FILE, Contents, DamagedError, Manifest, copied
-from tuning.storage import write_experiment
-
-CHUNK = 1 << 12  # of a copy, so that there are several
-WEIGHTS = os.urandom(3 * CHUNK + 17)
-
-
-def saver(text: str = "weights") -> Callable[[Path], None]:
-    def save(folder: Path) -> None:
-        (folder / "model.pt").write_bytes(text.encode() + WEIGHTS)
-        (folder / "more").mkdir()
-        (folder / "more" / "state.json").write_text(text)
-
-    return save
-
-
-class Flaky(fs.FileSystemHandler):
-    """A filesystem in a folder, with the manners of an object store, that fails when told to.
-
-    ``failing``: names of operations and how often they still fail; ``cut``: bytes after which what
-    is written is lost without a word.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(exist_ok=True)
-        self.folder, self.fs = folder, fs.SubTreeFileSystem(str(folder), fs.LocalFileSystem())
-        self.failing: dict[str, int] = {}
-        self.cut: int | None = None
-        self.calls: list[str] = []
-
-    def _call(self, name: str) -> None:
-        self.calls.append(name)
-        if self.failing.get(name, 0) > 0:
-            self.failing[name] -= 1
-            raise OSError("the store does not answer")
-
-    def get_type_name(self) -> str:
-        return "flaky"
-
-    def normalize_path(self, path: str) -> str:
-        return path
-
-    def get_file_info(self, paths: list[str]) -> Any:
-        self._call("info")
-        return [self.fs.get_file_info(path) for path in paths]
-
-    def get_file_info_selector(self, selector: Any) -> Any:
-        self._call("list")
-        return self.fs.get_file_info(selector)
-
-    def create_dir(self, path: str, recursive: bool) -> None:
-        self.fs.create_dir(path, recursive=recursive)
-
-    def delete_dir(self, path: str) -> None:
-        self._call("delete")
-        self.fs.delete_dir(path)
-
-    def delete_file(self, path: str) -> None:
-        self._call("delete")
-        self.fs.delete_file(path)
-
-    def copy_file(self, src: str, dest: str) -> None:
-        self._call("copy")
-        self.fs.copy_file(src, dest)
-
-    def open_input_stream(self, path: str) -> Any:
-        self._call("read")
-        return self.fs.open_input_stream(path)
-
-    def open_output_stream(self, path: str, metadata: Any) -> Any:
-        self._call("write")
-        if self.cut is not None and not path.endswith(MANIFEST_FILE):
-            real = self.folder / path
-            real.write_bytes(b"x" * self.cut)
-            return fs.LocalFileSystem().open_output_stream(os.devnull)
-        return self.fs.open_output_stream(path)
-
-    def delete_dir_contents(self, path: str, missing_dir_ok: bool = False) -> None:
-        raise NotImplementedError
-
-    def delete_root_dir_contents(self) -> None:
-        raise NotImplementedError
-
-    def move(self, src: str, dest: str) -> None:
-        raise NotImplementedError  # an object store has no rename
-
-    def open_input_file(self, path: str) -> Any:
-        raise NotImplementedError
-
-    def open_append_stream(self, path: str, metadata: Any) -> Any:
-        raise NotImplementedError
 
 
 @pytest.fixture(autouse=True)
@@ -141,15 +49,6 @@ def store(
 
     yield make
     places._opened.cache_clear()
-
-
-def epochs(store: CheckpointStore) -> list[int]:
-    return [int(metrics["epoch"]) for _, metrics in store.newest_first()]
-
-
-def save(store: CheckpointStore, *epochs: int) -> None:
-    for epoch in epochs:
-        store.save(epoch, {"epoch": float(epoch), "loss": 1 / epoch}, saver(f"epoch {epoch}"))
 
 
 def test_what_was_saved_is_what_is_continued(store: Callable[..., CheckpointStore]) -> None:
@@ -292,47 +191,6 @@ def test_a_manifest_survives_its_text(tmp_path: Path) -> None:
     assert manifest.files["more/state.json"] == Contents(7, digest)
 
 
-@pytest.mark.parametrize("operation", ["write", "info", "list", "delete", "read"])
-def test_a_store_that_fails_for_a_moment_is_asked_again(flaky: Flaky, operation: str) -> None:
-    def folder() -> RemoteFolder:
-        return RemoteFolder(fs.PyFileSystem(flaky), "x/t", pauses=(0.0, 0.0, 0.0))
-
-    for epoch in (1, 2):
-        folder().write(name_of(epoch), {"epoch": float(epoch)}, saver(str(epoch)))
-    flaky.failing = {operation: 3}
-    folder().write(name_of(3), {"epoch": 3.0}, saver("3"))
-    folder().remove(name_of(1))
-    assert folder().names() == [name_of(2), name_of(3)]
-    with folder().fetched(name_of(3)) as (path, manifest):
-        assert (path / "model.pt").read_bytes() == b"3" + WEIGHTS
-        assert manifest.metrics == {"epoch": 3.0}
-    assert flaky.failing == {operation: 0}
-
-
-def test_a_store_that_stays_away_costs_no_checkpoint(flaky: Flaky, tmp_path: Path) -> None:
-    store = CheckpointStore(tmp_path / "x", "t")
-    store.folder = RemoteFolder(fs.PyFileSystem(flaky), "x/t", pauses=(0.0,))
-    save(store, 1, 2)
-    flaky.failing = {"write": 100}
-    with pytest.raises(OSError, match="the store does not answer"):
-        save(store, 3)
-    flaky.failing = {}
-    assert epochs(store) == [2, 1]
-    flaky.failing = {"read": 100}
-    with pytest.raises(OSError, match="the store does not answer"):  # and not: none is there
-        epochs(store)
-
-
-def test_an_upload_that_was_cut_gets_no_manifest(flaky: Flaky, tmp_path: Path) -> None:
-    store = CheckpointStore(tmp_path / "x", "t")
-    store.folder = RemoteFolder(fs.PyFileSystem(flaky), "x/t", pauses=())
-    save(store, 1)
-    flaky.cut = 100
-    with pytest.raises(OSError, match=r"epoch-000002/model\.pt: 100 of 12,?312 bytes arrived"):
-        save(store, 2)
-    assert epochs(store) == [1]
-
-
 def test_a_full_disk_keeps_the_one_before_and_frees_what_was_begun(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path, "t")
     save(store, 1)
@@ -353,60 +211,6 @@ def test_files_of_a_copy_on_a_disk_are_shared(tmp_path: Path) -> None:
     copy.adopt(donor, 1)
     files = [s.directory / "epoch-000001" / "model.pt" for s in (donor, copy)]
     assert files[0].stat().st_ino == files[1].stat().st_ino
-
-
-def test_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert places.checkpoint_place("scratch") == str(tmp_path / "scratch")
-    assert places.checkpoint_place("mock://bucket/x/") == "mock://bucket/x"
-    assert not (tmp_path / "scratch").exists()
-    experiment = tmp_path / "e-1"
-    for place in (None, str(tmp_path / "scratch"), f"file://{tmp_path}/scratch"):
-        assert isinstance(places.checkpoint_folder(experiment, "t", place), LocalFolder)
-    assert places.local_folder(None, tmp_path) == tmp_path
-    assert places.local_folder(f"file://{tmp_path}/scratch", experiment) == tmp_path / "scratch"
-    assert places.local_folder("mock://bucket/x", tmp_path) is None
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        (
-            "ftp://host/x",
-            "--checkpoints ftp://host/x: .*must be a folder that all nodes see, or s3",
-        ),
-        ("s3://key:hunter2@bucket/x", "holds a secret, which every record"),
-        ("abfs://box@account/x?account_key=hunter2", "holds a secret"),
-        ("file", "--checkpoints file: Not a directory; must be"),
-        ("/proc/x", "--checkpoints /proc/x: .*; must be"),
-    ],
-)
-def test_a_place_that_does_not_work_is_refused(
-    text: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("file").touch()
-    with pytest.raises(ConfigError, match=said) as raised:
-        places.checkpoint_place(text)
-    assert "hunter2" not in str(raised.value)
-
-
-def test_a_resume_knows_the_place(tmp_path: Path) -> None:
-    space, scratch = lr_space(tmp_path), tmp_path / "scratch"
-    experiment = tmp_path / "rates-x"
-    assert places.experiment_place(experiment, str(scratch), resumed=False) == str(scratch)
-    write_experiment(experiment, space, checkpoints=str(scratch))
-    assert places.experiment_place(experiment, None, resumed=True) == str(scratch)
-    assert places.experiment_place(experiment, str(scratch), resumed=True) == str(scratch)
-    with pytest.raises(ConfigError, match="has its checkpoints in .*scratch; leave the flag out"):
-        places.experiment_place(experiment, str(tmp_path), resumed=True)
-    save(CheckpointStore(experiment, "t", str(scratch)), 1)
-    with pytest.raises(ConfigError, match=r"scratch: holds rates-x already"):
-        places.experiment_place(experiment, str(scratch), resumed=False)
-    write_experiment(experiment, space)
-    assert places.experiment_place(experiment, None, resumed=True) is None
-    with pytest.raises(ConfigError, match=r"rates-x/checkpoints; leave the flag out"):
-        places.experiment_place(experiment, str(scratch), resumed=True)
 
 
 def test_readers_never_see_a_part(tmp_path: Path) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,66 +11,12 @@ import pytest
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
-from optuna_dashboard._storage_url import get_storage
 
-from tests.tuning.lr_space import METRIC, kill, lr_space, open_ledger
-from tuning.follower import Follower, Target
-from tuning.notices import Notices
-from tuning.study import Outcomes
-from tuning.study_copy import study_copy
+from tests.tuning.lr_space import METRIC, kill, open_ledger
+from tests.tuning.study_session import Session
+from tuning.follower import Target
 from tuning.study_storage import STUDY_FILE, StudyPlace
 from tuning.study_writer import StudyWriter
-
-
-class Session:
-    """A ledger and the copy that follows it, as one start of a driver has them."""
-
-    def __init__(self, folder: Path, place: StudyPlace | None = None, **sections: Any) -> None:
-        self.folder, self.told = folder, []
-        self.outcomes = Outcomes(lr_space(folder, **sections))
-        self.ledger = open_ledger(folder)
-        self.notices = Notices(self.told.append)
-        self._stack = ExitStack()
-        place = place or StudyPlace(folder / "rates-x")
-        self.copy: Follower = self._stack.enter_context(
-            study_copy(self.ledger, self.outcomes, place, self.notices)
-        )
-
-    def propose(self, number: int) -> None:
-        self.ledger.append("proposed", number, params={"optimizer.lr": 1e-4 * (number + 1)})
-
-    def play(self, number: int, epochs: int = 9, end: str = "finished", first: int = 1) -> None:
-        """Propose where new, report up to ``epochs``, end."""
-        if number not in self.ledger.trials:
-            self.propose(number)
-        self.ledger.append("started", number)
-        for epoch in range(first, epochs + 1):
-            metrics = {"epoch": float(epoch), METRIC: number + 1 / epoch}
-            self.ledger.append("report", number, metrics=metrics)
-        if end == "diverged":
-            self.ledger.append("failed", number, reason="diverged: inf", diverged=True)
-        elif end:
-            self.ledger.append(end, number, reason="it ended")
-
-    def trials(self) -> list[Any]:
-        """The study on disk, opened as optuna-dashboard opens it."""
-        assert self.copy.settle(), self.told
-        storage = get_storage(str(self.folder / "rates-x" / STUDY_FILE))
-        (study,) = storage.get_all_studies()
-        return storage.get_all_trials(study._study_id)
-
-    def catch_up(self) -> None:
-        """Wait until an attempt succeeds; one that fails ends `settle` at once."""
-        for _ in range(1000):
-            if self.copy.settle():
-                return
-            time.sleep(0.02)
-        raise AssertionError(self.told)
-
-    def end(self) -> None:
-        self._stack.close()
-        kill(self.ledger)
-        self.notices.hand_on()
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from optuna_dashboard._storage_url import get_storage
 
 from hpcm import ConfigError
 from tests.tuning.postgresql import PASSWORD, QUOTED, Server, server
-from tests.tuning.test_study_copy import Session
+from tests.tuning.study_session import Session
 from tuning.follower import Target
 from tuning.notices import Notices
 from tuning.study_storage import (
