@@ -101,6 +101,11 @@ def test_a_cohort_decides_the_same_with_any_number_at_a_time(name: str, tmp_path
         assert play.session()
         stories.append(fates(play.trials()))
     assert stories[0] == stories[1] == stories[2]
+    play, line = searched(tmp_path / "killed", name, trials=9, concurrent=3), 7
+    while not play.session(die_before=line):
+        line += 1
+    assert line > 9
+    assert fates(play.trials()) == stories[0]
 
 
 @pytest.mark.parametrize("name", SECTIONS)
