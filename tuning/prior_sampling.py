@@ -6,16 +6,18 @@ the number n of trials that have a result,
     share(n) = prior_share * prior_trials / (prior_trials + n),
 
 so half of ``prior_share`` is left after ``prior_trials`` results, and a misleading prior costs ever
-less. That evidence displaces the prior as 1 / n is the rule of pi-BO (Hvarfner et al. 2022, eq. 6:
-the prior is raised to the power beta / n); that whole proposals come from the prior, and that it is
-a normal distribution of 0.25 of the range, are PriorBand's (Mallik et al. 2023, section 4).
+less. That evidence displaces the prior as 1 / n is the rule of pi-BO (Hvarfner et al. 2022: the
+prior is raised to the power beta / n). That each value is changed with probability 1/2, a number by
+a normal distribution of 0.25 of its range, is how PriorBand (Mallik et al. 2023) goes on from its
+incumbent. Of many parameters few matter: where all are changed at once, the config is nearly always
+worse than the one that it is around (docs/log.md).
 
-How one coordinate is drawn: a number from a normal distribution around its prior on its own (linear
-or log) scale, truncated to the range; with a simplex that scale is the fraction of what is left, on
-which all shares are equally likely. A choice, or a coin that decides between zero and a value, is
-the prior's with probability 1/2, else drawn from its distribution: the prior's side is the most
-likely one however many there are. Where the prior config gives a number no value (it is zero), the
-distribution itself is used.
+How one coordinate is drawn where it is changed: a number from a normal distribution around its
+prior on its own (linear or log) scale, truncated to the range; with a simplex that scale is the
+fraction of what is left, on which all shares are equally likely. A choice, or a coin that decides
+between zero and a value, from its distribution, so that the prior's is the most likely one however
+many there are. Where the prior config gives a number no value (it is zero), the distribution itself
+is used.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from tuning.space import SearchSpace
 
 AroundPrior: TypeAlias = Tpe | Gp | Nsga | Random  # the searchers that sample around the prior
-KEPT = 0.5  # probability that a choice is the prior's without a draw
+KEPT = 0.5  # probability that a coordinate is the prior's without a draw
 MOST_DRAWS = 20  # of one proposal, where the first ones were tried before
 
 
@@ -64,11 +66,12 @@ def near(coordinate: Coordinate, width: float, generator: random.Random) -> Any:
     """One value of ``coordinate`` around its prior."""
     if coordinate.vague:
         return draw_one(coordinate, generator)
-    if coordinate.type == "categorical":
-        kept = generator.random() < KEPT
-        return coordinate.prior if kept else draw_one(coordinate, generator)
     if coordinate.split is not None:
         return _flip(coordinate.prior, coordinate.split, generator)
+    if generator.random() < KEPT:
+        return coordinate.prior
+    if coordinate.type == "categorical":
+        return draw_one(coordinate, generator)
     return coordinate.at(_truncated_normal(coordinate.share(coordinate.prior), width, generator))
 
 

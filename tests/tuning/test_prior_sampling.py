@@ -35,12 +35,14 @@ def test_the_share_halves_with_the_results() -> None:
 @pytest.mark.parametrize("prior", [1.0e-6, 1.0e-4, 1.0e-2])
 def test_numbers_on_a_log_scale_are_around_their_prior_and_inside(prior: float) -> None:
     coordinate = Coordinate("x", "float", prior, low=1.0e-6, high=1.0e-2, log=True)
-    shares = [coordinate.share(value) for value in draws(coordinate, width=0.1)]
+    found = draws(coordinate, width=0.1)
+    assert found.count(prior) / DRAWS == pytest.approx(0.5, abs=0.03)
+    shares = [coordinate.share(value) for value in found if value != prior]
     assert min(shares) >= 0
     assert max(shares) <= 1
     middle = coordinate.share(prior)
     expected = {0.0: 0.0674, 0.5: 0.5, 1.0: 1 - 0.0674}[round(middle, 6)]  # median, half a normal
-    assert statistics.median(shares) == pytest.approx(expected, abs=0.006)
+    assert statistics.median(shares) == pytest.approx(expected, abs=0.01)
 
 
 def test_whole_numbers_keep_their_prior_as_the_most_likely() -> None:
@@ -71,7 +73,7 @@ def test_the_coin_of_zero_falls_on_the_priors_side_most(zero: float, prior: floa
     if prior == 0:  # the prior has no value: the distribution itself
         assert statistics.pstdev(shares) == pytest.approx(12**-0.5, abs=0.01)
     else:
-        assert statistics.pstdev(shares) < 0.24
+        assert statistics.pstdev(shares) < 0.18
 
 
 def test_a_simplex_stays_one_and_is_around_its_prior() -> None:
