@@ -14,6 +14,7 @@ from pyarrow import ArrowException, fs
 from hpcm.schema import ConfigError
 from tuning.checkpoint_folders import CheckpointFolder, LocalFolder, RemoteFolder
 from tuning.redaction import redacted
+from tuning.refusals import NotNowError
 from tuning.storage import read_provenance
 
 CHECKPOINTS = "checkpoints"  # folder of an experiment, where no other place is given
@@ -32,8 +33,8 @@ def checkpoint_folder(experiment: Path, trial: str, place: str | None) -> Checkp
     return RemoteFolder(filesystem, f"{path}/{experiment.name}/{trial}")
 
 
-def checkpoint_place(text: str) -> str:
-    """An absolute path or a URL, tried by writing there. Raises :class:`ConfigError`."""
+def checkpoint_place(text: str, problem: type[ConfigError] = ConfigError) -> str:
+    """An absolute path or a URL, tried by writing there. Raises ``problem`` where that fails."""
     place = text.rstrip("/") if "://" in text else str(Path(text).expanduser().absolute())
     if urlsplit(place).password or redacted(place) != place:
         raise ConfigError(
@@ -48,7 +49,7 @@ def checkpoint_place(text: str) -> str:
             _try_store(filesystem, path)
     except (OSError, ValueError, ArrowException) as error:  # a scheme that pyarrow does not know
         reason = getattr(error, "strerror", None) or redacted(" ".join(str(error).split()))[:300]
-        raise ConfigError(f"--checkpoints {redacted(text)}: {reason}; must be {FORM}") from None
+        raise problem(f"--checkpoints {redacted(text)}: {reason}; must be {FORM}") from None
     return place
 
 
@@ -56,9 +57,10 @@ def experiment_place(experiment: Path, text: str | None, resumed: bool) -> str |
     """Where the checkpoints of an experiment are; None: in its own folder.
 
     Raises :class:`ConfigError` for a place that does not work, that holds another experiment's of
-    the same name, or that is not where an experiment that is resumed has them.
+    the same name, or that is not where an experiment that is resumed has them, and
+    :class:`NotNowError` where that one does not work at the moment.
     """
-    place = checkpoint_place(text) if text else None
+    place = checkpoint_place(text, NotNowError if resumed else ConfigError) if text else None
     if not resumed:
         if place is not None and _holds(place, experiment.name):
             raise ConfigError(f"--checkpoints {place}: holds {experiment.name} already")
@@ -69,7 +71,7 @@ def experiment_place(experiment: Path, text: str | None, resumed: bool) -> str |
             f"--checkpoints {place}: {experiment.name} has its checkpoints in"
             f" {before or experiment / CHECKPOINTS}; leave the flag out"
         )
-    return checkpoint_place(before) if before else None
+    return checkpoint_place(before, NotNowError) if before else None
 
 
 def local_folder(place: str | None, storage: Path) -> Path | None:

@@ -25,6 +25,7 @@ from hpcm.evaluation.image_sets import SkippedImages
 from hpcm.schema import ConfigError
 from hpcm.streams import escape_what_cannot_be_shown
 from tuning import storage as places
+from tuning.checkpoint_places import checkpoint_place
 from tuning.closing import SIGNALS
 from tuning.console import Console
 from tuning.cost import can_measure, estimate, seconds_of_an_epoch
@@ -90,6 +91,9 @@ def _warnings_on(console: Console) -> Iterator[None]:
 
 
 def _dry_run(flags: argparse.Namespace, console: Console) -> int:
+    _study_url(flags)
+    if flags.checkpoints:
+        checkpoint_place(flags.checkpoints)
     _, space = _open_space(flags, console)
     _check_data(space, console)
     _show_plan(space, console)
@@ -105,9 +109,7 @@ def _dry_run(flags: argparse.Namespace, console: Console) -> int:
 
 def _search(flags: argparse.Namespace, console: Console) -> int:
     places.storage_folder(flags.storage)
-    study_url = flags.study_url or os.environ.get(URL_VARIABLE)
-    if study_url:
-        parse_study_url(study_url)
+    study_url = _study_url(flags)
     if _wants_wandb():
         _wandb_mode()
     choice, space = _open_space(flags, console)
@@ -152,6 +154,14 @@ def exit_code(result: ExperimentResult) -> int:
     if result.interrupted:
         return INTERRUPTED
     return COMPLETE if result.complete and result.best is not None else FAILED
+
+
+def _study_url(flags: argparse.Namespace) -> str | None:
+    """Where there is one, looked at but not tried. Raises :class:`ConfigError`."""
+    text: str | None = flags.study_url or os.environ.get(URL_VARIABLE) or None
+    if text:
+        parse_study_url(text)
+    return text
 
 
 def _open_space(flags: argparse.Namespace, console: Console) -> tuple[ProfileChoice, SearchSpace]:

@@ -20,7 +20,13 @@ import sqlalchemy
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    IntegrityError,
+    OperationalError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
 
 from hpcm.schema import ConfigError
 from tuning.ledger import cut_torn_line
@@ -42,6 +48,14 @@ CONNECTION = {
     "tcp_user_timeout": 20_000,
     "application_name": "hpcm-tune",
 }
+
+
+REFUSAL = "FATAL"  # how a server that answers begins to say why it does not take a connection
+NOT_NOW = ("starting up", "shutting down", "in recovery mode", "too many")
+
+
+class DatabaseAwayError(ConfigError):
+    """No server answers, or it takes no connection at the moment."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +86,15 @@ def study_place(directory: Path, text: str | None, resumed: bool, notices: Notic
     """Where the study of an experiment goes: into the database at URL ``text``, else into its file.
 
     Says so where an earlier start had it in a database. Raises :class:`ConfigError` where it cannot
-    be kept there.
+    be kept there; a server that is only away counts at the first start alone.
     """
     if text:
         url = parse_study_url(text)
-        check_database(url, directory.name, new=not resumed)
+        try:
+            check_database(url, directory.name, new=not resumed)
+        except DatabaseAwayError:  # holds up no search that has begun; the copy says so
+            if not resumed:
+                raise
         return StudyPlace(directory, url)
     before = read_provenance(directory).get("study") if resumed else None
     if before:
@@ -118,14 +136,16 @@ def check_database(url: URL, study: str, new: bool) -> None:
     shown = f"--study-url {without_password(url)}"
     try:
         storage = database(url)
+        try:
+            names = {found.study_name for found in storage.get_all_studies()}
+        finally:
+            StudyPlace(Path(), url).close(storage)
     except Exception as error:  # the driver's, SQLAlchemy's, Optuna's: whichever comes first
-        raise ConfigError(f"{shown}: {reason_of(error, url)}") from None
-    try:
-        names = {found.study_name for found in storage.get_all_studies()}
-    except Exception as error:
-        raise ConfigError(f"{shown}: {reason_of(error, url)}") from None
-    finally:
-        StudyPlace(Path(), url).close(storage)
+        reason = reason_of(error, url)
+        away = isinstance(error, OperationalError) and (
+            REFUSAL not in reason or any(words in reason for words in NOT_NOW)
+        )
+        raise (DatabaseAwayError if away else ConfigError)(f"{shown}: {reason}") from None
     if new and any(name.split(" ")[0] == study for name in names):  # or of several metrics
         raise ConfigError(f"{shown}: holds a study {study} already; give another name or database")
 

@@ -91,3 +91,40 @@ def test_a_mode_of_wandb_that_does_not_exist_is_refused_before_anything_is_creat
     assert capsys.readouterr().err == "tune.py: WANDB_MODE is 'oflin'. Did you mean 'offline'?\n"
     assert searched == []
     assert not storage.exists()
+
+
+@pytest.mark.parametrize("more", [[], ["--dry-run"]], ids=["search", "dry run"])
+@pytest.mark.parametrize("by", ["flag", "variable"])
+def test_what_is_no_url_of_a_database_is_refused_before_anything_is_created(
+    searched: list[dict[str, Any]],
+    storage: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    by: str,
+    more: list[str],
+) -> None:
+    words, url = (
+        ["--space", "quick.yaml", "--storage", str(storage), *more],
+        "mysql://a:hunter2@b/c",
+    )
+    if by == "flag":
+        words += ["--study-url", url]
+    else:
+        monkeypatch.setenv("HPCM_STUDY_URL", url)
+    assert cli.main(words) == 2
+    shown = capsys.readouterr()
+    assert shown.err == (
+        "tune.py: --study-url mysql://a@b/c: no mysql is supported; must be"
+        " postgresql://user@host:5432/database\n"
+    )
+    assert "hunter2" not in shown.out
+    assert searched == []
+    assert not storage.exists()
+
+
+def test_a_place_for_checkpoints_is_tried_by_a_dry_run(
+    storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--space", "quick.yaml", "--checkpoints", "s3x://bucket", "--dry-run"]
+    assert cli.main(words) == 2
+    assert capsys.readouterr().err.startswith("tune.py: --checkpoints s3x://bucket: ")

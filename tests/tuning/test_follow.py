@@ -55,6 +55,23 @@ def test_a_slow_one_takes_a_small_share_of_the_time_and_misses_nothing_for_long(
     assert listener.heard[-1] == 1000
 
 
+def test_what_a_trial_noticed_is_told_once(
+    ledger_in: Callable[..., Ledger], tmp_path: Path
+) -> None:
+    told: list[str] = []
+    follow = Follow(ledger_in(tmp_path), None, Notices(told.append))
+    for epoch in (3, 4, 5):
+        text = f"its epoch {epoch} could not be saved: [Errno 28] No space left on device"
+        follow.on_trial_result(0, [], ray_trial(1), {"epoch": epoch, "notice": text})
+    follow.on_trial_result(0, [], ray_trial(1), {"epoch": 6})
+    follow.on_trial_result(0, [], ray_trial(2), {"notice": "s3://key:hunter2@b is away"})
+    follow.tell()
+    assert told == [
+        "trial 1: its epoch 3 could not be saved: [Errno 28] No space left on device",
+        "trial 2: s3://key:***@b is away",
+    ]
+
+
 def test_no_change_waits_long(ledger_in: Callable[..., Ledger], tmp_path: Path) -> None:
     listener = Listener(seconds=5.0)
     steps(ledger_in(tmp_path), listener, count=4, seconds=LONGEST_PAUSE)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from tests.tuning.lr_space import open_ledger
 from tuning.redaction import redacted
 
 HEX = "0123456789abcdef" * 2 + "01234567"  # 40 digits: the form of a wandb key
@@ -36,6 +39,19 @@ HEX = "0123456789abcdef" * 2 + "01234567"  # 40 digits: the form of a wandb key
 )
 def test_hidden(text: str, shown: str) -> None:
     assert redacted(text) == shown
+
+
+def test_no_secret_reaches_the_ledger(tmp_path: Path) -> None:
+    """What went wrong is told in the words of others: drivers, servers, libraries."""
+    ledger = open_ledger(tmp_path)
+    ledger.append("proposed", 0, params={})
+    ledger.append("failed", 0, reason="OSError: postgresql://ann:s3cret@db/x: no route")
+    ledger.close(error=f"wandb: WANDB_API_KEY={HEX} refused")
+    text = ledger.path.read_text()
+    assert "postgresql://ann:***@db/x: no route" in text
+    assert "WANDB_API_KEY=***" in text
+    assert "s3cret" not in text
+    assert HEX not in text
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from tests.tuning.study_session import Session
 from tuning.follower import Target
 from tuning.notices import Notices
 from tuning.study_storage import (
+    DatabaseAwayError,
     StudyPlace,
     check_database,
     database,
@@ -185,6 +186,19 @@ def test_what_a_person_can_mend_is_told_in_one_line(postgresql: Server) -> None:
         connection.execute(sqlalchemy.text("CREATE ROLE bob LOGIN PASSWORD 'hunter2'"))
     engine.dispose()
     assert "permission denied for schema public" in refusal(postgresql.url("bob:hunter2", "hpcm"))
+
+
+def test_a_resume_does_not_wait_for_a_server_that_is_away(
+    postgresql: Server, tmp_path: Path
+) -> None:
+    (tmp_path / "experiment.json").write_text('{"space": {}}')
+    away = "postgresql://ann:hunter2@127.0.0.1:1/hpcm"
+    with pytest.raises(DatabaseAwayError, match="Connection refused"):
+        study_place(tmp_path, away, False, Notices())
+    assert study_place(tmp_path, away, True, Notices()).shown == "postgresql://ann@127.0.0.1:1/hpcm"
+    wrong = postgresql.url("ann:hunter2", "hpcm")
+    with pytest.raises(ConfigError, match="password authentication failed"):
+        study_place(tmp_path, wrong, True, Notices())
 
 
 def test_tables_of_another_optuna_are_refused(postgresql: Server) -> None:

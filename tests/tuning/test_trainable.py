@@ -14,6 +14,7 @@ from ray import tune
 
 from tests.tuning.fake_training import misbehave, score, train
 from tests.tuning.lr_space import METRIC, lr_space
+from tuning.checkpoint_folders import LocalFolder
 from tuning.checkpoints import CheckpointStore
 from tuning.trainable import STOP_FILE, Place, run_trial, trainable, trial_name
 
@@ -97,6 +98,37 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(place: Place, run: An
         (path / "state.json").write_text('{"epoch": 3, "lr": 0}')
     told = run(until=2)  # none is left: from the start
     assert [(r["epoch"], r.get("restored")) for r in told] == [(1, None), (2, None)]
+
+
+def test_what_was_passed_over_is_said(place: Place, run: Any) -> None:
+    run(until=4)
+    newest = next(place.checkpoints(1).newest_first())[0]
+    (newest / "state.json").write_text("{}")
+    told = run(until=4)
+    reason = "state.json has 2 bytes instead of 25"
+    assert told[0]["notice"] == f"its checkpoint {newest.name} was passed over: {reason}"
+    assert (told[0]["epoch"], told[0]["restored"]) == (1.0, True)
+    assert not any("notice" in report for report in told[1:])
+
+
+def test_an_epoch_that_cannot_be_saved_costs_no_trial(
+    place: Place, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk, an object store that is away."""
+    write = LocalFolder.write
+
+    def full(folder: LocalFolder, name: str, metrics: Any, save: Any) -> None:
+        if name == "epoch-000003":
+            raise OSError(28, "No space left on device")
+        write(folder, name, metrics, save)
+
+    monkeypatch.setattr(LocalFolder, "write", full)
+    told = run()
+    assert [report["epoch"] for report in told] == list(range(1, 10))
+    assert {report["epoch"]: report["notice"] for report in told if "notice" in report} == {
+        3: "its epoch 3 could not be saved: [Errno 28] No space left on device"
+    }
+    assert saved(place) == [9, 1]
 
 
 def test_half_a_checkpoint_is_none(place: Place, run: Any) -> None:
