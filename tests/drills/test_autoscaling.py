@@ -1,7 +1,9 @@
 """A search that begins with no GPU at all: Ray's autoscaler brings the nodes that its trials need.
 
 On Ray's own fake provider, whose nodes are processes on this machine and whose GPUs stand in Ray's
-books only. Ray documents no scale-down for it: all of its nodes share one address.
+books only. Its nodes share one address, so that none of them ever counts as idle: nodes come, and
+stay. The second version of Ray's autoscaler, which `ray up` takes, wants a file for this provider
+that Ray's wheel lacks; this is the first.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ RAY = str(Path(sys.executable).parent / "ray")
 GPU_NODES = 3
 NO_TOKEN = {"RAY_AUTH_MODE": "disabled"}  # a token of the user would be found and asked for
 HEAD = "ray.head.default"  # the fake provider's own name of it
+OF_THE_HEAD = {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1", **NO_TOKEN}
 NOTHING: dict[str, Any] = {  # keys that Ray's example fills, which its wheel lacks
     **dict.fromkeys(("auth", "docker", "file_mounts"), {}),
     **dict.fromkeys(("cluster_synced_files", "rsync_exclude", "rsync_filter"), []),
@@ -50,7 +53,13 @@ def cluster_file(address: str) -> dict[str, Any]:
         "max_workers": GPU_NODES,
         "upscaling_speed": 10.0,
         "idle_timeout_minutes": 5,
-        "provider": {"type": "fake_multinode", "gcs_address": address},
+        "provider": {
+            "type": "fake_multinode",
+            "gcs_address": address,
+            "launch_multiple": True,
+            "disable_node_updaters": True,  # there is no SSH to set them up by, or to repair them
+            "worker_liveness_check": False,
+        },
         "available_node_types": types,
         "head_node_type": HEAD,
     }
@@ -68,8 +77,8 @@ def address() -> Iterator[str]:
         command += ["--include-dashboard=false", "--dashboard-agent-listen-port=0"]
         command += [f"--object-store-memory={MEMORY}", f"--temp-dir={temp}/r"]
         command += [f"--autoscaling-config={file}"]
-        own = {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1", **NO_TOKEN}
-        head = subprocess.Popen(command, env={**os.environ, **own}, stdout=subprocess.DEVNULL)
+        env = {**os.environ, **OF_THE_HEAD}
+        head = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL)
         try:
             yield found
         finally:
