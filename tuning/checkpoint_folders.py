@@ -31,6 +31,7 @@ from tuning.manifest import (
 
 PARTIAL = ".partial"
 PREFIX = "epoch-"
+WITHOUT_FOLDERS = ("s3", "gcs", "abfs")  # pyarrow's names of object stores
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # seconds between attempts to reach an object store
 
 Save = Callable[[Path], None]
@@ -119,8 +120,9 @@ class LocalFolder:
 class RemoteFolder:
     """A folder of any filesystem of pyarrow's. Attempts are repeated for about a minute."""
 
-    def __init__(self, filesystem: Any, path: str, pauses: tuple[float, ...] = PAUSES) -> None:
-        self.filesystem, self.path, self._pauses = filesystem, path, pauses
+    def __init__(self, filesystem: Any, path: str, pauses: tuple[float, ...] | None = None) -> None:
+        self.filesystem, self.path = filesystem, path
+        self._pauses = PAUSES if pauses is None else pauses
 
     def names(self) -> list[str]:
         """See :class:`CheckpointFolder`."""
@@ -231,8 +233,7 @@ class RemoteFolder:
         return self.filesystem.open_output_stream(f"{self.path}/{path}")
 
     def _make_parent(self, path: str) -> None:
-        parent = f"{self.path}/{path}".rpartition("/")[0]
-        self.filesystem.create_dir(parent, recursive=True)
+        make_folder(self.filesystem, f"{self.path}/{path}".rpartition("/")[0])
 
     def _again(self, attempt: Callable[[], T]) -> T:
         """What ``attempt`` gives, repeated where the store fails. Raises the last OSError."""
@@ -244,6 +245,12 @@ class RemoteFolder:
             except OSError:
                 time.sleep(pause)
         return attempt()
+
+
+def make_folder(filesystem: Any, path: str) -> None:
+    """Where the filesystem has folders; pyarrow would write an object for each level."""
+    if filesystem.type_name not in WITHOUT_FOLDERS:
+        filesystem.create_dir(path, recursive=True)
 
 
 def _share(source: str, target: str) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pyarrow import ArrowException, fs
 
 from hpcm.schema import ConfigError
-from tuning.checkpoint_folders import CheckpointFolder, LocalFolder, RemoteFolder
+from tuning.checkpoint_folders import CheckpointFolder, LocalFolder, RemoteFolder, make_folder
 from tuning.redaction import redacted
 from tuning.refusals import NotNowError
 from tuning.storage import read_provenance
@@ -106,7 +106,7 @@ def _try_folder(path: Path) -> None:
 def _try_store(filesystem: Any, path: str) -> None:
     """Raise where the store cannot be written to and read; leaves nothing."""
     name = f"{path}/hpcm-tune-{uuid.uuid4().hex}"
-    filesystem.create_dir(path, recursive=True)
+    make_folder(filesystem, path)
     with filesystem.open_output_stream(name) as out:
         out.write(b"room?")
     with filesystem.open_input_stream(name) as file:

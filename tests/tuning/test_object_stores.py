@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,25 @@ from pyarrow import fs
 from hpcm import ConfigError
 from tests.tuning.flaky_store import WEIGHTS, Flaky, epochs, save, saver
 from tests.tuning.lr_space import lr_space
+from tests.tuning.s3_server import S3Server, s3_server
 from tuning import checkpoint_places as places
 from tuning.checkpoint_folders import LocalFolder, RemoteFolder
 from tuning.checkpoints import CheckpointStore, name_of
+from tuning.refusals import NotNowError
 from tuning.storage import write_experiment
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    """A server for pyarrow's own S3 client."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setattr("tuning.checkpoint_folders.PAUSES", ())
+    places._opened.cache_clear()
+    with s3_server() as server:
+        yield server
+    places._opened.cache_clear()
 
 
 @pytest.fixture
@@ -114,3 +130,69 @@ def test_a_resume_knows_the_place(tmp_path: Path) -> None:
     assert places.experiment_place(experiment, None, resumed=True) is None
     with pytest.raises(ConfigError, match=r"rates-x/checkpoints; leave the flag out"):
         places.experiment_place(experiment, str(scratch), resumed=True)
+
+
+def test_checkpoints_in_s3(s3: S3Server, tmp_path: Path) -> None:
+    experiment, place = tmp_path / "rates-x", places.checkpoint_place(s3.url)
+    assert not [key for key in s3.objects if not key.endswith("/")]  # what was tried is gone
+    save(CheckpointStore(experiment, "t", place), 1, 2, 3)
+    root = "searches/rates-x/t/epoch-00000"
+    files = ("manifest.json", "model.pt", "more/state.json")
+    kept = {key for key in s3.objects if not key.endswith("/")}
+    assert kept == {f"{root}{epoch}/{file}" for epoch in (2, 3) for file in files}
+    puts = [r for r in s3.requests if r.startswith("POST") and "uploadId" in r and f"{root}3/" in r]
+    assert puts[-1].endswith("manifest.json uploadId")  # the last
+
+    found = CheckpointStore(experiment, "t", place).newest_first()
+    path, metrics = next(found)
+    assert (path.name, metrics["epoch"]) == ("epoch-000003", 3.0)
+    assert (path / "model.pt").read_bytes() == b"epoch 3" + WEIGHTS
+    found.close()
+    assert not path.exists()
+
+    copy = CheckpointStore(experiment, "copy", place)
+    copy.adopt(CheckpointStore(experiment, "t", place), 3)
+    assert epochs(copy) == [3]
+    del s3.objects[f"{root}3/manifest.json"]
+    content = bytearray(s3.objects[f"{root}2/model.pt"])
+    content[5] ^= 1
+    store = CheckpointStore(experiment, "t", place)
+    assert epochs(store) == [2]
+    store.sweep()
+    assert not [key for key in s3.objects if key.startswith(f"{root}3/")]
+    s3.objects[f"{root}2/model.pt"] = bytes(content)
+    assert epochs(store) == []
+    assert store.problems == [
+        "its checkpoint epoch-000002 was passed over: model.pt is damaged: its checksum differs"
+    ]
+
+
+def test_an_s3_that_lets_nobody_in_is_no_empty_one(s3: S3Server, tmp_path: Path) -> None:
+    place = places.checkpoint_place(s3.url)
+    store = CheckpointStore(tmp_path / "rates-x", "t", place)
+    save(store, 1)
+    s3.closed = True
+    with pytest.raises(OSError, match=r"."):
+        epochs(store)
+    with pytest.raises(OSError, match=r"."):
+        save(store, 2)
+    with pytest.raises(ConfigError, match=r"--checkpoints s3://bucket/searches.*: .*; must be a"):
+        places.checkpoint_place(s3.url)
+    s3.closed = False
+    assert epochs(store) == [1]
+
+
+def test_a_resume_knows_its_bucket_and_a_new_experiment_takes_no_old_one(
+    s3: S3Server, tmp_path: Path
+) -> None:
+    experiment = tmp_path / "rates-x"
+    place = places.experiment_place(experiment, s3.url, resumed=False)
+    write_experiment(experiment, lr_space(tmp_path), checkpoints=place)
+    save(CheckpointStore(experiment, "t", place), 1)
+    assert places.experiment_place(experiment, None, resumed=True) == place == s3.url
+    with pytest.raises(ConfigError, match="holds rates-x already"):
+        places.experiment_place(experiment, s3.url, resumed=False)
+    s3.closed = True
+    with pytest.raises(NotNowError):
+        places.experiment_place(experiment, None, resumed=True)
+    s3.closed = False
