@@ -112,6 +112,8 @@ def _read_earlier(space: SearchSpace, folder: Path, name: str) -> Earlier:
         trial = _as_evidence(record, space.fidelity.max)
         if not outcomes.has_result(trial):
             left_out["without a result"] += 1
+        elif record.exploits:
+            left_out["whose config changed on the way"] += 1
         elif not _fits(record.params, old, space):
             left_out["outside this space"] += 1
         else:

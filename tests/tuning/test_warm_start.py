@@ -79,6 +79,18 @@ def test_what_counts_of_earlier_trials(tmp_path: Path) -> None:
         warm_start.gather(longer, tmp_path, tmp_path / "none")
 
 
+def test_a_copy_has_no_config_that_its_numbers_belong_to(tmp_path: Path) -> None:
+    directory = old_experiment(tmp_path, lr_space(tmp_path), RATES)
+    ledger = Ledger(directory)
+    ledger.open()
+    ledger.append("exploited", 1, epoch=3, donor=0, params={"optimizer.lr": 2.4e-4})
+    ledger.close()
+    new = lr_space(tmp_path, searcher=named())
+    (earlier,) = warm_start.gather(new, tmp_path, tmp_path / "none")
+    assert 1 not in [t.number for t in earlier.trials]
+    assert "1 whose config changed on the way" in str(earlier)
+
+
 def test_the_model_is_used_at_once_and_the_budget_is_untouched(tmp_path: Path) -> None:
     old_experiment(tmp_path, lr_space(tmp_path), RATES)
     searcher, ledger = new_search(tmp_path, lr_space(tmp_path, searcher=named()))
