@@ -21,6 +21,13 @@ class Stretch:
     trial: int
     params: Mapping[str, Any]  # flat config
 
+    @property
+    def epochs(self) -> str:
+        """Its epochs in words."""
+        if self.first == self.last:
+            return f"epoch {self.first}"
+        return f"epochs {self.first} to {self.last}"
+
 
 def lineage(trials: Sequence[TrialRecord], record: TrialRecord) -> list[Stretch]:
     """The stretches of a trial's weights, ascending; one where it was never a copy."""
@@ -45,7 +52,7 @@ def history_lines(space: SearchSpace, stretches: Sequence[Stretch]) -> list[str]
         if any(one.get(path) != other.get(path) for one, other in pairwise(values))
     ]
     return [
-        f"epochs {stretch.first} to {stretch.last}, as trial {stretch.trial}: "
+        f"{stretch.epochs}, as trial {stretch.trial}: "
         + ", ".join(f"{path} {value_text(found[path])}" for path in moved if path in found)
         for stretch, found in zip(stretches, values, strict=True)
         if moved

@@ -54,6 +54,8 @@ def test_only_what_changed_is_told(tmp_path: Path) -> None:
         "epochs 4 to 9, as trial 0: optimizer.lr 0.00025",
     ]
     assert history_lines(space, [Stretch(1, 9, 1, one)]) == []
+    first, *_ = history_lines(space, [Stretch(1, 1, 1, one), Stretch(2, 9, 0, other)])
+    assert first.startswith("epoch 1, as trial 1: ")
 
 
 def test_the_export_of_a_copy_says_so_and_repeats_it(
