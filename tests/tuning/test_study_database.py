@@ -188,6 +188,19 @@ def test_what_a_person_can_mend_is_told_in_one_line(postgresql: Server) -> None:
     assert "permission denied for schema public" in refusal(postgresql.url("bob:hunter2", "hpcm"))
 
 
+def test_the_password_may_come_from_libpqs_own_places(
+    postgresql: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = postgresql.url("ann", "hpcm")
+    assert "no password supplied" in refusal(url)
+    passwords = tmp_path / "pgpass"
+    escaped = PASSWORD.replace(":", "\\:")
+    passwords.write_text(f"127.0.0.1:{postgresql.port}:hpcm:ann:{escaped}\n")
+    passwords.chmod(0o600)
+    monkeypatch.setenv("PGPASSFILE", str(passwords))
+    check_database(parse_study_url(url), "rates-x", new=True)
+
+
 def test_a_resume_does_not_wait_for_a_server_that_is_away(
     postgresql: Server, tmp_path: Path
 ) -> None:
