@@ -5,10 +5,10 @@
 The parameters of a shipped space, conditions and all, with a made-up loss in place of training: a
 weighted sum of squared distances to an optimum, over each coordinate's share of its range, and a
 penalty for each wrong choice; the weights differ a hundredfold, so few parameters matter. The
-optimum is near the prior (``good``: normal, 0.15 of the range, a choice is the prior's with 80 %),
-half a range away from it with every choice another (``misleading``), or anywhere (``any``). Every
-trial trains in full, one after the other; trial 0 is the prior with and without. Regret: the best
-loss so far; 0 is the least there is, 1 the mean of random draws.
+optimum is near the prior (``close``: normal, 0.05 of the range, a choice is the prior's with 95 %;
+``good``: 0.15 and 80 %), half a range away from it with every choice another (``misleading``), or
+anywhere (``any``). Every trial trains in full, one after the other; trial 0 is the prior with and
+without. Regret: the best loss so far; 0 is the least there is, 1 the mean of random draws.
 """
 
 from __future__ import annotations
@@ -32,10 +32,16 @@ SECTIONS = {"tpe": Tpe, "random": Random}
 SETTINGS: dict[str, dict[str, Any]] = {
     "off": {"prior_share": 0.0},
     "default": {},
-    "halves at 5": {"prior_trials": 5},
+    "halves at 20": {"prior_trials": 20},
     "halves at 60": {"prior_trials": 60},
     "never falls": {"prior_trials": 10**9},
     "width 0.1": {"prior_width": 0.1},
+}
+KINDS = {  # standard deviation of the optimum around the prior, probability of another choice
+    "close": (0.05, 0.05),
+    "good": (0.15, 0.2),
+    "misleading": (0.0, 1.0),
+    "any": (0.0, 0.0),
 }
 INACTIVE = 0.04  # distance counted for a coordinate that is not active: 0.2 of its range
 AT = (8, 16, 32, 64)  # trials
@@ -87,22 +93,23 @@ class Loss:
 
 def optimum(coordinate: Coordinate, kind: str, generator: random.Random) -> Any:
     """The best value of a coordinate."""
+    spread, wrong = KINDS[kind]
     if coordinate.type == "categorical":
         others = [choice for choice in coordinate.choices if choice != coordinate.prior]
         if kind == "any":
             return generator.choice(coordinate.choices)
-        away = kind == "misleading" or generator.random() < 0.2
+        away = generator.random() < wrong
         return generator.choice(others) if away else coordinate.prior
     if kind == "any":
         return coordinate.at(generator.random())
     share = coordinate.share(coordinate.prior)
     if coordinate.split is not None:
-        away = kind == "misleading" or generator.random() < 0.2
+        away = generator.random() < wrong
         below = (coordinate.prior < coordinate.split) != away
         return coordinate.split / 2 if below else (1 + coordinate.split) / 2
     if kind == "misleading":
         return coordinate.at((share + 0.5) % 1.0)
-    return coordinate.at(min(max(generator.gauss(share, 0.15), 0.0), 1.0))
+    return coordinate.at(min(max(generator.gauss(share, spread), 0.0), 1.0))
 
 
 def regrets(space: SearchSpace, loss: Loss, trials: int) -> list[float]:
@@ -130,7 +137,7 @@ def main(arguments: list[str]) -> None:
     space = load_space(options.space)
     at = [count for count in AT if count <= options.trials]
     print(f"{'':28}" + "".join(f"{count:>8}" for count in at) + "  trials, median regret")
-    for kind in ("good", "misleading", "any"):
+    for kind in KINDS:
         for setting in options.settings:
             runs = []
             for seed in range(options.seeds):

@@ -48,7 +48,7 @@ class Tpe:
     seed: int = 0  # of everything the searcher draws
     startup_trials: int = 12  # trials with a result before the model is used, >= 1
     prior_share: float = 0.5  # of the proposals drawn around the priors at first, 0 to 1
-    prior_trials: int = 20  # trials with a result that halve this share, >= 1
+    prior_trials: int = 10  # trials with a result that halve this share, >= 1
     prior_width: float = 0.25  # standard deviation around a prior, as a share of its range
     warm_start: tuple[str, ...] = ()  # earlier experiments of this storage to learn from
 
@@ -67,7 +67,7 @@ class Gp:
     seed: int = 0  # of everything the searcher draws
     startup_trials: int = 12  # trials at the maximum fidelity before the model is used, >= 1
     prior_share: float = 0.5  # of the proposals drawn around the priors at first, 0 to 1
-    prior_trials: int = 20  # trials with a result that halve this share, >= 1
+    prior_trials: int = 10  # trials with a result that halve this share, >= 1
     prior_width: float = 0.25  # standard deviation around a prior, as a share of its range
     warm_start: tuple[str, ...] = ()  # earlier experiments of this storage to learn from
 
@@ -86,7 +86,7 @@ class Nsga:
     seed: int = 0  # of everything the searcher draws
     population: int = 16  # trials of a generation, >= 2
     prior_share: float = 0.5  # of the proposals drawn around the priors at first, 0 to 1
-    prior_trials: int = 20  # trials with a result that halve this share, >= 1
+    prior_trials: int = 10  # trials with a result that halve this share, >= 1
     prior_width: float = 0.25  # standard deviation around a prior, as a share of its range
     warm_start: tuple[str, ...] = ()  # earlier experiments of this storage to learn from
 
@@ -122,7 +122,7 @@ class Random:
     name: Literal["random"] = "random"
     seed: int = 0  # of everything the searcher draws
     prior_share: float = 0.5  # of the proposals drawn around the priors at first, 0 to 1
-    prior_trials: int = 20  # trials with a result that halve this share, >= 1
+    prior_trials: int = 10  # trials with a result that halve this share, >= 1
     prior_width: float = 0.25  # standard deviation around a prior, as a share of its range
 
     def __post_init__(self) -> None:

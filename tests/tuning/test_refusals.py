@@ -15,7 +15,7 @@ from tuning import load_space
 GAMMA = "parameters/balancer.gamma"
 REFUSED: list[tuple[Change, str]] = [
     (put("fidelty", {}), "fidelty: unknown key. Did you mean 'fidelity'?"),
-    (put("confirm", {"top": 4}), "confirm: unknown key"),
+    (put("confirms", {"top": 4}), "confirms: unknown key"),
     (put("optimizer", {}), "optimizer: unknown key; a field of the run config stands under base"),
     (put("name", "other"), "name: 'other', but the file is mine.yaml; give both one name"),
     (put("parameters", {}), "parameters: missing"),

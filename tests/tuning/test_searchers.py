@@ -147,7 +147,7 @@ def test_tpe_learns_where_random_does_not(tmp_path: Path) -> None:
     for name in ("tpe", "random"):
         folder = tmp_path / name
         folder.mkdir()
-        space = lr_space(folder, budget={"trials": 40})
+        space = lr_space(folder, budget={"trials": 40}, searcher={"prior_share": 0.0})
         if name == "random":
             space = _with_random(folder)
         run = Search(folder, space)
@@ -168,7 +168,7 @@ def _with_random(folder: Path) -> SearchSpace:
 
     path = folder / "rates.yaml"
     data = yaml.safe_load(path.read_text())
-    data["searcher"] = {"name": "random", "seed": 0}
+    data["searcher"] = {"name": "random", "seed": 0, "prior_share": 0.0}
     path.write_text(yaml.safe_dump(data, sort_keys=False))
     return load_space(path)
 
