@@ -46,7 +46,7 @@ def read_result(experiment: str, storage: str = places.DEFAULT_STORAGE) -> Exper
 
 
 def trials_table(trials: Sequence[TrialRecord], space: SearchSpace) -> pd.DataFrame:
-    """One row per trial: source, state, epochs, the last metrics, cost, and every parameter's value.
+    """One row per trial: source, state, epochs, last metrics, cost, and every parameter's value.
 
     A parameter that is not active in a trial is missing there.
     """
