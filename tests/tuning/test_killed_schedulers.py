@@ -144,22 +144,27 @@ def test_checkpoints_that_vanish_cost_epochs_and_no_decision(name: str, tmp_path
 
 def test_promotions_go_on_where_more_trials_come(tmp_path: Path) -> None:
     """Who waited at the end of the budget is stopped, and thawed when there is room again."""
+    rates = [9e-3, 2e-4, 3e-4, 4e-4, 5e-4, *(k * 1e-3 for k in range(1, 8))]  # the best come early
+    space = lr_space(
+        tmp_path,
+        scheduler={"name": "promote", "control": 0.0},
+        searcher={"name": "grid"},
+        parameters={"optimizer.lr": {"type": "categorical", "choices": rates, "prior": rates[0]}},
+    )
 
     def play(trials: int) -> Searched:
-        found = searched(tmp_path, "promote", trials=trials)
-        found.space = replace(found.space, searcher=replace(found.space.searcher, seed=12))
-        return found
+        return Searched(tmp_path, replace(space, budget=Budget(trials=trials, concurrent=1)))
 
     assert play(5).session()
     before = play(5).trials()
+    assert [t.epochs for t in before] == [9, 3, 1, 1, 1]
     assert [t.state for t in before] == ["finished", *["stopped"] * 4]
     more = play(12)
     assert more.session()
-    thawed = [e["trial"] for e in more.events() if e["event"] == "promoted"]
-    assert thawed == [3, 1]
-    after = more.trials()
-    assert all(after[number].epochs > before[number].epochs for number in thawed)
-    assert all(t.ended for t in after)
+    thawed = [(e["trial"], e["epoch"]) for e in more.events() if e["event"] == "promoted"]
+    assert thawed == [(1, 1), (2, 1), (1, 3), (3, 1), (4, 1)]
+    assert [t.epochs for t in more.trials()] == [9, 9, 3, 3, 3, *[1] * 7]
+    assert all(t.ended for t in more.trials())
 
 
 @pytest.mark.parametrize("name", SECTIONS)
