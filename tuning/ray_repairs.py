@@ -21,18 +21,24 @@ def a_killed_trial_ends_no_search() -> Iterator[None]:
 
     Ray gives the driver `OutOfMemoryError` for it, which is no `RayActorError`; Tune's actor
     manager takes that for impossible and ends the whole search with a `RuntimeError`
-    (`RayActorManager._actor_task_failed`).
+    (`RayActorManager._actor_task_failed`). Where it happens while the process starts, the trial
+    fails, and no exception is kept.
     """
-    stock = RayActorManager._actor_task_failed
+    task, start = RayActorManager._actor_task_failed, RayActorManager._actor_start_failed
 
-    def repaired(self: Any, tracked_actor_task: Any, exception: Exception) -> None:
-        stock(self, tracked_actor_task, as_process_death(exception))
+    def task_failed(self: Any, tracked_actor_task: Any, exception: Exception) -> None:
+        task(self, tracked_actor_task, as_process_death(exception))
 
-    RayActorManager._actor_task_failed = repaired
+    def start_failed(self: Any, tracked_actor: Any, exception: Exception) -> None:
+        start(self, tracked_actor, as_process_death(exception))
+
+    RayActorManager._actor_task_failed = task_failed
+    RayActorManager._actor_start_failed = start_failed
     try:
         yield
     finally:
-        RayActorManager._actor_task_failed = stock
+        RayActorManager._actor_task_failed = task
+        RayActorManager._actor_start_failed = start
 
 
 def as_process_death(error: Exception) -> Exception:

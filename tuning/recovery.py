@@ -146,7 +146,7 @@ def read_error(trial: Trial) -> tuple[BaseException | None, str]:
     Ray leaves the file of an earlier failure where the new one is of another kind, so it is taken
     away once it is read.
     """
-    told = f"Ray could not run it, see {trial.error_file}"
+    told = f"Ray could not run it: {_last_words(trial.error_file)}"
     path = Path(trial.pickled_error_file) if trial.pickled_error_file else None
     if path is None or not path.exists():
         return None, told
@@ -154,9 +154,19 @@ def read_error(trial: Trial) -> tuple[BaseException | None, str]:
     path.unlink()
     try:
         error = cloudpickle.loads(content)
-    except Exception as problem:  # its class is not importable here: the words are in error.txt
-        return None, f"{told} ({type(problem).__name__}: {problem})"
+    except Exception:  # its class is not importable here
+        return None, told
     return error if isinstance(error, BaseException) else None, told
+
+
+def _last_words(path: str | None) -> str:
+    """The first line of the newest entry of the text file in which Ray notes errors."""
+    try:
+        entries = Path(path or "").read_text(errors="replace").split("Failure # ")
+    except OSError:
+        return "no reason recorded"
+    lines = [line.strip() for line in entries[-1].splitlines()[1:] if line.strip()]
+    return lines[0][:300] if lines else "no reason recorded"
 
 
 def _ask_for(controller: Any, trial: Trial, room: tune.PlacementGroupFactory) -> None:

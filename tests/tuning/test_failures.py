@@ -160,8 +160,8 @@ def test_what_tune_cannot_handle_becomes_the_death_of_a_process(
         RayActorManager._actor_task_failed(manager, tracked_actor_task=task, exception=error)
     with a_killed_trial_ends_no_search():
         RayActorManager._actor_task_failed(manager, tracked_actor_task=task, exception=error)
-    (told,) = heard
-    assert diagnose(told).kind == kind
+        RayActorManager._actor_start_failed(manager, tracked_actor=tracked, exception=error)
+    assert [diagnose(told).kind for told in heard] == [kind, kind]
     with pytest.raises(RuntimeError, match="Caught unexpected exception"):
         RayActorManager._actor_task_failed(manager, tracked_actor_task=task, exception=error)
 

@@ -303,12 +303,17 @@ def test_null_drains_no_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     play.ledger.close()
 
 
-def test_an_error_that_is_not_at_hand_is_no_older_one(play: Play) -> None:
+def test_an_error_that_is_not_at_hand_is_no_older_one(play: Play, tmp_path: Path) -> None:
     """Ray leaves the file of the failure before where the new one is of another kind."""
     trial = play.fail(1, RuntimeError("the first"))
     play.recovery.failed(trial)  # type: ignore[arg-type]
-    assert play.events("retried")[-1]["reason"] == "Ray could not run it, see error.txt"
+    assert play.events("retried")[-1]["reason"] == "Ray could not run it: no reason recorded"
+    told = tmp_path / "error.txt"
+    told.write_text(
+        "Failure # 1 (occurred at 9:43)\nold\nFailure # 2 (occurred at 9:44)\n\nnew\nx\n"
+    )
+    trial.error_file = str(told)
     Path(trial.pickled_error_file).write_bytes(b"\x80\x05cnowhere\nGone\n.")
     play.recovery.failed(trial)  # type: ignore[arg-type]
     reason = play.ledger.trials[1].reason or ""
-    assert reason.startswith("crashed: Ray could not run it, see error.txt (ModuleNotFoundError: ")
+    assert reason == "crashed: Ray could not run it: new (started 3 times)"
