@@ -18,7 +18,7 @@ from tests.tuning.fake_training import misbehave, train
 from tests.tuning.lr_space import METRIC, lr_space
 from tuning.cluster import cluster
 from tuning.experiment import run_experiment
-from tuning.ledger import read_events, read_trials
+from tuning.ledger import Ledger, read_events, read_trials
 from tuning.node_checks import _ask
 from tuning.node_facts import Inputs, differences, node_facts
 from tuning.records import ExperimentInfo, ExperimentResult, TrialRecord
@@ -229,3 +229,37 @@ def test_bad_input_creates_nothing(run: Any, tmp_path: Path) -> None:
     done = run(budget={"trials": 1}, fidelity={"min": 1, "max": 1})
     with pytest.raises(ConfigError, match="fidelity.max: 1 -> 9"):
         run(resume=done.info.name)
+
+
+def test_finalists_are_trained_again_on_fresh_seeds(run: Any) -> None:
+    """Killed by a signal in the middle, and resumed: every run is made once, to the end."""
+
+    def interrupt(trials: Sequence[TrialRecord]) -> None:
+        runs = [trial for trial in trials if trial.of is not None]
+        if len(runs) > 1 and not sent:
+            sent.append(True)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    sent: list[bool] = []
+    how: dict[str, Any] = {
+        "parameters": choices(2e-4, 1e-4, 3e-4),
+        "searcher": {"name": "grid"},
+        "budget": {"trials": 3},
+        "fidelity": {"min": 1, "max": 3},
+        "confirm": {"top": 1, "seeds": [7, 8]},
+    }
+    first = run(on_change=interrupt, **how)
+    assert (first.interrupted, first.complete) == (True, False)
+    result = run(resume="last", **how)
+    assert result.complete
+    ledger = Ledger(result.info.directory)
+    runs = ledger.confirmations()
+    assert [(r.of, r.seed, r.state) for r in runs] == [
+        (of, seed, "finished") for seed in (7, 8) for of in (0, 1)
+    ]
+    for one in runs:
+        assert one.seed is not None
+        of = ledger.trials[one.of or 0]
+        assert one.last[METRIC] == pytest.approx(of.last[METRIC] + one.seed / 100)
+    assert len(result.trials) == 3
+    assert result.best is result.trials[1]
