@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from tests.drills.fake_training import Trained
 from tuning.records import TrialRecord
@@ -23,8 +23,11 @@ def check_nothing_else_lost(
     after: Sequence[TrialRecord],
     epochs: Sequence[Trained],
     rungs: Sequence[int],
+    saved: Mapping[float, int] | None = None,
 ) -> int:
     """The epochs that were lost between two looks at a search's ledger.
+
+    ``saved``: by learning rate, the last checkpoint of a trial, where it is not that of its rung.
 
     Raises AssertionError where an ended trial changed, a curve is not the old one continued, or an
     epoch at or before a trial's last checkpoint (it saves at its rungs) was trained again.
@@ -41,11 +44,12 @@ def check_nothing_else_lost(
         assert [r["val_rd_cost"] for r in new.reports[: old.epochs]] == [
             r["val_rd_cost"] for r in old.reports
         ]
-        saved = max((rung for rung in rungs if rung <= old.epochs), default=0)
+        at_rung = max((rung for rung in rungs if rung <= old.epochs), default=0)
+        since = at_rung if saved is None else saved.get(rate, 0)
         counts = Counter(e.epoch for e in epochs if e.rate == rate)
         # the epoch under way when the fault came may have been trained and not been reported
         again = {epoch for epoch, count in counts.items() if count > 1}
-        assert all(saved < epoch <= old.epochs + 1 for epoch in again), (
+        assert all(since < epoch <= old.epochs + 1 for epoch in again), (
             f"trial {old.number}: {again}"
         )
     assert set(lost) <= {t.params["optimizer.lr"] for t in before}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
 import tempfile
 import time
+import warnings
 
 import psutil
 from ray._private import services
@@ -28,15 +30,14 @@ class Nodes:
 
     def start_head(self) -> None:
         """On the same port, also after its death."""
-        self.head = Node(
+        self.head = started(
             self._params(num_cpus=1, num_gpus=0, gcs_server_port=self.port, no_monitor=True),
             head=True,
-            shutdown_at_exit=True,
         )
 
     def add_worker(self) -> Node:
         """A node that has joined when this returns."""
-        node = Node(
+        node = started(
             self._params(
                 num_cpus=1,
                 num_gpus=1,
@@ -45,7 +46,6 @@ class Nodes:
                 node_manager_port=0,
             ),
             head=False,
-            shutdown_at_exit=True,
         )
         services.wait_for_node(node.gcs_address, node.plasma_store_socket_name, 60)
         self.workers.append(node)
@@ -93,6 +93,15 @@ class Nodes:
             dashboard_agent_listen_port=0,
             **given,
         )
+
+
+def started(params: RayParams, head: bool) -> Node:
+    """A node of Ray; the sockets with which it looks for free ports it leaves to the collector."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        node = Node(params, head=head, shutdown_at_exit=True)
+        gc.collect()
+    return node
 
 
 def raylet_pid(node: Node) -> int:

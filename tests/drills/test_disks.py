@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.drills.fake_training import checkpoints
 from tests.drills.loss import check_nothing_else_lost
 from tests.drills.search import RATES, Search
 from tests.drills.twin import follow
@@ -37,18 +38,23 @@ def test_the_disk_fills_up(
     found.storage.symlink_to(small_disk)
     found.start(seconds=0.3)
     found.wait_for(found.between_checkpoints)
-    before = found.trials()
     with (small_disk / "ballast").open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
             file.write(bytes(4096))
     assert found.finish(90) == 1
     assert "No space left on device" in found.said()
-    assert [t.state for t in found.trials() if t.state == "failed"] == []
+    before = found.trials()
+    assert [t.state for t in before if t.state == "failed"] == []
+    saved = {
+        rate: int(checkpoints(found.folder, rate)[-1].name.removeprefix("epoch-"))
+        for rate in RATES[:3]
+        if checkpoints(found.folder, rate)
+    }
     (small_disk / "ballast").unlink()
     found.resume()
     assert found.finish() == 0
     after = found.trials()
-    epochs = check_nothing_else_lost(before, after, found.trained(), found.space().rungs())
+    epochs = check_nothing_else_lost(before, after, found.trained(), found.space().rungs(), saved)
     follow(found.events(), found.space())
     assert all(trial.state != "failed" for trial in after)
     lost(f"{epochs} epochs; it broke off with exit 1, --resume went on once there was room")
