@@ -72,13 +72,13 @@ def test_a_second_driver_is_refused_and_a_stale_lock_is_not(
 ) -> None:
     """The driver is killed with its Ray, half of a line in its ledger is all that it leaves."""
     found = search(RATES[:3])
-    first = found.start(seconds=0.5)
-    found.wait_for(found.events)
-    found.resume()  # both wait for their processes meanwhile
+    first = found.start(seconds=0.4)
+    found.wait_for(found.between_checkpoints)
+    found.send(signal.SIGSTOP)  # it holds the lock, and its trials wait for it
+    found.resume()
     assert found.finish(60) == 1
     assert f"process {first.pid} on" in found.said()
     found.process = first
-    found.wait_for(found.between_checkpoints)
     found.kill()
     before = found.trials()
     with (found.directory / "ledger.jsonl").open("ab") as file:
