@@ -10,7 +10,7 @@ from tests.drills.fake_training import BAD_NODE
 from tests.drills.nodes import Nodes
 from tests.drills.search import RATES, Search
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.timeout(280)]
 
 
 def test_a_node_that_breaks_every_trial_is_drained(

@@ -36,6 +36,7 @@ def test_a_worker_node_is_killed(
     lost(f"{epochs} epochs of one trial; it went on after {found.back(retried, killed):.1f} s")
 
 
+@pytest.mark.cluster
 def test_a_node_joins(
     nodes: Nodes, search: Callable[..., Search], lost: Callable[[str], None]
 ) -> None:
