@@ -6,7 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
+from optuna.storages import InMemoryStorage
+from optuna.trial import TrialState
 
 from tests.tuning.searches import make_info, make_space
 from tuning.constraints import constraints_text, feasible, violations
@@ -15,6 +18,8 @@ from tuning.pareto import pareto_front
 from tuning.records import TrialRecord
 from tuning.sections import Bound, Objective
 from tuning.space import SearchSpace
+from tuning.study import Outcomes
+from tuning.study_writer import StudyWriter
 from tuning.summary import summary_lines
 
 POINTS = [  # rd_cost, bpp, PSNR
@@ -104,3 +109,23 @@ def test_the_summary_shows_the_front_and_says_when_there_is_no_best(tmp_path: Pa
     assert result.best is None
     told = summary_lines(result, None)
     assert "no trial that went furthest keeps val_bpp at most 0.1: there is no best" in told
+
+
+def test_the_study_that_people_look_at_has_both_values_and_the_bounds(tmp_path: Path) -> None:
+    """A pruned trial is told as pruned there; a changed pair of metrics is another study."""
+    bound = {"val_bpp": Bound(max=0.5)}
+    space = space_with(tmp_path, pareto=("val_bpp", "val_psnr"), constraints=bound)
+    outcomes, storage = Outcomes(space), InMemoryStorage()
+    records = trials(space)
+    name = outcomes.study_name("x")
+    StudyWriter(name, "me", outcomes, storage).reconcile(records)
+    study = optuna.load_study(study_name=name, storage=storage)
+    assert [direction.name for direction in study.directions] == ["MINIMIZE", "MAXIMIZE"]
+    assert [trial.values for trial in study.trials[:6]] == [[b, p] for _, b, p in POINTS]
+    assert study.trials[6].state == TrialState.PRUNED
+    assert study.trials[1].constraints == {"val_bpp max": pytest.approx(0.2)}
+    assert sorted(trial.number for trial in study.best_trials) == [2, 5]
+    single = Outcomes(make_space(tmp_path))
+    assert (single.study_name("x"), name) == ("x", "x val_bpp val_psnr")
+    StudyWriter("x", "me", single, storage).reconcile(records)
+    assert len(storage.get_all_studies()) == 2
