@@ -15,7 +15,6 @@ from tuning.promotion import PromotionTable
 from tuning.schedulers import PromoteScheduler, build_scheduler
 from tuning.searchers import Proposer, build_searcher
 
-
 Table = Callable[..., PromotionTable]
 
 
