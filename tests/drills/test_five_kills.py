@@ -28,7 +28,7 @@ def kill_five_times(found: Search, chance: random.Random) -> list[str]:
         flags = ["--resume", "last"] if turn else []
         if turn % 2:
             lines, seconds = len(found.events()), chance.uniform(0.0, 4.0)
-            found.start(*flags)
+            found.start(*flags, seconds=0.4)
             found.wait_for(lambda known=lines: any_report(found.events()[known:]))
             time.sleep(seconds)
             found.kill()
@@ -36,7 +36,7 @@ def kill_five_times(found: Search, chance: random.Random) -> list[str]:
         else:
             line = chance.randint(3, 12)
             torn = ["--torn"] if turn == 2 else []
-            found.start(*flags, "--die-before", str(line), *torn)
+            found.start(*flags, "--die-before", str(line), *torn, seconds=0.4)
             assert found.finish(90) == -9
             moments.append(f"before line {line}")
     return moments
@@ -53,7 +53,7 @@ def test_killed_five_times(
     straight = search(None, scheduler=SCHEDULERS[name], budget=SERIAL)
     straight.start(seconds=0.05)  # beside the other, which has a Ray of its own
     killed = search(None, scheduler=SCHEDULERS[name], budget=SERIAL)
-    moments = kill_five_times(killed, random.Random(name))
+    moments = kill_five_times(killed, random.Random(f"{name}-7"))
     left = SERIAL["trials"] - sum(trial.ended for trial in killed.trials())
     assert left, "killed too late"
     killed.resume(seconds=0.05)
