@@ -52,6 +52,7 @@ def session(
 ) -> Iterator[Callable[[], Session]]:
     """A start of a driver whose study goes to the server's database ``hpcm``."""
     monkeypatch.setattr(Target, "interval", 0.02)
+    monkeypatch.setattr(Target, "at_the_end", 120.0)  # a busy machine takes its time
     monkeypatch.setattr(Target, "longest_pause", 0.1)
     monkeypatch.setattr("random.random", lambda: 0.0)  # Optuna sleeps so long between attempts
     sessions: list[Session] = []

@@ -16,6 +16,13 @@ from tuning.records import ExperimentInfo, TrialRecord
 from tuning.wandb_log import WandbLog, WandbRuns, wandb_mode
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine the service's process takes its time to start."""
+    monkeypatch.setattr(WandbRuns, "at_the_end", 240.0)
+    monkeypatch.setattr("tuning.wandb_log.SLOWEST_ANSWER", 200.0)
+
+
 @pytest.fixture
 def info(tmp_path: Path) -> ExperimentInfo:
     return make_info(make_space(tmp_path), tmp_path)
