@@ -112,7 +112,6 @@ class CheckpointStore:
         self.folder.sweep()
 
 
-
 def name_of(epoch: int) -> str:
     """The folder of an epoch's checkpoint."""
     return f"{PREFIX}{epoch:06d}"

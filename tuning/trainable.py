@@ -77,6 +77,7 @@ def run_trial(sampled: Mapping[str, Any], place: Place) -> None:
         place.check_node(again=True)  # a lost mount is no fault of the trial's
         tune.report({FAILED: f"{REFUSED}{error}"})
 
+
 def _config(sampled: Mapping[str, Any], space: SearchSpace) -> TrainConfig:
     """The run config of a trial, on a seed of its own where it confirms another."""
     config = space.config(sampled)
