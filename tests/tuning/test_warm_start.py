@@ -11,6 +11,7 @@ import pytest
 from hpcm import ConfigError
 from tests.tuning.lr_space import METRIC, lr_space
 from tuning import warm_start
+from tuning.experiment import run_experiment
 from tuning.ledger import Ledger
 from tuning.schedulers import build_scheduler
 from tuning.searchers import Proposer, build_searcher
@@ -174,3 +175,11 @@ def test_nothing_is_kept_where_nothing_is_named(tmp_path: Path) -> None:
     warm_start.freeze(tmp_path, [])
     assert not (tmp_path / warm_start.WARM_START_FILE).exists()
     assert warm_start.evidence_in(tmp_path, space) == []
+
+
+def test_a_search_that_cannot_learn_from_them_creates_nothing(tmp_path: Path) -> None:
+    """Refused before Ray is started."""
+    space = lr_space(tmp_path, searcher=named())
+    with pytest.raises(ConfigError, match=r"searcher.warm_start: rates-20260101-000000: not in"):
+        run_experiment(space, storage=str(tmp_path / "storage"))
+    assert not (tmp_path / "storage").exists()
