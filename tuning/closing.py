@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -32,6 +33,8 @@ class Closing(tune.Stopper):
         self._file = directory / STOP_FILE
         self._ledger = ledger
         self._deadline = None
+        self._arrivals: int | None = None  # a pipe in which the signals' numbers arrive
+        self._arrived = False
         if hours is not None:
             self._deadline = time.monotonic() + hours * 3600 - ledger.seconds
         self._file.unlink(missing_ok=True)
@@ -44,6 +47,16 @@ class Closing(tune.Stopper):
     def interrupted(self) -> bool:
         """Whether it was a signal."""
         return self.reason == "signal"
+
+    def signalled(self) -> bool:
+        """Whether a signal arrived, even if the main thread is held in Ray and has not heard it.
+
+        For other threads: Python runs handlers in the main thread alone, between its own steps.
+        """
+        with contextlib.suppress(OSError):  # nothing new, or not listening any more
+            arrived = os.read(self._arrivals, 64) if self._arrivals is not None else b""
+            self._arrived = self._arrived or any(number in SIGNALS for number in arrived)
+        return self._arrived or self.interrupted
 
     def asked(self) -> bool:
         """Whether nothing more is to be started."""
@@ -91,13 +104,21 @@ class Closing(tune.Stopper):
             self.at_once = self.reason == "signal"
             self.ask("signal")
 
+        self._arrivals, told = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        wakes: int | None = None
         with contextlib.suppress(ValueError):  # not the main thread: the caller has the signals
+            wakes = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
             for number in SIGNALS:
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     before[number] = signal.signal(number, handle)
         try:
             yield
         finally:
+            if wakes is not None:
+                signal.set_wakeup_fd(wakes)
+            arrivals, self._arrivals = self._arrivals, None
+            os.close(arrivals)
+            os.close(told)
             for wanted, handler in before.items():
                 signal.signal(wanted, handler)
             self._file.unlink(missing_ok=True)

@@ -172,8 +172,8 @@ class _Session:
             return contextlib.nullcontext()
         watch = HeadWatch(
             gcs_answers(),
-            lambda: patience(self.joined.address, closing.interrupted),
-            lambda silent: heard(closing.interrupted),
+            lambda: patience(self.joined.address, closing.signalled()),
+            lambda silent: heard(closing.signalled()),
         )
         return watch.watching()
 

@@ -42,6 +42,25 @@ def test_every_signal_closes_and_the_second_one_at_once(
 
 
 @pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_is_known_while_the_main_thread_is_held_in_ray(
+    tmp_path: Path, handlers: None, number: int
+) -> None:
+    """Its handler waits for the next step of Python there, which may never come."""
+    ledger = open_ledger(tmp_path)
+    closing = Closing(ledger.path.parent, ledger, None)
+    before = signal.set_wakeup_fd(-1)
+    with closing.on_signals():
+        assert not closing.signalled()
+        signal.signal(number, lambda *_: None)  # as if it had not run
+        os.kill(os.getpid(), number)
+        assert (closing.interrupted, closing.signalled()) == (False, True)
+        assert closing.signalled()
+    assert closing.signalled()
+    assert signal.set_wakeup_fd(before) == -1
+    ledger.close()
+
+
+@pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_that_the_parent_ignored_stays_ignored(
     tmp_path: Path, handlers: None, number: int
 ) -> None:
