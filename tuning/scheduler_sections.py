@@ -166,7 +166,7 @@ SchedulerSection = Annotated[
     | Annotated[Pbt, Tag("pbt")]
     | Annotated[Pb2, Tag("pb2")]
     | Annotated[Fifo, Tag("fifo")],
-    Discriminator(by_name("asha")),
+    Discriminator(by_name("promote")),
 ]
 
 

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from hpcm.schema import config_class
 from tuning.fault_section import Faults
-from tuning.scheduler_sections import Asha, SchedulerSection
+from tuning.scheduler_sections import Promote, SchedulerSection
 from tuning.searcher_sections import SearcherSection, Tpe
 
 MOST_EPOCHS = 999_999  # six digits in the names of checkpoints
@@ -140,7 +140,7 @@ class Sections:
 
     fidelity: Fidelity = field(default_factory=Fidelity)
     objective: Objective = field(default_factory=Objective)
-    scheduler: SchedulerSection = field(default_factory=Asha)
+    scheduler: SchedulerSection = field(default_factory=Promote)
     searcher: SearcherSection = field(default_factory=Tpe)
     budget: Budget = field(default_factory=Budget)
     resources: Resources = field(default_factory=Resources)

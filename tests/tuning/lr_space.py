@@ -32,6 +32,7 @@ def lr_space(folder: Path, **sections: dict[str, Any]) -> SearchSpace:
                 }
             },
             fidelity={"min": 1, "max": 9, "schedule_horizon": "max"},
+            scheduler={"name": "asha"},
             searcher={"name": "tpe", "seed": 0, "startup_trials": 4},
             budget={"trials": 8, "concurrent": 2},
             resources={"gpu": 0, "cpu": 1},

@@ -240,7 +240,7 @@ def test_cmaes_refuses_conditions(space_file: Callable[..., Path]) -> None:
 
 def test_what_gp_does_with_conditions_and_rungs_is_said(space_file: Callable[..., Path]) -> None:
     rungs, conditions = load_space(space_file(put("searcher", {"name": "gp"}))).warnings[-2:]
-    assert "learns from trials at epoch 18 only, and scheduler asha stops most before" in rungs
+    assert "learns from trials at epoch 18 only, and scheduler promote stops most before" in rungs
     assert "draws conditional parameters at random: balancer.gamma, " in conditions
 
 
