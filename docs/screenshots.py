@@ -29,8 +29,9 @@ SEARCH = [  # two trials at a time, running for as long as it takes to look at t
 ]
 MOST_BYTES = 300_000
 TRIALS_ALIVE = """
-return [...document.querySelectorAll('tbody tr')].filter(
-  (row) => /phase3-[-\\d]+-\\d{4}/.test(row.innerText) && row.innerText.includes('ALIVE')).length >= 2
+const alive = (row) =>
+  /phase3-[-\\d]+-\\d{4}/.test(row.innerText) && row.innerText.includes('ALIVE');
+return [...document.querySelectorAll('tbody tr')].filter(alive).length >= 2
 """
 
 
