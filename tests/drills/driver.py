@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.drills.fake_training import FakeTraining
-from tuning import cli, head_watch
-from tuning.cluster import cluster
+from tuning import cli
+from tuning.clusters.cluster import cluster
 from tuning.experiment import run_experiment
+from tuning.faults import head_watch
 from tuning.ledger import Ledger
 
 

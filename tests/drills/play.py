@@ -16,13 +16,13 @@ import pytest
 from tests.drills.fake_training import score
 from tests.drills.search import space_of
 from tests.tuning.lr_space import kill
-from tests.tuning.spaces import write
+from tests.tuning.small_spaces import write
 from tuning import load_space
 from tuning.ledger import Ledger, read_events
 from tuning.records import TrialRecord
-from tuning.schedulers import build_scheduler
-from tuning.searchers import build_searcher
-from tuning.space import SearchSpace
+from tuning.schedulers.build import build_scheduler
+from tuning.searchers.proposer import build_searcher
+from tuning.spaces.space import SearchSpace
 
 
 class Killed(BaseException):

@@ -19,7 +19,7 @@ import yaml
 from tests.drills.fake_training import Trained, trained
 from tuning.ledger import read_events, read_trials
 from tuning.records import TrialRecord
-from tuning.space import SearchSpace
+from tuning.spaces.space import SearchSpace
 from tuning.storage import experiments, read_experiment
 
 ROOT = Path(__file__).parents[2]

@@ -26,10 +26,9 @@ def test_the_head_is_killed(
     found = search(RATES[:3], nodes.address, resources={"gpu": 1, "cpu": 1})
     supervise(found)
     found.wait_for(found.between_checkpoints)
-    before = found.trials()
     killed = nodes.kill_head()
     found.wait_for(lambda: "starting again" in found.said())
-    noticed = time.time()
+    noticed, before = time.time(), found.trials()
     restart(nodes)
     assert found.finish() == 0
     assert "exit code 1; starting again" in found.log.read_text()

@@ -25,8 +25,8 @@ def test_a_worker_node_is_killed(
     found.start(seconds=0.4)
 
     victim = nodes.node_of(found.wait_for(lambda: found.between_checkpoints()).pid)
-    before = found.trials()
     killed = nodes.kill_worker(victim)
+    before = found.trials()
     nodes.add_worker()
     assert found.finish() == 0
     after = found.trials()
