@@ -20,13 +20,13 @@ from statistics import median
 from typing import Any
 
 from benchmarks.record import write_record
-from tuning.coordinates import Coordinate
-from tuning.draws import draw, draw_one
 from tuning.records import TrialRecord
-from tuning.samplers import propose
-from tuning.searcher_sections import Random, Tpe
-from tuning.space import SearchSpace, load_space
-from tuning.study import Outcomes
+from tuning.searchers.samplers import propose
+from tuning.spaces.coordinates import Coordinate
+from tuning.spaces.draws import draw, draw_one
+from tuning.spaces.searcher_sections import Random, Tpe
+from tuning.spaces.space import SearchSpace, load_space
+from tuning.study.outcomes import Outcomes
 
 SECTIONS = {"tpe": Tpe, "random": Random}
 SETTINGS: dict[str, dict[str, Any]] = {

@@ -18,17 +18,17 @@ import psutil
 
 from tuning.follow import Follow
 from tuning.ledger import Ledger
-from tuning.notices import Notices
-from tuning.progress import Progress
-from tuning.samplers import propose
-from tuning.scheduler_sections import Asha, Fifo, Promote
-from tuning.schedulers import build_scheduler
-from tuning.searcher_sections import Random, Tpe
-from tuning.searchers import build_searcher
-from tuning.space import SearchSpace, load_space
-from tuning.study import Outcomes
-from tuning.study_copy import study_copy
-from tuning.study_storage import STUDY_FILE, StudyPlace
+from tuning.schedulers.build import build_scheduler
+from tuning.searchers.proposer import build_searcher
+from tuning.searchers.samplers import propose
+from tuning.spaces.scheduler_sections import Asha, Fifo, Promote
+from tuning.spaces.searcher_sections import Random, Tpe
+from tuning.spaces.space import SearchSpace, load_space
+from tuning.study.copy import study_copy
+from tuning.study.outcomes import Outcomes
+from tuning.study.storage import STUDY_FILE, StudyPlace
+from tuning.terminal.notices import Notices
+from tuning.terminal.progress import Progress
 
 SCHEDULERS = {"asha": Asha, "promote": Promote, "fifo": Fifo}
 MARKS = (100, 1000, 2000)  # numbers of trials at which the driver is looked at

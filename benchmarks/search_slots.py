@@ -17,9 +17,9 @@ from ray import tune
 
 from benchmarks.sleeping_trial import Sleeper
 from tuning import load_space, run_experiment
-from tuning.cluster import cluster
-from tuning.scheduler_sections import Fifo
-from tuning.searcher_sections import Random
+from tuning.clusters.cluster import cluster
+from tuning.spaces.scheduler_sections import Fifo
+from tuning.spaces.searcher_sections import Random
 
 EPOCHS = 3
 

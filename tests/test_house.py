@@ -165,7 +165,7 @@ def test_every_shipped_yaml_is_loaded(path: Path) -> None:
             assert isinstance(space.config(space.prior()), TrainConfig)
     elif path == Path("cluster.yaml") or path.parent == Path("deploy"):
         documents = list(yaml.safe_load_all((ROOT / path).read_text()))
-        checks = (ROOT / "tests/tuning/test_cluster_yaml.py").read_text()
+        checks = (ROOT / "tests/tuning/clusters/test_cluster_yaml.py").read_text()
         assert documents
         assert path.name in checks, f"no test in test_cluster_yaml.py names {path.name}"
     else:

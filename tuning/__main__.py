@@ -13,13 +13,14 @@ from rich.console import Console
 
 from hpcm.schema import ConfigError
 from hpcm.streams import escape_what_cannot_be_shown
-from tuning import ablation, serve
 from tuning import storage as places
+from tuning.ablation import command as ablation
 from tuning.analysis import read_result, survival_table, trials_table
 from tuning.export import export_best
+from tuning.page import serve
 from tuning.records import ExperimentResult
-from tuning.summary import export_lines, summary_lines
-from tuning.trial_table import trial_table
+from tuning.terminal.summary import export_lines, summary_lines
+from tuning.terminal.trial_table import trial_table
 
 ALL_ROWS = 10**6
 WIDE = 160  # columns, where no terminal says how many there are

@@ -11,7 +11,7 @@ from tuning import storage as places
 from tuning.ledger import Ledger, read_events
 from tuning.outcome import experiment_result
 from tuning.records import ExperimentInfo, ExperimentResult, TrialRecord
-from tuning.space import SearchSpace
+from tuning.spaces.space import SearchSpace
 
 
 def read_result(experiment: str, storage: str = places.DEFAULT_STORAGE) -> ExperimentResult:

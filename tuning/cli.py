@@ -25,25 +25,25 @@ from hpcm.evaluation.image_sets import SkippedImages
 from hpcm.schema import ConfigError
 from hpcm.streams import escape_what_cannot_be_shown
 from tuning import storage as places
-from tuning.checkpoint_places import checkpoint_place
-from tuning.closing import SIGNALS
-from tuning.console import Console
-from tuning.cost import can_measure, estimate, seconds_of_an_epoch
-from tuning.dry_run import prior_lines, sample_lines, size_lines
+from tuning.checkpoints.places import checkpoint_place
 from tuning.experiment import run_experiment
 from tuning.export import REASON, export_best, source_of
+from tuning.faults.closing import SIGNALS
+from tuning.faults.head_watch import end_process
+from tuning.faults.preflight import check_data
+from tuning.faults.refusals import NotNowError
 from tuning.flags import parse_flags
-from tuning.head_watch import end_process
-from tuning.notices import Notices
-from tuning.preflight import check_data
-from tuning.profiles import ProfileChoice, choose_profile
 from tuning.provenance import git_commit
 from tuning.records import ExperimentInfo, ExperimentResult, TrialRecord
-from tuning.refusals import NotNowError
-from tuning.space import SearchSpace, load_space
-from tuning.study_storage import URL_VARIABLE, parse_study_url
-from tuning.summary import again, summary_lines
-from tuning.wording import label_line
+from tuning.spaces.profiles import ProfileChoice, choose_profile
+from tuning.spaces.space import SearchSpace, load_space
+from tuning.study.storage import URL_VARIABLE, parse_study_url
+from tuning.terminal.console import Console
+from tuning.terminal.cost import can_measure, estimate, seconds_of_an_epoch
+from tuning.terminal.dry_run import prior_lines, sample_lines, size_lines
+from tuning.terminal.notices import Notices
+from tuning.terminal.summary import again, summary_lines
+from tuning.terminal.wording import label_line
 
 if TYPE_CHECKING:
     from tuning.wandb_log import Mode, WandbLog

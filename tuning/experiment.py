@@ -24,29 +24,29 @@ from ray.tune.experiment import Trial
 import hpcm
 from hpcm.schema import ConfigError
 from tuning import storage as places
-from tuning import warm_start
-from tuning.checkpoint_places import experiment_place, local_folder
-from tuning.closing import Closing
-from tuning.cluster import Cluster, cluster
-from tuning.concurrency import GrowingLimiter
+from tuning.checkpoints.places import experiment_place, local_folder
+from tuning.checkpoints.retention import retention
+from tuning.clusters.cluster import Cluster, cluster
+from tuning.clusters.concurrency import GrowingLimiter
+from tuning.faults.closing import Closing
+from tuning.faults.head_watch import HeadWatch, gcs_answers, patience
+from tuning.faults.preflight import check_cluster, check_data, concurrent, concurrent_now
+from tuning.faults.ray_repairs import a_killed_trial_ends_no_search
+from tuning.faults.watchdog import Watchdog
 from tuning.follow import Follow, OnChange
-from tuning.head_watch import HeadWatch, gcs_answers, patience
 from tuning.ledger import Ledger
 from tuning.metrics import SearchMetrics
-from tuning.notices import Notices
 from tuning.outcome import experiment_result
-from tuning.preflight import check_cluster, check_data, concurrent, concurrent_now
-from tuning.ray_repairs import a_killed_trial_ends_no_search
 from tuning.records import ExperimentInfo, ExperimentResult, TrialRecord
-from tuning.retention import retention
-from tuning.schedulers import build_scheduler
-from tuning.searchers import build_searcher
-from tuning.space import SearchSpace
-from tuning.study import Outcomes
-from tuning.study_copy import study_copy
-from tuning.study_storage import StudyPlace, study_place, without_password
+from tuning.schedulers.build import build_scheduler
+from tuning.searchers import warm_start
+from tuning.searchers.proposer import build_searcher
+from tuning.spaces.space import SearchSpace
+from tuning.study.copy import study_copy
+from tuning.study.outcomes import Outcomes
+from tuning.study.storage import StudyPlace, study_place, without_password
+from tuning.terminal.notices import Notices
 from tuning.trainable import Place, TrainFunction, trainable, trial_name
-from tuning.watchdog import Watchdog
 
 OnStart = Callable[[ExperimentInfo], None]
 OnNotice = Callable[[str], None]
@@ -229,7 +229,7 @@ class _Session:
             trial_dirname_creator=_name_of(space),
             stop=closing,
             callbacks=[Watchdog(space.faults, ledger, scheduler.recovery), *callbacks],
-            max_failures=-1,  # the scheduler decides, see tuning/recovery.py
+            max_failures=-1,  # the scheduler decides, see tuning/faults/recovery.py
             raise_on_failed_trial=False,
             log_to_file=True,
             sync_config=tune.SyncConfig(sync_artifacts=True),  # or the logs stay on the workers

@@ -11,16 +11,16 @@ from typing import Any
 
 from hpcm.config import TrainConfig
 from hpcm.schema import ConfigError
-from tuning.confirm_text import confirmed_text
-from tuning.documents import SHIPPED, shipped_spaces
-from tuning.lineage import history_lines, lineage
-from tuning.profiles import ProfileChoice
 from tuning.provenance import data_facts, git_commit, versions
 from tuning.records import ExperimentResult, TrialRecord
 from tuning.retarget import differences, full_command, repeat_command, repeat_commands
-from tuning.space import SearchSpace, load_space
+from tuning.schedulers.lineage import history_lines, lineage
+from tuning.spaces.documents import SHIPPED, shipped_spaces
+from tuning.spaces.profiles import ProfileChoice
+from tuning.spaces.space import SearchSpace, load_space
 from tuning.storage import read_provenance
-from tuning.wording import columns, difference_text, metric_name, metric_text
+from tuning.terminal.confirm_text import confirmed_text
+from tuning.terminal.wording import columns, difference_text, metric_name, metric_text
 
 FULL = "cluster"  # the file as written; what any other profile finds is a proxy
 REASON = "asked for by the program that ran the search"  # where tune.py did not

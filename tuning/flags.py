@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from hpcm.schema import ConfigError, did_you_mean
 from tuning.storage import DEFAULT_STORAGE
-from tuning.study_storage import FORM, URL_VARIABLE
+from tuning.study.storage import FORM, URL_VARIABLE
 
 DESCRIPTION = "Search a space of run configs with Ray Tune, and export the best one."
 EXAMPLES = """\

@@ -11,8 +11,8 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 from tuning.ledger import Ledger
-from tuning.notices import Notices
 from tuning.records import TrialRecord
+from tuning.terminal.notices import Notices
 from tuning.trial_keys import NOTICE
 
 OnChange = Callable[[Sequence[TrialRecord]], None]

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from hpcm.schema import ConfigError, shown
-from tuning.failures import renew
+from tuning.faults.failures import renew
 from tuning.records import Entry, Exploit, TrialRecord
 from tuning.redaction import redacted
 

@@ -18,12 +18,12 @@ from typing import Any, Literal
 from ray import tune
 from ray.util.metrics import Counter, Gauge
 
-from tuning.draws import total_trials
-from tuning.failures import KINDS, POLICIES
+from tuning.faults.failures import KINDS, POLICIES
 from tuning.ledger import Ledger
 from tuning.outcome import best_of
 from tuning.records import TrialRecord
-from tuning.space import SearchSpace
+from tuning.spaces.draws import total_trials
+from tuning.spaces.space import SearchSpace
 from tuning.trainable import REFUSED, trial_name
 
 EVERY = 4.0  # seconds between two tellings: Ray exports every ten

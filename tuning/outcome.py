@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tuning.confirm import confirmation
-from tuning.constraints import feasible
 from tuning.records import ExperimentInfo, ExperimentResult, TrialRecord
-from tuning.searchers import total_trials
-from tuning.space import SearchSpace
+from tuning.searchers.proposer import total_trials
+from tuning.spaces.constraints import feasible
+from tuning.spaces.space import SearchSpace
 
 
 def experiment_result(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hpcm.config import TrainConfig
 from hpcm.evaluation.image_sets import image_set
-from tuning.wording import count_text
+from tuning.terminal.wording import count_text
 
 PACKAGES = ("torch", "numpy", "ray", "optuna")
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from tuning.confirm import Confirmation
-    from tuning.space import SearchSpace
+    from tuning.spaces.space import SearchSpace
 
 TrialState = Literal["pending", "running", "stopped", "finished", "failed"]
 
@@ -52,7 +52,9 @@ class TrialRecord:
     diverged: bool = False  # failed because its numbers did, not its code
     paused: bool = False  # pending, with a checkpoint at a rung, until it is promoted
     retries: int = 0  # times it was started again after a failure
-    failures: dict[str, int] = field(default_factory=dict)  # these, by tuning/failures.py's classes
+    failures: dict[str, int] = field(
+        default_factory=dict
+    )  # these, by tuning/faults/failures.py's classes
     crash: str = ""  # the last exception since a new epoch, and the node where it came
     crashed_on: str = ""
     furthest: int = 0  # epochs that were ever reached; after a crash some are repeated

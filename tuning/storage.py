@@ -18,9 +18,9 @@ import psutil  # type: ignore[import-untyped]
 
 from hpcm.schema import ConfigError, did_you_mean, shown
 from tuning.atomic_files import write_atomically
+from tuning.faults.refusals import NotNowError
 from tuning.ledger import LEDGER_FILE
-from tuning.refusals import NotNowError
-from tuning.space import SearchSpace
+from tuning.spaces.space import SearchSpace
 
 DEFAULT_STORAGE = "~/hpcm-tune"
 EXPERIMENT_FILE = "experiment.json"  # the space as it was searched, and who made it

@@ -12,10 +12,10 @@ from ray.tune import Trainable
 
 import hpcm
 from hpcm import ConfigError, Diverged, EpochReport, TrainConfig
-from tuning.checkpoints import CheckpointStore
+from tuning.checkpoints.store import CheckpointStore
 from tuning.confirm import SEED
-from tuning.node_facts import Reference
-from tuning.space import SearchSpace
+from tuning.faults.node_facts import Reference
+from tuning.spaces.space import SearchSpace
 from tuning.trial_keys import DIVERGED, FAILED, NOTICE, RESTORED, SUSPENDED
 
 REFUSED = "refused: "  # how the reason of a trial begins whose config or data were refused
@@ -63,7 +63,7 @@ def run_trial(sampled: Mapping[str, Any], place: Place) -> None:
     It continues from the newest checkpoint that can be read, whoever started it before. An epoch is
     saved where trials are compared, at the end, when the experiment closes, and in between as often
     as costs little. What a retry cannot help (diverged, a config that is refused) is reported as a
-    failure; an exception is for the driver to judge (:mod:`tuning.recovery`).
+    failure; an exception is for the driver to judge (:mod:`tuning.faults.recovery`).
     """
     number = int(sampled["trial"])
     store = place.checkpoints(number)

@@ -15,8 +15,8 @@ from typing import Any, Literal, TypeAlias, get_args
 import wandb
 
 from hpcm.schema import ConfigError, did_you_mean
-from tuning.follower import Follower, Target
 from tuning.records import ExperimentInfo, TrialRecord
+from tuning.study.follower import Follower, Target
 
 PROJECT = "hpcm-tune"  # unless WANDB_PROJECT names another
 Mode: TypeAlias = Literal["online", "offline"]

@@ -10,11 +10,11 @@ import pytest
 
 from tests.tuning.lr_space import kill, open_ledger
 from tests.tuning.searches import make_info, make_result, make_trials, write_space
-from tests.tuning.spaces import Change, write
+from tests.tuning.small_spaces import Change, write
 from tuning import cli, load_space
 from tuning.ledger import Ledger
 from tuning.records import ExperimentResult
-from tuning.space import SearchSpace
+from tuning.spaces.space import SearchSpace
 from tuning.storage import write_experiment
 
 

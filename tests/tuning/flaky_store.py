@@ -9,8 +9,8 @@ from typing import Any
 
 from pyarrow import fs
 
-from tuning.checkpoints import CheckpointStore
-from tuning.manifest import MANIFEST_FILE
+from tuning.checkpoints.manifest import MANIFEST_FILE
+from tuning.checkpoints.store import CheckpointStore
 
 CHUNK = 1 << 12  # of a copy, so that there are several
 WEIGHTS = os.urandom(3 * CHUNK + 17)

@@ -6,10 +6,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from tests.tuning.spaces import write
+from tests.tuning.small_spaces import write
 from tuning import load_space
 from tuning.ledger import Ledger
-from tuning.space import SearchSpace
+from tuning.spaces.space import SearchSpace
 
 METRIC = "val_rd_cost"
 

@@ -16,12 +16,12 @@ from unittest.mock import patch
 
 from tests.tuning.hot_training import FIRST, learnt, restored, saver
 from tests.tuning.lr_space import METRIC, kill
-from tuning.checkpoints import CheckpointStore
+from tuning.checkpoints.store import CheckpointStore
 from tuning.ledger import Ledger, read_events
 from tuning.records import TrialRecord
-from tuning.schedulers import build_scheduler
-from tuning.searchers import build_searcher
-from tuning.space import SearchSpace
+from tuning.schedulers.build import build_scheduler
+from tuning.searchers.proposer import build_searcher
+from tuning.spaces.space import SearchSpace
 
 
 class Killed(BaseException):

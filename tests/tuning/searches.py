@@ -6,7 +6,7 @@ import textwrap
 from pathlib import Path
 
 from tuning.records import ExperimentInfo, ExperimentResult, TrialRecord
-from tuning.space import SearchSpace, load_space
+from tuning.spaces.space import SearchSpace, load_space
 
 SPACE = """
 # Does the learning rate matter?

@@ -15,8 +15,8 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from tests.tuning.searches import make_space, report
 from tuning.ledger import Ledger
-from tuning.serve import application
-from tuning.space import SearchSpace
+from tuning.page.serve import application
+from tuning.spaces.space import SearchSpace
 from tuning.storage import EXPERIMENT_FILE, write_experiment
 
 ATTACK = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"

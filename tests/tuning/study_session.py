@@ -10,11 +10,11 @@ from typing import Any
 from optuna_dashboard._storage_url import get_storage
 
 from tests.tuning.lr_space import METRIC, kill, lr_space, open_ledger
-from tuning.follower import Follower
-from tuning.notices import Notices
-from tuning.study import Outcomes
-from tuning.study_copy import study_copy
-from tuning.study_storage import STUDY_FILE, StudyPlace
+from tuning.study.copy import study_copy
+from tuning.study.follower import Follower
+from tuning.study.outcomes import Outcomes
+from tuning.study.storage import STUDY_FILE, StudyPlace
+from tuning.terminal.notices import Notices
 
 
 class Session:

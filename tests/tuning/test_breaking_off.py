@@ -13,7 +13,7 @@ from hpcm import ConfigError, Diverged
 from tuning import cli
 from tuning.experiment import last_line
 from tuning.records import ExperimentResult
-from tuning.space import SearchSpace
+from tuning.spaces.space import SearchSpace
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])

@@ -13,12 +13,12 @@ import pytest
 from hpcm.evaluation.image_sets import image_set
 from tests.tuning.searches import make_info, make_result, write_space
 from tuning import cli
-from tuning.console import Console
+from tuning.faults.refusals import NotNowError
 from tuning.flags import flag_names
 from tuning.records import ExperimentResult
-from tuning.refusals import NotNowError
-from tuning.space import SearchSpace, load_space
+from tuning.spaces.space import SearchSpace, load_space
 from tuning.storage import write_experiment
+from tuning.terminal.console import Console
 
 
 def test_these_are_all_the_flags() -> None:

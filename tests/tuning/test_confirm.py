@@ -14,14 +14,14 @@ from hpcm import ConfigError
 from tests.tuning.lr_space import METRIC, kill, lr_space, open_ledger, ray_trial, report
 from tests.tuning.searches import make_info
 from tuning.confirm import SEED, finalists, most_runs
-from tuning.confirm_text import confirm_lines, confirmed_text
 from tuning.ledger import Ledger
 from tuning.outcome import experiment_result
 from tuning.records import ExperimentResult
-from tuning.schedulers import build_scheduler
-from tuning.searchers import Proposer, build_searcher
-from tuning.space import SearchSpace
-from tuning.summary import summary_lines
+from tuning.schedulers.build import build_scheduler
+from tuning.searchers.proposer import Proposer, build_searcher
+from tuning.spaces.space import SearchSpace
+from tuning.terminal.confirm_text import confirm_lines, confirmed_text
+from tuning.terminal.summary import summary_lines
 from tuning.trainable import _config
 
 SCORES = {0: 2.0, 1: 1.5, 2: 1.2, 3: 1.4, 4: 1.9}  # of the search, by trial

@@ -16,11 +16,11 @@ import ray._private.state
 from hpcm import ConfigError
 from tests.tuning.fake_training import misbehave, train
 from tests.tuning.lr_space import METRIC, lr_space
-from tuning.cluster import cluster
+from tuning.clusters.cluster import cluster
 from tuning.experiment import run_experiment
+from tuning.faults.node_checks import _ask
+from tuning.faults.node_facts import Inputs, differences, node_facts
 from tuning.ledger import Ledger, read_events, read_trials
-from tuning.node_checks import _ask
-from tuning.node_facts import Inputs, differences, node_facts
 from tuning.records import ExperimentInfo, ExperimentResult, TrialRecord
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]

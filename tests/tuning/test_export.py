@@ -14,9 +14,9 @@ from tuning.export import best_config, export_best, source_of
 from tuning.provenance import git_commit
 from tuning.records import ExperimentResult
 from tuning.retarget import differences, full_command, repeat_command
-from tuning.space import load_space
+from tuning.spaces.space import load_space
 from tuning.storage import write_experiment
-from tuning.summary import summary_lines
+from tuning.terminal.summary import summary_lines
 
 
 def exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profile: str) -> ExperimentResult:

@@ -9,8 +9,8 @@ from typing import Any
 from tests.tuning.lr_space import ray_trial
 from tuning.follow import LONGEST_PAUSE, Follow
 from tuning.ledger import Ledger
-from tuning.notices import Notices
 from tuning.records import TrialRecord
+from tuning.terminal.notices import Notices
 
 
 class Listener:

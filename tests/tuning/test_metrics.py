@@ -10,7 +10,7 @@ import pytest
 
 from tests.tuning.lr_space import kill, lr_space, open_ledger, report
 from tuning import metrics
-from tuning.failures import POLICIES
+from tuning.faults.failures import POLICIES
 from tuning.ledger import Ledger
 from tuning.metrics import FAILURE_CLASSES, METRICS, MOST_TRIALS, SearchMetrics, failure_class
 from tuning.records import TrialRecord

@@ -29,7 +29,7 @@ import sys
 from pathlib import Path
 from tests.tuning.fake_training import train
 from tests.tuning.lr_space import lr_space
-from tuning.cluster import cluster
+from tuning.clusters.cluster import cluster
 from tuning.experiment import run_experiment
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ from ray import tune
 
 from tests.tuning.fake_training import misbehave, score, train
 from tests.tuning.lr_space import METRIC, lr_space
-from tuning.checkpoint_folders import LocalFolder
-from tuning.checkpoints import CheckpointStore
+from tuning.checkpoints.folders import LocalFolder
+from tuning.checkpoints.store import CheckpointStore
 from tuning.trainable import STOP_FILE, Place, run_trial, trainable, trial_name
 
 LR = 1e-3
@@ -205,7 +205,7 @@ def test_saving_takes_a_small_share_of_the_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [1000.0]
-    monkeypatch.setattr("tuning.checkpoints.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("tuning.checkpoints.store.time.monotonic", lambda: now[0])
     store = CheckpointStore(tmp_path, "t")
 
     def slow(directory: Path) -> None:

@@ -1,0 +1,102 @@
+"""How many checkpoints are kept: what goes on keeps its last, and the bound holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tuning.lr_space import METRIC, kill, lr_space, open_ledger
+from tuning.checkpoints.retention import bytes_bound, most_checkpoints, retention
+from tuning.checkpoints.store import CheckpointStore
+from tuning.ledger import Ledger
+from tuning.spaces.space import SearchSpace
+from tuning.terminal.notices import Notices
+
+
+def stores(folder: Path) -> Any:
+    return lambda number: CheckpointStore(folder / "rates-x", f"rates-{number:04d}")
+
+
+def play(ledger: Ledger, folder: Path, number: int, event: str, **fields: Any) -> None:
+    """A trial of three epochs, all saved, and what became of it."""
+    ledger.append("proposed", number, params={})
+    ledger.append("started", number)
+    store = stores(folder)(number)
+    for epoch in (1, 2, 3):
+        metrics = {"epoch": float(epoch), METRIC: 1.0}
+        ledger.append("report", number, metrics=metrics)
+        store.save(epoch, metrics, lambda directory: None)
+    if event:
+        ledger.append(event, number, **fields)
+
+
+def saved(folder: Path, number: int) -> list[int]:
+    return [int(name[-6:]) for name in stores(folder)(number).folder.names()]
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    found = open_ledger(tmp_path)
+    yield found
+    kill(found)
+
+
+def space_of(folder: Path, scheduler: str) -> SearchSpace:
+    if scheduler in ("asha", "promote"):
+        return lr_space(folder, scheduler={"name": scheduler})
+    return lr_space(folder, scheduler={"name": scheduler, "reduction_factor": 3})
+
+
+@pytest.mark.parametrize(("scheduler", "lost"), [("asha", []), ("promote", [3]), ("hyperband", [])])
+def test_what_can_go_on_keeps_its_last(
+    tmp_path: Path, ledger: Ledger, scheduler: str, lost: list[int]
+) -> None:
+    told: list[str] = []
+    notices = Notices(told.append)
+    with retention(ledger, space_of(tmp_path, scheduler), stores(tmp_path), notices):
+        play(ledger, tmp_path, 0, "")
+        play(ledger, tmp_path, 1, "finished")
+        play(ledger, tmp_path, 2, "stopped", rung=3, reason="rank 3 of 3")
+        play(ledger, tmp_path, 3, "stopped", reason="the 2 hours are spent")
+        play(ledger, tmp_path, 4, "paused", reason="rank 3 of 3 at epoch 3")
+        play(ledger, tmp_path, 5, "failed", reason="crashed")
+        play(ledger, tmp_path, 6, "suspended")
+    found = [saved(tmp_path, number) for number in range(7)]
+    assert found == [[2, 3], [3], lost, [3], [3], [3], [2, 3]]
+    notices.hand_on()
+    assert told == []
+
+
+def test_what_a_killed_driver_left_is_removed_at_the_next_start(
+    tmp_path: Path, ledger: Ledger
+) -> None:
+    play(ledger, tmp_path, 0, "finished")
+    assert saved(tmp_path, 0) == [2, 3]
+    with retention(ledger, lr_space(tmp_path), stores(tmp_path), Notices()):
+        pass
+    assert saved(tmp_path, 0) == [3]
+
+
+def test_a_place_that_fails_is_told_once(tmp_path: Path, ledger: Ledger) -> None:
+    told: list[str] = []
+    notices = Notices(told.append)
+
+    def broken(number: int) -> CheckpointStore:
+        raise OSError("stale file handle")
+
+    with retention(ledger, lr_space(tmp_path), broken, notices):
+        play(ledger, tmp_path, 0, "finished")
+        play(ledger, tmp_path, 1, "finished")
+    notices.hand_on()
+    assert told == ["old checkpoints of trial 0 are not removed: stale file handle"]
+
+
+def test_the_bound(tmp_path: Path) -> None:
+    space = lr_space(tmp_path, budget={"trials": 32, "concurrent": 4})
+    assert most_checkpoints(space) == 40
+    assert most_checkpoints(space, at_a_time=2) == 36
+    assert bytes_bound(space, 0.8e9) == pytest.approx(32e9)
+    assert most_checkpoints(lr_space(tmp_path, budget={"trials": 2, "concurrent": None})) == 6

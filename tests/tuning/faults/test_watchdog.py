@@ -1,0 +1,178 @@
+"""Trials that hang, on a clock that the test moves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.tuning.lr_space import METRIC, open_ledger
+from tuning.faults.watchdog import EVERY, UNMEASURED, Watchdog
+from tuning.spaces.fault_section import Faults
+
+MINUTE = 60.0
+
+
+class Play:
+    """A watchdog, running trials, and a clock. Ray steps between any two looks."""
+
+    def __init__(self, folder: Path, faults: Faults) -> None:
+        self.ledger = open_ledger(folder)
+        self.now = 0.0
+        self.killed: list[Any] = []
+        self.told: dict[int, str] = {}
+        self.trials: list[Any] = []
+        recovery: Any = SimpleNamespace(started=lambda trial: None, hung=self.told.__setitem__)
+        self.dog = Watchdog(
+            faults, self.ledger, recovery, clock=lambda: self.now, kill=self.killed.append
+        )
+
+    def start(self, number: int) -> Any:
+        trial = SimpleNamespace(
+            trial_id=f"ray{number}",
+            config={"trial": number},
+            status="RUNNING",
+            temporary_state=SimpleNamespace(ray_actor=f"actor{number}"),
+        )
+        self.trials.append(trial)
+        self.dog.on_trial_start(0, self.trials, trial)
+        return trial
+
+    def report(self, trial: Any, **more: Any) -> None:
+        self.dog.on_trial_result(0, self.trials, trial, {"epoch": 1, METRIC: 1.0, **more})
+
+    def wait(self, seconds: float, step: float = EVERY) -> None:
+        end = self.now + seconds
+        while self.now < end:
+            self.now = min(end, self.now + step)
+            self.dog.on_step_end(0, self.trials)
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> Iterator[Play]:
+    found = Play(tmp_path, Faults(hang_after=10, hang_minutes=5))
+    yield found
+    found.ledger.close()
+
+
+def test_a_silent_trial_is_killed_and_no_other(play: Play) -> None:
+    hangs, works = play.start(1), play.start(2)
+    for _ in range(3):
+        play.wait(MINUTE)
+        play.report(hangs)
+        play.report(works)
+    for _ in range(9):
+        play.wait(MINUTE)
+        play.report(works)
+    assert play.killed == []
+    play.wait(MINUTE)
+    play.report(works)
+    play.wait(2 * EVERY)
+    assert play.killed == ["actor1"]
+    assert play.told == {1: "hung: no report for 0:10:05"}
+    play.wait(4 * MINUTE)
+    assert play.killed == ["actor1"]  # once
+
+
+def test_an_epoch_may_take_ten_times_the_longest(play: Play) -> None:
+    trial = play.start(1)
+    play.wait(20 * MINUTE)
+    play.report(trial)  # the first one, with the start of the process
+    play.wait(MINUTE)
+    play.report(trial)
+    play.wait(199 * MINUTE)
+    assert play.killed == []
+    play.wait(2 * MINUTE)
+    assert play.killed == ["actor1"]
+
+
+def test_the_first_epoch_is_measured_by_the_others(play: Play) -> None:
+    other = play.start(1)
+    play.wait(10 * MINUTE)
+    play.report(other)
+    other.status = "TERMINATED"
+    play.start(2)
+    play.wait(99 * MINUTE)
+    assert play.killed == []
+    play.wait(2 * MINUTE)
+    assert play.killed == ["actor2"]
+
+
+def test_a_day_is_allowed_while_nothing_is_measured(play: Play) -> None:
+    play.start(1)
+    play.wait(UNMEASURED - MINUTE, step=30.0)
+    assert play.killed == []
+    play.wait(2 * MINUTE)
+    assert play.killed == ["actor1"]
+
+
+def test_epochs_of_milliseconds_do_not_make_it_hasty(play: Play) -> None:
+    trial = play.start(1)
+    play.wait(EVERY)
+    play.report(trial)
+    play.wait(5 * MINUTE - EVERY)
+    assert play.killed == []
+    play.wait(3 * EVERY)
+    assert play.killed == ["actor1"]
+
+
+def test_sessions_before_this_one_are_measures(tmp_path: Path) -> None:
+    first = Play(tmp_path, Faults())
+    first.ledger.append("proposed", 0, params={})
+    for epoch, seconds in ((1, 3600.0), (2, 1800.0)):
+        metrics = {"epoch": float(epoch), METRIC: 1.0, "train/seconds": seconds}
+        first.ledger.append("report", 0, metrics=metrics)
+    first.ledger.close()
+    play = Play(tmp_path, Faults())
+    trial = play.start(0)
+    play.report(trial, restored=True)  # at once: no epoch was trained for it
+    assert play.dog.limit("ray0") == 10 * 3600.0
+    play.ledger.close()
+
+
+def test_a_driver_that_was_deaf_blames_nobody(play: Play) -> None:
+    """Its machine slept, or the searcher took an hour: the reports wait to be heard."""
+    trial = play.start(1)
+    play.wait(MINUTE)
+    play.report(trial)
+    play.wait(3600.0, step=3600.0)
+    assert play.killed == []
+    play.wait(11 * MINUTE)
+    assert play.killed == ["actor1"]
+
+
+def test_a_trial_that_ended_is_forgotten(play: Play) -> None:
+    trial = play.start(1)
+    play.wait(MINUTE)
+    play.report(trial)
+    trial.status = "TERMINATED"
+    play.wait(60 * MINUTE)
+    assert play.killed == []
+    trial.status, trial.temporary_state.ray_actor = "RUNNING", None  # its process is on its way
+    play.dog.on_trial_start(0, play.trials, trial)
+    play.wait(60 * MINUTE)
+    assert (play.killed, play.told) == ([], {})
+
+
+def test_null_means_never(tmp_path: Path) -> None:
+    play = Play(tmp_path, Faults(hang_after=None))
+    play.start(1)
+    play.wait(2 * UNMEASURED, step=50.0)
+    assert play.killed == []
+    play.ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"hang_after": 1.5}, "hang_after is 1.5; must be 2 or more"),
+        ({"hang_minutes": 0}, "hang_minutes is 0; must be above 0"),
+        ({"node_failures": 0}, "node_failures is 0; must be 1 or more"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Faults(**given)

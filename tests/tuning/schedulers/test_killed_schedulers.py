@@ -1,0 +1,210 @@
+"""Every scheduler decides the same, however often and wherever its driver is killed; no Ray."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import tempfile
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tuning.lr_space import lr_space
+from tests.tuning.plays import Searched, fates
+from tuning.ledger import Ledger
+from tuning.spaces.sections import Budget, Confirm
+from tuning.spaces.space import SearchSpace
+
+MUTABLE = {
+    "optimizer.lr": {
+        "type": "float",
+        "low": 1.0e-6,
+        "high": 1.0e-2,
+        "log": True,
+        "prior": 2.0e-4,
+        "mutable": True,
+    }
+}
+SECTIONS: dict[str, dict[str, Any]] = {
+    "fifo": {},
+    "asha": {},
+    "promote": {"control": 0.2, "seed": 2},
+    "hyperband": {},
+    "median": {"min_peers": 2},
+    "ray_asha": {"brackets": 2},
+    "pbt": {"quantile": 0.4},
+    "pb2": {"quantile": 0.4},
+}
+#: Those whose decisions do not depend on who reports first.
+COHORTS = ("hyperband", "pbt", "pb2")
+
+
+@functools.cache
+def space_of(name: str) -> SearchSpace:
+    with tempfile.TemporaryDirectory() as folder:
+        return lr_space(
+            Path(folder),
+            scheduler={"name": name, **SECTIONS[name]},
+            searcher={"name": "random", "seed": 1},
+            fidelity={"min": 3 if name in ("pbt", "pb2", "median") else 1},
+            parameters=MUTABLE,
+        )
+
+
+def searched(folder: Path, name: str, trials: int = 7, concurrent: int = 1) -> Searched:
+    budget = Budget(trials=trials, concurrent=concurrent)
+    return Searched(folder, replace(space_of(name), budget=budget))
+
+
+def windows(play: Searched) -> list[int]:
+    """Lines of the ledger: the first and the last of each kind after each other kind."""
+    kinds = ["", *(event["event"] for event in play.events())]
+    pairs = list(pairwise(kinds))
+    return sorted(
+        {pairs.index(pair) + 1 for pair in pairs}
+        | {len(pairs) - pairs[::-1].index(pair) for pair in pairs}
+    )
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_killed_before_any_kind_of_line(name: str, tmp_path: Path) -> None:
+    straight = searched(tmp_path / "straight", name)
+    assert straight.session()
+    assert all(t.ended for t in straight.trials())
+    for line in windows(straight):
+        play = searched(tmp_path / str(line), name)
+        assert not play.session(die_before=line)
+        assert play.session()
+        assert fates(play.trials()) == fates(straight.trials()), f"killed before line {line}"
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_killed_again_and_again(name: str, tmp_path: Path) -> None:
+    straight = searched(tmp_path / "straight", name)
+    assert straight.session()
+    play, sessions, line = searched(tmp_path / "killed", name), 0, 4
+    while not play.session(die_before=line):
+        sessions, line = sessions + 1, line + 1
+        assert sessions < 100
+    assert sessions > 2
+    assert fates(play.trials()) == fates(straight.trials())
+
+
+@pytest.mark.parametrize("name", COHORTS)
+def test_a_cohort_decides_the_same_with_any_number_at_a_time(name: str, tmp_path: Path) -> None:
+    stories = []
+    for concurrent in (1, 3, 9):
+        play = searched(tmp_path / str(concurrent), name, trials=9, concurrent=concurrent)
+        assert play.session()
+        stories.append(fates(play.trials()))
+    assert stories[0] == stories[1] == stories[2]
+    play, line = searched(tmp_path / "killed", name, trials=9, concurrent=3), 7
+    while not play.session(die_before=line):
+        line += 1
+    assert line > 9
+    assert fates(play.trials()) == stories[0]
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_a_search_whose_hours_ended_goes_on_with_more(name: str, tmp_path: Path) -> None:
+    """Who waited was not decided of; who was in training goes on from its checkpoint."""
+    straight = searched(tmp_path / "straight", name)
+    assert straight.session()
+    for reports in (3, 8, 14, 20):
+        play = searched(tmp_path / str(reports), name)
+        assert play.session(close_after=reports)
+        assert all(t.ended for t in play.trials())
+        assert play.session()
+        assert len(play.trials()) == 7
+        assert all(t.ended for t in play.trials())
+        assert fates(play.trials()) == fates(straight.trials()), reports
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_checkpoints_that_vanish_cost_epochs_and_no_decision(name: str, tmp_path: Path) -> None:
+    """Of all trials, those that wait included; only a copy cannot begin again."""
+    straight = searched(tmp_path / "straight", name)
+    assert straight.session()
+    lines = len(straight.events())
+    for line in (lines // 3, lines // 2, 2 * lines // 3):
+        play = searched(tmp_path / str(line), name)
+        assert not play.session(die_before=line)
+        shutil.rmtree(play.directory / "checkpoints")
+        copies = {t.number for t in play.trials() if t.exploits}
+        assert play.session()
+        lost = {t.number for t in play.trials() if t.state == "failed"}
+        assert lost <= copies
+        if not lost:
+            assert fates(play.trials()) == fates(straight.trials())
+            assert len(play.trained) >= len(straight.trained)
+
+
+def test_promotions_go_on_where_more_trials_come(tmp_path: Path) -> None:
+    """Who waited at the end of the budget is stopped, and thawed when there is room again."""
+    rates = [9e-3, 2e-4, 3e-4, 4e-4, 5e-4, *(k * 1e-3 for k in range(1, 8))]  # the best come early
+    space = lr_space(
+        tmp_path,
+        scheduler={"name": "promote", "control": 0.0},
+        searcher={"name": "grid"},
+        parameters={"optimizer.lr": {"type": "categorical", "choices": rates, "prior": rates[0]}},
+    )
+
+    def play(trials: int) -> Searched:
+        return Searched(tmp_path, replace(space, budget=Budget(trials=trials, concurrent=1)))
+
+    assert play(5).session()
+    before = play(5).trials()
+    assert [t.epochs for t in before] == [9, 3, 1, 1, 1]
+    assert [t.state for t in before] == ["finished", *["stopped"] * 4]
+    more = play(12)
+    assert more.session()
+    thawed = [(e["trial"], e["epoch"]) for e in more.events() if e["event"] == "promoted"]
+    assert thawed == [(1, 1), (2, 1), (1, 3), (3, 1), (4, 1)]
+    assert [t.epochs for t in more.trials()] == [9, 9, 3, 3, 3, *[1] * 7]
+    assert all(t.ended for t in more.trials())
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_a_search_in_which_all_diverge_ends(name: str, tmp_path: Path) -> None:
+    play = searched(tmp_path, name)
+    play.nan = set(range(7))
+    assert play.session()
+    states = {t.state for t in play.trials()}
+    assert "failed" in states
+    assert states <= {"failed", "stopped"}  # some were stopped at epoch 1, before it showed
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_a_search_in_which_some_diverge_ends(name: str, tmp_path: Path) -> None:
+    """A trial that fails while others wait for it lets them go on."""
+    for broken in (0, 3, 6):
+        play = searched(tmp_path / str(broken), name)
+        play.nan = {broken}
+        assert play.session()
+        trials = play.trials()
+        assert all(t.ended for t in trials)
+        assert trials[broken].state in ("failed", "stopped")
+        assert any(t.state == "finished" for t in trials)
+
+
+@pytest.mark.parametrize("name", [n for n in SECTIONS if n not in ("pbt", "pb2")])
+@pytest.mark.parametrize("finalists", [0, 1])
+def test_more_trials_after_the_end(name: str, finalists: int, tmp_path: Path) -> None:
+    """Runs that confirm the finalists have numbers between those of the trials."""
+    play = searched(tmp_path, name, trials=5)
+    play.space = replace(play.space, confirm=Confirm(top=finalists, seeds=(1,)))
+    assert play.session()
+    runs = [t for t in Ledger(play.directory).trials.values() if t.of is not None]
+    assert bool(runs) == bool(finalists)
+    before = fates(play.trials())
+    assert play.session()
+    assert fates(play.trials()) == before, "a resume of a finished search changes nothing"
+    more = searched(tmp_path, name, trials=9)
+    assert more.session()
+    assert len(more.trials()) == 9
+    assert all(t.ended for t in more.trials())
+    finished = [t for t in before if t[1] == "finished"]
+    assert [f for f in fates(more.trials()) if f[0] in {t[0] for t in finished}] == finished

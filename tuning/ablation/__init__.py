@@ -1,0 +1,1 @@
+"""`python -m tuning ablate`: optimizers and balancers against each other."""

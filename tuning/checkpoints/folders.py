@@ -1,0 +1,260 @@
+"""One trial's folder of checkpoints: on a disk that nodes share, or behind a URL of pyarrow's.
+
+Both kinds believe a checkpoint only with its manifest. On a disk it is written aside and renamed.
+An object store has no rename: there the manifest is written last, and removed first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from pyarrow import fs
+
+from tuning.atomic_files import write_atomically
+from tuning.checkpoints.manifest import (
+    MANIFEST_FILE,
+    Contents,
+    DamagedError,
+    Manifest,
+    compare,
+    copied,
+    files_in,
+)
+
+PARTIAL = ".partial"
+PREFIX = "epoch-"
+WITHOUT_FOLDERS = ("s3", "gcs", "abfs")  # pyarrow's names of object stores
+PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # seconds between attempts to reach an object store
+
+Save = Callable[[Path], None]
+T = TypeVar("T")
+
+
+class CheckpointFolder(Protocol):
+    """What a trial's store needs of the place where its checkpoints are."""
+
+    def names(self) -> list[str]:
+        """The checkpoints that were written to their end, oldest first."""
+
+    def write(self, name: str, metrics: Mapping[str, float], save: Save) -> None:
+        """Have ``save`` fill a folder, and keep it; a reader sees all of it or none."""
+
+    def fetched(self, name: str) -> contextlib.AbstractContextManager[tuple[Path, Manifest]]:
+        """A local folder ``name`` with the checkpoint. Raises :class:`DamagedError`."""
+
+    def remove(self, name: str) -> None:
+        """Remove a checkpoint; nothing where there is none."""
+
+    def sweep(self) -> None:
+        """Remove what a process that died left half written."""
+
+
+class LocalFolder:
+    """A folder on a filesystem of this machine."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def names(self) -> list[str]:
+        """See :class:`CheckpointFolder`."""
+        found = (path.name for path in self.path.glob(f"{PREFIX}*"))
+        return sorted(name for name in found if not name.endswith(PARTIAL))
+
+    def write(self, name: str, metrics: Mapping[str, float], save: Save) -> None:
+        """See :class:`CheckpointFolder`."""
+        folder = self._aside(name)
+        try:
+            folder.mkdir(parents=True)
+            save(folder)
+            write_atomically(folder / MANIFEST_FILE, Manifest.of(folder, metrics).encode())
+            self._finish(folder, name)
+        except Exception:
+            shutil.rmtree(folder, ignore_errors=True)  # a full disk needs the room
+            raise
+
+    @contextlib.contextmanager
+    def fetched(self, name: str) -> Iterator[tuple[Path, Manifest]]:
+        """See :class:`CheckpointFolder`; here it is the checkpoint itself."""
+        path = self.path / name
+        try:
+            content = (path / MANIFEST_FILE).read_bytes()
+        except OSError:
+            raise DamagedError("it has no manifest") from None
+        manifest = Manifest.decode(content)
+        manifest.check(path)
+        yield path, manifest
+
+    def remove(self, name: str) -> None:
+        """See :class:`CheckpointFolder`."""
+        shutil.rmtree(self.path / name, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """See :class:`CheckpointFolder`."""
+        for path in self.path.glob(f"{PREFIX}*{PARTIAL}"):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def copy_from(self, donor: LocalFolder, name: str) -> None:
+        """Have another trial's checkpoint; its files are shared where the filesystem can link."""
+        folder = self._aside(name)
+        shutil.copytree(donor.path / name, folder, copy_function=_share)
+        self._finish(folder, name)
+
+    def _aside(self, name: str) -> Path:
+        folder = self.path / f"{name}.{os.getpid()}{PARTIAL}"
+        shutil.rmtree(folder, ignore_errors=True)
+        return folder
+
+    def _finish(self, folder: Path, name: str) -> None:
+        self.remove(name)
+        folder.rename(self.path / name)
+
+
+class RemoteFolder:
+    """A folder of any filesystem of pyarrow's. Attempts are repeated for about a minute."""
+
+    def __init__(self, filesystem: Any, path: str, pauses: tuple[float, ...] | None = None) -> None:
+        self.filesystem, self.path = filesystem, path
+        self._pauses = PAUSES if pauses is None else pauses
+
+    def names(self) -> list[str]:
+        """See :class:`CheckpointFolder`."""
+        return [name for name in self._listed() if self._is_whole(name)]
+
+    def write(self, name: str, metrics: Mapping[str, float], save: Save) -> None:
+        """See :class:`CheckpointFolder`; first into a temporary folder of this machine."""
+        with tempfile.TemporaryDirectory(prefix="hpcm-checkpoint-") as temporary:
+            folder = Path(temporary)
+            save(folder)
+            self.remove(name)
+            files = {
+                file: self._upload(folder / file, f"{name}/{file}") for file in files_in(folder)
+            }
+        self._seal(name, Manifest(files, metrics))
+
+    @contextlib.contextmanager
+    def fetched(self, name: str) -> Iterator[tuple[Path, Manifest]]:
+        """See :class:`CheckpointFolder`; a temporary folder that is gone with the context."""
+        try:
+            manifest = Manifest.decode(self._again(lambda: self._read(f"{name}/{MANIFEST_FILE}")))
+        except FileNotFoundError:
+            raise DamagedError("it has no manifest") from None
+        with tempfile.TemporaryDirectory(prefix="hpcm-checkpoint-") as temporary:
+            folder = Path(temporary) / name
+            folder.mkdir()
+            for path, expected in manifest.files.items():
+                target = folder / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    found = self._download(f"{name}/{path}", target)
+                except FileNotFoundError:
+                    raise DamagedError(f"{path} is missing") from None
+                compare(path, expected, found)
+            yield folder, manifest
+
+    def remove(self, name: str) -> None:
+        """See :class:`CheckpointFolder`."""
+        with contextlib.suppress(FileNotFoundError):
+            self._again(lambda: self.filesystem.delete_file(f"{self.path}/{name}/{MANIFEST_FILE}"))
+        with contextlib.suppress(FileNotFoundError):
+            self._again(lambda: self.filesystem.delete_dir(f"{self.path}/{name}"))
+
+    def sweep(self) -> None:
+        """See :class:`CheckpointFolder`."""
+        for name in self._listed():
+            if not self._is_whole(name):
+                self.remove(name)
+
+    def copy_from(self, donor: RemoteFolder, name: str) -> None:
+        """Have another trial's checkpoint, copied by the filesystem. Raises OSError."""
+        manifest = Manifest.decode(self._again(lambda: donor._read(f"{name}/{MANIFEST_FILE}")))
+        self.remove(name)
+        for file in manifest.files:
+            self._again(partial(self._copy, donor, f"{name}/{file}"))
+        self._seal(name, manifest)
+
+    def _seal(self, name: str, manifest: Manifest) -> None:
+        """Write the manifest, unless a file did not arrive whole."""
+        for file, expected in manifest.files.items():
+            path = f"{self.path}/{name}/{file}"
+            size = self._again(partial(self.filesystem.get_file_info, path)).size
+            if size != expected.size:
+                raise OSError(f"{path}: {size} of {expected.size} bytes arrived")
+        self._again(lambda: self._put(f"{name}/{MANIFEST_FILE}", manifest.encode()))
+
+    def _listed(self) -> list[str]:
+        selector = fs.FileSelector(self.path, allow_not_found=True)
+        found = self._again(lambda: self.filesystem.get_file_info(selector))
+        return sorted(info.base_name for info in found if info.base_name.startswith(PREFIX))
+
+    def _is_whole(self, name: str) -> bool:
+        path = f"{self.path}/{name}/{MANIFEST_FILE}"
+        info = self._again(lambda: self.filesystem.get_file_info(path))
+        return bool(info.type == fs.FileType.File)
+
+    def _upload(self, source: Path, path: str) -> Contents:
+        def attempt() -> Contents:
+            with source.open("rb") as file, self._writing(path) as out:
+                return copied(file, out)
+
+        return self._again(attempt)
+
+    def _download(self, path: str, target: Path) -> Contents:
+        def attempt() -> Contents:
+            with (
+                self.filesystem.open_input_stream(f"{self.path}/{path}") as file,
+                target.open("wb") as out,
+            ):
+                return copied(file, out)
+
+        return self._again(attempt)
+
+    def _read(self, path: str) -> bytes:
+        with self.filesystem.open_input_stream(f"{self.path}/{path}") as file:
+            return bytes(file.read())
+
+    def _put(self, path: str, content: bytes) -> None:
+        with self._writing(path) as out:
+            out.write(content)
+
+    def _copy(self, donor: RemoteFolder, path: str) -> None:
+        self._make_parent(path)
+        self.filesystem.copy_file(f"{donor.path}/{path}", f"{self.path}/{path}")
+
+    def _writing(self, path: str) -> Any:
+        self._make_parent(path)
+        return self.filesystem.open_output_stream(f"{self.path}/{path}")
+
+    def _make_parent(self, path: str) -> None:
+        make_folder(self.filesystem, f"{self.path}/{path}".rpartition("/")[0])
+
+    def _again(self, attempt: Callable[[], T]) -> T:
+        """What ``attempt`` gives, repeated where the store fails. Raises the last OSError."""
+        for pause in self._pauses:
+            try:
+                return attempt()
+            except FileNotFoundError:
+                raise
+            except OSError:
+                time.sleep(pause)
+        return attempt()
+
+
+def make_folder(filesystem: Any, path: str) -> None:
+    """Where the filesystem has folders; pyarrow would write an object for each level."""
+    if filesystem.type_name not in WITHOUT_FOLDERS:
+        filesystem.create_dir(path, recursive=True)
+
+
+def _share(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)

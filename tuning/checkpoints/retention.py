@@ -1,0 +1,100 @@
+"""How many checkpoints are kept, and so how much disk an experiment needs.
+
+A trial that runs has two, and a third while it writes. One that waits, was interrupted, finished or
+failed has its last: the first two continue from it, an experiment that is given more trials or
+hours may continue some of the others. One that lost at a rung for good has none. So there are never
+more than ``trials + 2 * trials at a time``: 40 for 32 trials, 4 at a time, which is 32 GB with the
+0.8 GB of hpcm_base and Adam. Behind a URL each trial that runs also needs room for one in the
+temporary folder of its machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from queue import SimpleQueue
+
+from tuning.checkpoints.store import WHILE_RUNNING, CheckpointStore
+from tuning.confirm import most_runs
+from tuning.ledger import Ledger
+from tuning.records import TrialRecord
+from tuning.spaces.draws import total_trials
+from tuning.spaces.space import SearchSpace
+from tuning.terminal.notices import Notices
+
+AT_THE_END = 20.0  # seconds that the end of a session waits for what is still to be removed
+
+Stores = Callable[[int], CheckpointStore]  # the checkpoints of a trial
+
+
+def most_checkpoints(space: SearchSpace, at_a_time: int | None = None) -> int:
+    """Never more than these exist; ``at_a_time``: trials that run at the same time."""
+    trials = total_trials(space) + most_runs(space)
+    return trials + WHILE_RUNNING * min(at_a_time or space.budget.concurrent or trials, trials)
+
+
+def bytes_bound(
+    space: SearchSpace, bytes_per_checkpoint: float, at_a_time: int | None = None
+) -> float:
+    """Never more disk than this is taken by checkpoints."""
+    return most_checkpoints(space, at_a_time) * bytes_per_checkpoint
+
+
+def kept(record: TrialRecord, space: SearchSpace) -> int:
+    """How many checkpoints a trial needs as it stands."""
+    if not (record.ended or record.paused):
+        return WHILE_RUNNING
+    lost = record.state == "stopped" and record.rung_stopped_at is not None
+    return 0 if lost and space.scheduler.name != "promote" else 1  # promoted after all, with more
+
+
+class Retention:
+    """Removes what is no longer needed, in a thread of its own: a shared disk may be slow."""
+
+    def __init__(self, space: SearchSpace, stores: Stores, tell: Callable[[str], None]) -> None:
+        self._space, self._stores, self._tell = space, stores, tell
+        self._queue: SimpleQueue[tuple[int, int] | None] = SimpleQueue()
+        self._complained = False
+        self._thread = threading.Thread(target=self._work, name="retention", daemon=True)
+
+    def start(self) -> None:
+        """Begin to remove."""
+        self._thread.start()
+
+    def note(self, record: TrialRecord) -> None:
+        """Take a trial as it stands now; waits for nothing."""
+        if record.ended or record.paused:
+            self._queue.put((record.number, kept(record, self._space)))
+
+    def close(self) -> None:
+        """Remove what is left, if that goes within :data:`AT_THE_END`; the next start does rest."""
+        self._queue.put(None)
+        self._thread.join(AT_THE_END)
+
+    def _work(self) -> None:
+        while (item := self._queue.get()) is not None:
+            number, count = item
+            try:
+                self._stores(number).keep(count)
+            except Exception as error:  # whatever it is, the search goes on
+                if not self._complained:
+                    self._tell(f"old checkpoints of trial {number} are not removed: {error}")
+                self._complained = True
+
+
+@contextlib.contextmanager
+def retention(
+    ledger: Ledger, space: SearchSpace, stores: Stores, notices: Notices
+) -> Iterator[None]:
+    """Follow the ledger of an experiment while the context lasts."""
+    keeper = Retention(space, stores, notices.tell)
+    for record in ledger.trials.values():
+        keeper.note(record)
+    ledger.listeners.append(keeper.note)
+    keeper.start()
+    try:
+        yield
+    finally:
+        ledger.listeners.remove(keeper.note)
+        keeper.close()

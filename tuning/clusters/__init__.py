@@ -1,0 +1,1 @@
+"""Ray, started here or joined, and what it may still grow to."""

@@ -1,0 +1,116 @@
+"""Ray, started here or joined: loopback only on one machine, quiet, with its dashboard."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import ray
+from ray._private import ray_constants, services
+
+from tuning.spaces.profiles import connect
+
+LOCAL = "local"
+
+#: What Ray reads from the environment, in this process and in those that it starts.
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",  # the console is ours
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # signals are ours, see tuning/faults/closing.py
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a missing metric fails its trial, not the search
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # they are in the ledger and in error.txt
+    "TUNE_WARN_THRESHOLD_S": "10",
+}
+#: Where runs look for images and weights.
+FOLDERS = ("HPCM_DATA", "HPCM_CHECKPOINTS")
+#: On one machine nothing listens on the network, whatever its addresses are.
+LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The Ray cluster that this process is connected to."""
+
+    address: str  # "local", or as given
+    dashboard_url: str | None
+    token_hint: str | None
+    resources: dict[str, float]
+
+
+@contextlib.contextmanager
+def cluster(address: str | None, dashboard: bool = True) -> Iterator[Cluster]:
+    """Connect to Ray at ``address`` or ``RAY_ADDRESS``, else start it here and stop it at the end.
+
+    A connection that this process already has is used, and left. Raises
+    :class:`hpcm.schema.ConfigError` where no cluster answers.
+    """
+    os.environ.update(ENVIRONMENT)
+    address = address or os.environ.get("RAY_ADDRESS") or LOCAL
+    mine = not ray.is_initialized()
+    if mine and address == LOCAL:
+        _start_here(dashboard)
+    elif mine:
+        connect(address)
+    for name in ("ray.tune", "ray.air", "ray.train"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        yield _describe(address)
+    finally:
+        if mine:
+            ray.shutdown()
+
+
+def _start_here(dashboard: bool) -> None:
+    os.environ[LOOPBACK] = "0"
+    for name in FOLDERS:
+        if os.environ.get(name):  # trials run in folders of their own
+            os.environ[name] = os.path.abspath(os.path.expanduser(os.environ[name]))
+    ray_constants.ENABLE_RAY_CLUSTER = False  # read from the environment when Ray was imported
+    with warnings.catch_warnings(), _groups_of_their_own():
+        warnings.simplefilter("ignore", FutureWarning)
+        ray.init(
+            address=LOCAL,
+            include_dashboard=dashboard,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=True,
+        )
+
+
+@contextlib.contextmanager
+def _groups_of_their_own() -> Iterator[None]:
+    """Processes that Ray starts meanwhile get process groups of their own.
+
+    So a signal to ours, from a terminal, `timeout` or a batch system, reaches us alone, and trials
+    can still save. They end with us all the same: Ray asks the kernel to kill them with their
+    parent.
+    """
+    stock = services.ConsolePopen
+    services.ConsolePopen = partial(stock, process_group=0)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = stock
+
+
+def _describe(address: str) -> Cluster:
+    url = ray.get_runtime_context().worker.node.webui_url if _has_node() else None
+    dashboard_url = f"http://{url}" if url else None
+    protected = os.environ.get("RAY_AUTH_MODE", "").lower() == "token"
+    return Cluster(
+        address=address,
+        dashboard_url=dashboard_url,
+        token_hint="ray get-auth-token" if dashboard_url and protected else None,
+        resources={k: float(v) for k, v in ray.cluster_resources().items()},
+    )
+
+
+def _has_node() -> bool:
+    return getattr(ray.get_runtime_context().worker, "node", None) is not None

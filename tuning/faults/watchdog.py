@@ -1,0 +1,117 @@
+"""Trials that hang: noticed by their silence, measured in the time that epochs take here.
+
+Ray acts on a trial only when it reports or dies, so one that does neither keeps its device for
+ever. The watchdog kills the process of such a trial; for Ray and for ``recovery.py`` that is
+a failure like any other, of the class `hung`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.experiment import Trial
+
+from tuning.faults.recovery import Recovery, number_of
+from tuning.ledger import Ledger
+from tuning.spaces.fault_section import Faults
+from tuning.terminal.wording import clock_text
+from tuning.trial_keys import RESTORED
+
+EVERY = 5.0  # seconds between two looks
+DEAF = 60.0  # seconds between two of Ray's steps from which on the driver was not listening
+UNMEASURED = 24 * 3600.0  # seconds that a first epoch may take while none has been measured
+
+
+@dataclass
+class Silence:
+    """A running trial: when it was heard last, and its longest time between two reports."""
+
+    since: float
+    longest: float = 0.0
+
+
+class Watchdog(tune.Callback):
+    """Kills the process of a trial that is silent for ``hang_after`` times as long as an epoch.
+
+    An epoch's time is the longest between two reports of this trial, validation and checkpoint
+    included, or of any other while this one has none; and ``hang_minutes`` are always allowed.
+    ``recovery`` hears of it first, and of the start of every process.
+    """
+
+    def __init__(
+        self,
+        faults: Faults,
+        ledger: Ledger,
+        recovery: Recovery,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        kill: Callable[[Any], None] = ray.kill,
+    ) -> None:
+        self._faults, self._recovery, self._clock, self._kill = faults, recovery, clock, kill
+        self._silent: dict[str, Silence] = {}  # by Ray's trial id
+        self._longest = max(  # of all trials, those of earlier sessions included
+            (r.get("train/seconds", 0.0) for t in ledger.records() for r in t.reports), default=0.0
+        )
+        self._looked = self._stepped = clock()
+
+    def on_trial_start(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """Its process is there."""
+        self._silent[trial.trial_id] = Silence(self._clock())
+        self._recovery.started(trial)
+
+    def on_trial_result(
+        self,
+        iteration: int,
+        trials: list[Trial],
+        trial: Trial,
+        result: dict[str, Any],
+        **info: Any,
+    ) -> None:
+        """It was heard."""
+        now = self._clock()
+        silence = self._silent.setdefault(trial.trial_id, Silence(now))
+        if RESTORED not in result:  # else no epoch was trained for it
+            silence.longest = max(silence.longest, now - silence.since)
+            self._longest = max(self._longest, silence.longest)
+        silence.since = now
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Ray steps about ten times a second, whether something happened or not."""
+        now = self._clock()
+        gap, self._stepped = now - self._stepped, now
+        if gap > DEAF:  # reports wait to be heard
+            for silence in self._silent.values():
+                silence.since += gap
+        if now - self._looked >= EVERY:
+            self._looked = now
+            self._look(trials, now)
+
+    def limit(self, trial: str) -> float:
+        """Seconds for which a running trial, by Ray's id, may be silent."""
+        if self._faults.hang_after is None:
+            return float("inf")
+        epoch = self._silent[trial].longest or self._longest
+        allowed = self._faults.hang_after * epoch if epoch else UNMEASURED
+        return max(allowed, 60.0 * self._faults.hang_minutes)
+
+    def _look(self, trials: list[Trial], now: float) -> None:
+        running = {trial.trial_id: trial for trial in trials if trial.status == Trial.RUNNING}
+        for key in [key for key in self._silent if key not in running]:
+            del self._silent[key]
+        for key, silence in self._silent.items():
+            if now - silence.since > self.limit(key):
+                self._end(running[key], now - silence.since)
+                silence.since = now  # once is enough, unless it lives on
+
+    def _end(self, trial: Trial, silent: float) -> None:
+        actor = trial.temporary_state.ray_actor
+        if actor is not None:
+            self._recovery.hung(number_of(trial), f"hung: no report for {clock_text(silent)}")
+            self._kill(actor)

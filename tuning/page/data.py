@@ -1,0 +1,286 @@
+"""What the page of an experiment shows, as plain data: JSON without NaN, text without secrets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tuning.confirm import Confirmation, confirmation
+from tuning.outcome import best_of, hours_without_stopping
+from tuning.page.axes import Axis, axes_of, points_of, short_labels
+from tuning.page.confirm import confirm_data
+from tuning.page.live_ledger import LiveLedger
+from tuning.records import TrialRecord
+from tuning.redaction import redacted
+from tuning.searchers.pareto import pareto_front
+from tuning.searchers.proposer import total_trials
+from tuning.spaces.constraints import constraints_text, feasible
+from tuning.spaces.space import SearchSpace
+from tuning.storage import driver_of
+from tuning.terminal.wording import UNITS, difference_text, metric_name, value_text
+
+MOST_POINTS = 240  # of a curve: about one for every other pixel
+ALL_POINTS = 16_000  # of all curves together: more neither the eye nor the browser follows
+DIGITS = 7  # of what is drawn
+SHOWN_METRICS = ("val_bpp", "val_psnr")  # beside the objective
+GROUPS = ("weights", "gamma", "scale_contrib")  # of a trial, over its epochs
+Point = tuple[int, float]
+
+
+def experiment_data(ledger: LiveLedger, space: SearchSpace) -> dict[str, Any]:
+    """The whole page but the details of one trial."""
+    records = ledger.records()
+    word, told = standing(ledger)
+    axes, prior = axes_of(space), space.values(space.prior())
+    labels = dict(zip(space.parameters, short_labels(list(space.parameters)), strict=True))
+    saved = [
+        hours_without_stopping(r, space) - r.cost_hours for r in records if r.state == "stopped"
+    ]
+    spent = [*records, *ledger.confirmations()]
+    confirmed = confirmation(records, ledger.confirmations(), space)
+    return {
+        "name": ledger.experiment,
+        "space": space.name,
+        "question": space.question,
+        "profile": space.profile,
+        "state": word,
+        "told": told,
+        "sessions": ledger.sessions,
+        "updated": ledger.latest,
+        "elapsed": ledger.seconds,
+        "metric": metric_name(space.objective.metric),
+        "relative": UNITS.get(space.objective.metric, " %").strip(),
+        "mode": space.objective.mode,
+        "constraints": constraints_text(space.objective),
+        "pareto": [metric_name(metric) for metric in space.objective.pareto],
+        "front": [record.number for record in pareto_front(records, space)],
+        "scheduler": space.scheduler.name,
+        "searcher": space.searcher.name,
+        "budget": {"trials": total_trials(space), "hours": space.budget.hours},
+        "levels": list(space.rungs()),
+        "unit": "GPU" if space.resources.gpu else "CPU",
+        "hours": {"spent": sum(r.cost_hours for r in spent), "saved": sum(saved)},
+        "best": _best(records, space, confirmed),
+        "confirm": confirm_data(confirmed),
+        "axes": [axis.to_plain() for axis in axes],
+        "trials": [
+            _trial(record, records, space, word)
+            | _parameters(space.values(record.params), labels, axes, prior)
+            | {"crashes": _crashes(ledger, record.number)}
+            for record in records
+        ],
+        "rungs": [_rung(level, ledger, space) for level in space.rungs()[:-1]],
+    }
+
+
+def trial_data(ledger: LiveLedger, space: SearchSpace, number: int) -> dict[str, Any]:
+    """What the page shows of one selected trial. Raises :class:`KeyError` where there is none."""
+    record = ledger.trials[number]
+    prior, values = space.values(space.prior()), space.values(record.params)
+    bpp, psnr = record.curve("val_bpp"), record.curve("val_psnr")
+    return {
+        "number": number,
+        "id": record.id,
+        "parameters": [
+            {"path": path, "value": _text(values, path), "prior": _text(prior, path)}
+            for path in space.parameters
+            if path in values or path in prior
+        ],
+        "groups": {group: _group(record, group, space) for group in GROUPS},
+        "path": [(bpp[epoch], psnr[epoch]) for epoch in thin(bpp, space) if epoch in psnr],
+        "metrics": {key: value for key, value in record.last.items() if key.startswith("val_")},
+        "history": [_event(line) for line in ledger.history.get(number, [])],
+    }
+
+
+def standing(ledger: LiveLedger) -> tuple[str, str]:
+    """How the experiment stands, in a word and in a sentence."""
+    session = ledger.session
+    if not session:
+        return "starting", "nothing was written yet"
+    if session["event"] == "opened":
+        if driver_of(ledger.path.parent):
+            return "running", "the search is under way"
+        return "killed", f"its driver is gone; python tune.py --resume {ledger.experiment}"
+    if session.get("error"):
+        return "broke off", str(session["error"])
+    if session.get("complete"):
+        return "complete", "every trial of the budget has ended, or its hours are spent"
+    word = "interrupted" if session.get("interrupted") else "not complete"
+    return word, f"python tune.py --resume {ledger.experiment}"
+
+
+def plain(value: Any) -> Any:
+    """``value`` as valid JSON: what is not a finite number is null, text is without secrets."""
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case str():
+            return redacted(value)
+        case dict():
+            return {key: plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [plain(item) for item in value]
+        case Path():
+            return str(value)
+    return value
+
+
+def thin(curve: dict[int, float], space: SearchSpace, most: int = MOST_POINTS) -> list[int]:
+    """The epochs of a curve to draw: about ``most``, the rungs, and the last.
+
+    Half of them lie evenly, half as powers do, so that both scales of the axis have enough.
+    """
+    epochs = sorted(curve)
+    if len(epochs) <= most:
+        return epochs
+    rungs, last, half = set(space.rungs()), epochs[-1], max(1, most // 2)
+    kept: list[int] = []
+    places: set[tuple[str, int]] = set()
+    for epoch in epochs:
+        even = (half * epoch) // last
+        power = int(half * math.log(epoch) / math.log(last)) if epoch > 1 else 0
+        new = {("even", even), ("power", power)} - places
+        if new or epoch in rungs or epoch == last:
+            kept.append(epoch)
+            places |= new
+    return kept
+
+
+def points(curve: dict[int, float], space: SearchSpace, most: int = MOST_POINTS) -> list[Point]:
+    """What is drawn of a curve."""
+    epochs = thin(curve, space, min(most, MOST_POINTS))
+    return [(epoch, rounded(curve[epoch])) for epoch in epochs]
+
+
+def rounded(value: float) -> float:
+    """As many digits as a drawing shows."""
+    return float(f"{value:.{DIGITS}g}")
+
+
+def _trial(
+    record: TrialRecord, records: Sequence[TrialRecord], space: SearchSpace, word: str
+) -> dict[str, Any]:
+    metric = space.objective.metric
+    curve = record.curve(metric)
+    reference = records[0].curve(metric).get(record.epochs) if records[0].is_prior else None
+    value = record.last.get(metric)
+    relative = None
+    if value is not None and reference and not record.is_prior:
+        relative = value - reference if metric in UNITS else 100 * (value / reference - 1)
+    return {
+        "number": record.number,
+        "state": _state(record, word),
+        "epochs": record.epochs,
+        "objective": value,
+        "relative": relative,
+        "bpp": record.last.get("val_bpp"),
+        "psnr": record.last.get("val_psnr"),
+        "seconds": record.seconds,
+        "hours": record.cost_hours,
+        "feasible": not record.reports or feasible(record, space.objective),
+        "copies": [(exploit.epoch, exploit.donor) for exploit in record.exploits],
+        "retries": record.retries,
+        "reason": record.reason,
+        "rung": record.rung_stopped_at,
+        "curve": points(curve, space, most=max(8, ALL_POINTS // len(records))),
+    }
+
+
+def _state(record: TrialRecord, word: str) -> str:
+    if record.paused:
+        return "waiting"
+    return "pending" if record.state == "running" and word != "running" else record.state
+
+
+def _best(
+    records: Sequence[TrialRecord], space: SearchSpace, confirmed: Confirmation | None
+) -> dict[str, Any] | None:
+    """The best trial, by fresh seeds once they are through, beside the prior at the same epoch."""
+    chosen = confirmed.best if confirmed else None
+    best = chosen.trial if chosen else best_of(records, space)
+    if best is None:
+        return None
+    prior = next((record for record in records if record.is_prior), None)
+    rows = []
+    for metric in dict.fromkeys((space.objective.metric, *SHOWN_METRICS)):
+        value = best.last.get(metric)
+        reference = prior.curve(metric).get(best.epochs) if prior else None
+        told = "" if best.is_prior else difference_text(metric, value, reference)
+        rows.append(
+            {"name": metric_name(metric), "best": value, "prior": reference, "difference": told}
+        )
+    return {"trial": best.number, "epochs": best.epochs, "rows": rows}
+
+
+def _rung(level: int, ledger: LiveLedger, space: SearchSpace) -> dict[str, Any]:
+    sign = 1.0 if space.objective.mode == "min" else -1.0
+    there = ledger.entries.get(level, {})
+    ranked = sorted(there.values(), key=lambda line: (line["score"], line["trial"]))
+    return {
+        "epoch": level,
+        "reached": sum(record.epochs >= level for record in ledger.trials.values()),
+        "entries": [
+            {
+                "trial": line["trial"],
+                "value": sign * line["score"],
+                "rank": line["rank"],
+                "peers": line["peers"],
+                "fate": _fate(line, ledger.trials[line["trial"]], level),
+            }
+            for line in ranked
+        ],
+    }
+
+
+def _fate(line: dict[str, Any], record: TrialRecord, level: int) -> str:
+    """What became of a trial at a rung."""
+    if "promoted" in line:
+        return "promoted later"
+    if not line["keeps"]:
+        return "waits" if record.paused else "stopped"
+    if line.get("control"):
+        return "control"
+    return "prior" if record.is_prior else "promoted"
+
+
+def _parameters(
+    values: dict[str, Any], labels: dict[str, str], axes: list[Axis], prior: dict[str, Any]
+) -> dict[str, Any]:
+    differs = [
+        (labels[path], value_text(value))
+        for path, value in values.items()
+        if prior.get(path) != value
+    ]
+    places = [rounded(p) if isinstance(p, float) else p for p in points_of(values, axes)]
+    return {"differs": differs, "points": places}
+
+
+def _crashes(ledger: LiveLedger, number: int) -> list[str]:
+    lines = ledger.history.get(number, [])
+    return [line["reason"] for line in lines if line["event"] == "retried"]
+
+
+def _group(record: TrialRecord, group: str, space: SearchSpace) -> dict[str, list[Point]]:
+    names = dict.fromkeys(
+        key for report in record.reports for key in report if key.partition("/")[0] == group
+    )
+    curves = {name: record.curve(name) for name in names}
+    return {name.partition("/")[2] or name: points(curve, space) for name, curve in curves.items()}
+
+
+def _event(line: dict[str, Any]) -> dict[str, Any]:
+    told = {
+        "proposed": f"by {line.get('source')}",
+        "decision": f"rank {line.get('rank')} of {line.get('peers')} at epoch {line.get('epoch')}",
+    }
+    if line["event"] == "exploited":
+        told["exploited"] = f"became a changed copy of trial {line['donor']}, epoch {line['epoch']}"
+    text = told.get(line["event"], line.get("reason") or "")
+    return {"time": line["time"], "event": line["event"], "text": text}
+
+
+def _text(values: dict[str, Any], path: str) -> str | None:
+    return value_text(values[path]) if path in values else None

@@ -1,0 +1,1 @@
+"""Which trial goes on, waits, ends or becomes a copy of another."""

@@ -1,0 +1,121 @@
+"""The searcher that Ray asks: what to try next, or which unfinished trial to continue.
+
+What is tried next is decided by :mod:`tuning.searchers.samplers` from the ledger alone, where Ray's
+`OptunaSearch` keeps a study of its own: so a search that was killed and resumed proposes what one
+that was not killed proposes, where trials run one after the other, and Optuna never hears of a
+trial twice, or of a stopped one as if it were complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from tuning.confirm import CONFIRM, SEED, next_run
+from tuning.ledger import Ledger
+from tuning.records import TrialRecord
+from tuning.schedulers.build import EpochScheduler
+from tuning.searchers.samplers import PRIOR, propose
+from tuning.searchers.warm_start import evidence_in
+from tuning.spaces.draws import grid
+from tuning.spaces.draws import total_trials as total_trials
+from tuning.spaces.searcher_sections import Grid
+from tuning.spaces.space import SearchSpace
+from tuning.study.outcomes import Outcomes
+
+
+class Proposer(Searcher):
+    """Proposes trials up to the budget; the prior is trial 0.
+
+    Before a new trial come those that a killed driver left unfinished, under their old numbers, and
+    those that the scheduler promotes. ``closing`` says that nothing more is to be started.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        ledger: Ledger,
+        scheduler: EpochScheduler,
+        closing: Callable[[], bool],
+    ) -> None:
+        super().__init__(metric=space.objective.metric, mode=space.objective.mode)
+        self.search_space, self.ledger, self.scheduler = space, ledger, scheduler
+        self.closing = closing
+        self.outcomes = Outcomes(space)
+        self._waiting = [
+            number
+            for number, record in sorted(ledger.trials.items())
+            if not record.ended and not scheduler.waits(number)
+        ]
+        self._earlier = evidence_in(ledger.path.parent, space)
+        self._points = grid(space) if isinstance(space.searcher, Grid) else None
+        self._total = total_trials(space)
+
+    def suggest(self, trial_id: str) -> Any:
+        """The flat config of the next trial with its number under ``trial``, or FINISHED."""
+        if self.closing():
+            return Searcher.FINISHED
+        if self._waiting:
+            number = self._waiting.pop(0)
+        elif (promoted := self.scheduler.promote()) is not None:
+            number = promoted
+        elif len(self.ledger.records()) < self._total:
+            number = len(self.ledger.trials)
+            self._propose(number)
+        elif any(not r.ended and not r.paused for r in self.ledger.records()):
+            return None  # who runs may yet promote who waits, and become a finalist
+        elif run := self._next_confirmation():
+            number = len(self.ledger.trials)
+            self._confirm(number, *run)
+        else:
+            return Searcher.FINISHED
+        return sampled(self.ledger.trials[number])
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Nothing: the ledger has it."""
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Nothing: the ledger has it."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the ledger is the state."""
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Nothing: the ledger is the state."""
+
+    def _propose(self, number: int) -> None:
+        space = self.search_space
+        if number == 0:
+            params, source = space.prior(), PRIOR
+        elif self._points is not None:
+            params, source = self._points[len(self.ledger.records())], Grid.name
+        else:
+            known = [*self._earlier, *self.ledger.records()]
+            params, source = propose(space, self.outcomes, number, known)
+        self.ledger.append("proposed", number, params=params, source=source)
+
+    def _next_confirmation(self) -> tuple[TrialRecord, int] | None:
+        ledger = self.ledger
+        return next_run(ledger.records(), ledger.confirmations(), self.search_space)
+
+    def _confirm(self, number: int, trial: TrialRecord, seed: int) -> None:
+        """Propose the config of a finalist on another seed."""
+        of, params = trial.number, trial.params
+        self.ledger.append("proposed", number, params=params, source=CONFIRM, of=of, seed=seed)
+
+
+def sampled(record: TrialRecord) -> dict[str, Any]:
+    """What a trial's process is told: its number, its flat config, and a seed where it has one."""
+    seed = {} if record.seed is None else {SEED: record.seed}
+    return {"trial": record.number, **record.params, **seed}
+
+
+def build_searcher(
+    space: SearchSpace, ledger: Ledger, scheduler: EpochScheduler, closing: Callable[[], bool]
+) -> Proposer:
+    """The searcher that the space names."""
+    return Proposer(space, ledger, scheduler, closing)

@@ -1,0 +1,1 @@
+"""The search-space file: read, checked, walked."""

@@ -1,0 +1,77 @@
+"""Flat configs of a search space: drawn at random, or enumerated."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from tuning.spaces.coordinates import Coordinate, Suggest
+from tuning.spaces.searcher_sections import Grid
+
+if TYPE_CHECKING:
+    from tuning.spaces.space import SearchSpace
+
+
+def draw(space: SearchSpace, generator: random.Random) -> dict[str, Any]:
+    """One flat config, each active coordinate from its distribution."""
+    return space.walk(lambda coordinate: draw_one(coordinate, generator))
+
+
+def draw_one(coordinate: Coordinate, generator: random.Random) -> Any:
+    """One value of ``coordinate``."""
+    if coordinate.type == "categorical":
+        return generator.choice(coordinate.choices)
+    return coordinate.at(generator.random())
+
+
+def grid(space: SearchSpace) -> list[dict[str, Any]]:
+    """Combinations of the active choices and whole numbers, once, the prior first.
+
+    All of them, or as many as the budget has trials.
+    """
+    prior, trials = space.prior(), space.budget.trials
+    others = (flat for flat in combinations(space, most=trials) if flat != prior)
+    return [prior, *others][:trials]
+
+
+def total_trials(space: SearchSpace) -> int:
+    """Trials of the whole budget; a grid has no more than its points."""
+    trials = space.budget.trials
+    return min(trials, len(grid(space))) if isinstance(space.searcher, Grid) else trials
+
+
+def combinations(space: SearchSpace, most: int | None = None) -> Iterator[dict[str, Any]]:
+    """The first ``most`` combinations of choices and whole numbers; floats stay at their prior."""
+    counter: list[tuple[Coordinate, int]] = []  # the discrete coordinates of one walk, as digits
+    for _ in range(most) if most is not None else itertools.count():
+        seen: list[tuple[Coordinate, int]] = []
+        yield space.walk(_counting(counter, seen))
+        while seen and seen[-1][1] + 1 == len(_options(seen[-1][0])):
+            seen.pop()
+        if not seen:
+            return
+        coordinate, digit = seen.pop()
+        counter = [*seen, (coordinate, digit + 1)]
+
+
+def _counting(counter: list[tuple[Coordinate, int]], seen: list[tuple[Coordinate, int]]) -> Suggest:
+    """A ``suggest`` that follows ``counter``, then takes first options; all go into ``seen``."""
+
+    def suggest(coordinate: Coordinate) -> Any:
+        if coordinate.type == "float":
+            return coordinate.prior
+        digit = counter[len(seen)][1] if len(seen) < len(counter) else 0
+        seen.append((coordinate, digit))
+        return _options(coordinate)[digit]
+
+    return suggest
+
+
+def _options(coordinate: Coordinate) -> tuple[Any, ...] | range:
+    if coordinate.type == "categorical":
+        return coordinate.choices
+    assert coordinate.low is not None
+    assert coordinate.high is not None
+    return range(int(coordinate.low), int(coordinate.high) + 1)

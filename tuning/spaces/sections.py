@@ -1,0 +1,148 @@
+"""The sections of a search-space file that say how to search, in Ray's and the papers' words."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Literal, TypeAlias
+
+from hpcm.schema import config_class
+from tuning.spaces.fault_section import Faults
+from tuning.spaces.scheduler_sections import Promote, SchedulerSection
+from tuning.spaces.searcher_sections import SearcherSection, Tpe
+
+MOST_EPOCHS = 999_999  # six digits in the names of checkpoints
+MOST_TRIALS = 1_000_000
+SMALLEST_SHARE = 1e-4  # of a device; Ray counts in these
+MOST_DEVICES = 65_536  # that one trial may ask for
+LARGER_IS_BETTER = ("val_psnr", "val_ms_ssim_db")
+Metric: TypeAlias = Literal["val_rd_cost", "val_bpp", "val_psnr", "val_ms_ssim_db"]
+
+
+@config_class
+class Fidelity:
+    """How long trials train: between ``min`` (the first rung) and ``max`` epochs."""
+
+    name: Literal["epochs"] = "epochs"
+    min: int = 1  # epochs of the first comparison, >= 1; pbt, pb2: between any two; not with fifo
+    max: int = 999  # epochs, >= min; min * reduction_factor^k makes all rungs even
+    schedule_horizon: int | Literal["max"] = 3000  # epochs at which every schedule ends; max: here
+
+    def __post_init__(self) -> None:
+        if self.min < 1:
+            raise ValueError(f"min is {self.min}; must be 1 or more epochs")
+        if self.max > MOST_EPOCHS:
+            raise ValueError(f"max is {self.max}; must be {MOST_EPOCHS:,} or fewer epochs")
+        if self.min > self.max:
+            raise ValueError(f"min is {self.min}, above max ({self.max})")
+        if self.horizon < self.max:
+            raise ValueError(
+                f"schedule_horizon is {self.horizon}, below max ({self.max}): the schedules would"
+                " end before the trials do"
+            )
+
+    @property
+    def horizon(self) -> int:
+        """Epochs at which every schedule reaches t = 1."""
+        return self.max if self.schedule_horizon == "max" else self.schedule_horizon
+
+
+@config_class
+class Bound:
+    """What a metric of the best trial must keep."""
+
+    min: float | None = None  # the least it may be; null: no bound
+    max: float | None = None  # the most it may be; null: no bound
+
+    def __post_init__(self) -> None:
+        if self.min is None and self.max is None:
+            raise ValueError("no bound is given; must be min, max or both")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min is {self.min:g}, above max ({self.max:g})")
+
+
+@config_class
+class Objective:
+    """What is compared: one metric of the validation images, at one lmbda."""
+
+    metric: Metric = "val_rd_cost"
+    mode: Literal["min", "max"] = "min"
+    on_diverged: Literal["worst", "fail"] = "worst"  # what the searcher hears of a diverged trial
+    pareto: tuple[Metric, ...] = ()  # two metrics whose front the searcher looks for; rungs: metric
+    constraints: dict[Metric, Bound] = field(default_factory=dict)  # best: {val_bpp: {max: 0.3}}
+
+    def __post_init__(self) -> None:
+        mode = "max" if self.metric in LARGER_IS_BETTER else "min"
+        if self.mode != mode:
+            better = "larger" if mode == "max" else "smaller"
+            raise ValueError(
+                f"mode is {self.mode}; {self.metric} is better when {better}, write {mode}"
+            )
+        if self.pareto and (len(self.pareto) != 2 or self.pareto[0] == self.pareto[1]):
+            raise ValueError(f"pareto is {list(self.pareto)}; must be two different metrics")
+
+
+@config_class
+class Confirm:
+    """The finalists and the prior once more, to the maximum fidelity on fresh seeds."""
+
+    top: int = 0  # finalists beside the prior, >= 0; 0: none is trained again
+    seeds: tuple[int, ...] = (1, 2, 3)  # of these runs, each different and not the search's own
+
+    def __post_init__(self) -> None:
+        if self.top < 0:
+            raise ValueError(f"top is {self.top}; must be 0 or more")
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
+            raise ValueError(f"seeds is {list(self.seeds)}; must be different numbers from 0 up")
+
+
+@config_class
+class Budget:
+    """When the experiment ends: after ``trials`` trials, or earlier after ``hours``."""
+
+    trials: int = 32  # configs tried, the prior included, >= 1
+    concurrent: int | None = None  # trials at a time, >= 1; null: as many as the resources allow
+    hours: float | None = None  # wall-clock hours, > 0; null: no limit
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.trials <= MOST_TRIALS:
+            allowed = "1 or more" if self.trials < 1 else f"{MOST_TRIALS:,} or fewer"
+            raise ValueError(f"trials is {self.trials}; must be {allowed}")
+        if self.concurrent is not None and self.concurrent < 1:
+            raise ValueError(f"concurrent is {self.concurrent}; must be 1 or more")
+        if self.hours is not None and not self.hours > 0:
+            raise ValueError(f"hours is {self.hours}; must be above 0")
+
+
+@config_class
+class Resources:
+    """What one trial gets. A fraction lets trials share a device; nothing isolates their memory."""
+
+    gpu: float = 1.0  # GPUs, >= 0; above 1 a whole number
+    cpu: float = 8.0  # CPU cores, > 0; above 1 a whole number
+
+    def __post_init__(self) -> None:
+        if self.gpu < 0:
+            raise ValueError(f"gpu is {self.gpu:g}; must be 0 or more")
+        if not self.cpu > 0:
+            raise ValueError(f"cpu is {self.cpu:g}; must be above 0")
+        for name, value in (("gpu", self.gpu), ("cpu", self.cpu)):
+            if value > 1 and value != int(value):
+                raise ValueError(f"{name} is {value:g}; above 1 it must be a whole number")
+            if 0 < value < SMALLEST_SHARE:
+                raise ValueError(f"{name} is {value:g}; must be {SMALLEST_SHARE:g} or more")
+            if value > MOST_DEVICES:
+                raise ValueError(f"{name} is {value:g}; must be {MOST_DEVICES:,} or fewer")
+
+
+@config_class
+class Sections:
+    """All of them, as they stand in a file; each may be left out."""
+
+    fidelity: Fidelity = field(default_factory=Fidelity)
+    objective: Objective = field(default_factory=Objective)
+    scheduler: SchedulerSection = field(default_factory=Promote)
+    searcher: SearcherSection = field(default_factory=Tpe)
+    budget: Budget = field(default_factory=Budget)
+    resources: Resources = field(default_factory=Resources)
+    faults: Faults = field(default_factory=Faults)
+    confirm: Confirm = field(default_factory=Confirm)

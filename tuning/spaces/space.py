@@ -1,0 +1,278 @@
+"""A search space: which fields of a run config are searched, how they are drawn, and how long.
+
+:meth:`SearchSpace.walk` is the one definition of what is active under which condition: sampling,
+the hand-tuned baseline, searchers, schedulers and validation all call it.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hpcm.config import TrainConfig
+from hpcm.schema import ConfigError, load, set_path, to_plain
+from tuning.spaces.checks import (
+    check_base,
+    check_parameters,
+    check_sections,
+    read_parameters,
+    split_line,
+    warnings_of,
+)
+from tuning.spaces.conditions import holds
+from tuning.spaces.coordinates import Coordinate, Suggest, sampled
+from tuning.spaces.documents import SECTIONS, read_document
+from tuning.spaces.fault_section import Faults
+from tuning.spaces.parameters import DISTRIBUTIONS, Parameter
+from tuning.spaces.probes import check_configs
+from tuning.spaces.scheduler_sections import Pb2, Pbt, Scheduler
+from tuning.spaces.searcher_sections import Searcher
+from tuning.spaces.sections import Budget, Confirm, Fidelity, Objective, Resources, Sections
+
+ADDED = ("faults", "confirm")  # sections that the first experiments did not record
+
+# Differences here do not change what a trial's numbers mean; all others do.
+HARMLESS = (
+    "path",
+    "profiles",
+    "warnings",
+    "base.data.cache",
+    "base.data.workers",
+    "base.precision.threads",
+    "budget",
+    "confirm",
+    "faults",
+    "name",
+    "objective.constraints",
+    "objective.pareto",
+    "question",
+    "resources",
+    "searcher",
+)
+
+
+@dataclass(frozen=True)
+class Change:
+    """One key in which two spaces differ. ``breaks``: their trials are not comparable."""
+
+    path: str
+    old: Any
+    new: Any
+    breaks: bool
+
+    def __str__(self) -> str:
+        return f"{self.path}: {_shown(self.old)} -> {_shown(self.new)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSpace:
+    """A search-space file under one profile, checked. Plain data: it can be pickled and sent."""
+
+    name: str
+    question: str  # the file's leading comment
+    profile: str
+    profiles: tuple[str, ...]  # all that the file knows
+    base: dict[str, Any]  # part of a run config, as written; shared by all trials
+    parameters: dict[str, Parameter]  # by the path of a run-config field, parents first
+    fidelity: Fidelity
+    objective: Objective
+    scheduler: Scheduler
+    searcher: Searcher
+    budget: Budget
+    resources: Resources
+    faults: Faults
+    confirm: Confirm
+    path: str | None = None  # the file it was read from
+    warnings: tuple[str, ...] = ()  # what a user should hear, one line each
+
+    def walk(self, suggest: Suggest) -> dict[str, Any]:
+        """Draw one config: ``suggest`` is asked once for each active coordinate, parents first.
+
+        Gives ``{coordinate path: what suggest said}``, the flat config of a trial. Raises
+        :class:`ConfigError` where ``suggest`` gives what the coordinate does not allow.
+        """
+        flat: dict[str, Any] = {}
+
+        def asked(coordinate: Coordinate) -> Any:
+            value = suggest(coordinate)
+            if not coordinate.contains(value):
+                raise ConfigError(f"{coordinate.path}: {value!r}; must be {coordinate.allowed}")
+            flat[coordinate.path] = value
+            return value
+
+        values: dict[str, Any] = {}
+        for path, parameter in self.parameters.items():
+            if holds(parameter.when, values):
+                values[path] = parameter.read(path, asked)
+        return flat
+
+    def active(self, flat: Mapping[str, Any]) -> dict[str, Any]:
+        """The active part of ``flat``; raises :class:`ConfigError` where some of it is missing."""
+        return self.walk(sampled(flat))
+
+    def values(self, flat: Mapping[str, Any]) -> dict[str, Any]:
+        """``{path of a run-config field: its value}`` of the active parameters."""
+        values: dict[str, Any] = {}
+        for path, parameter in self.parameters.items():
+            if holds(parameter.when, values):
+                values[path] = parameter.read(path, sampled(flat))
+        return values
+
+    def prior(self) -> dict[str, Any]:
+        """The hand-tuned config, flat: trial 0 and the baseline of every comparison."""
+        return self.walk(lambda coordinate: coordinate.prior)
+
+    def coordinates(self) -> Iterator[Coordinate]:
+        """Every coordinate, active or not, in order."""
+        for path, parameter in self.parameters.items():
+            yield from parameter.coordinates(path)
+
+    def config(self, flat: Mapping[str, Any], epochs: int | None = None) -> TrainConfig:
+        """The run config of a trial; ``epochs`` defaults to the maximum fidelity.
+
+        Without a GPU torch gets as many threads as a trial has cores, unless ``base`` says
+        otherwise: several trials share a machine, and the number of threads moves the last digits.
+        Raises :class:`ConfigError` if ``flat`` lacks an active coordinate or cannot be built.
+        """
+        plain = copy.deepcopy(self.base)
+        for path, value in self.values(flat).items():
+            set_path(plain, path, value)
+        plain["epochs"] = self.fidelity.max if epochs is None else epochs
+        plain["schedule_horizon"] = self.fidelity.horizon
+        precision = plain.setdefault("precision", {})
+        if precision.get("threads") is None and not self.resources.gpu:
+            precision["threads"] = max(1, int(self.resources.cpu))
+        return TrainConfig.from_plain(plain, self.name)
+
+    def rungs(self) -> tuple[int, ...]:
+        """Epochs at which trials are compared, ascending; the last is the maximum fidelity."""
+        low, high = self.fidelity.min, self.fidelity.max
+        return (*self.scheduler.levels(low, high), high)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Nested dicts and lists; :meth:`from_plain` makes an equal space, without the file."""
+        plain: dict[str, Any] = {
+            "name": self.name,
+            "question": self.question,
+            "profile": self.profile,
+            "profiles": list(self.profiles),
+            "path": self.path,
+            "warnings": list(self.warnings),
+            "base": copy.deepcopy(self.base),
+            "parameters": [  # a list: their order must survive a writer that sorts keys
+                {"path": path, "type": _type_of(parameter), **to_plain(parameter)}
+                for path, parameter in self.parameters.items()
+            ],
+        }
+        return plain | {name: to_plain(getattr(self, name)) for name in SECTIONS}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> SearchSpace:
+        """The inverse of :meth:`to_plain`. Raises :class:`ConfigError`."""
+        where = str(plain["name"])
+        known = [name for name in SECTIONS if name in plain or name not in ADDED]
+        sections = load(Sections, {name: plain[name] for name in known}, where)
+        parameters = {spec["path"]: _parameter(spec, where) for spec in plain["parameters"]}
+        return cls(
+            name=plain["name"],
+            question=plain["question"],
+            profile=plain["profile"],
+            profiles=tuple(plain["profiles"]),
+            path=plain["path"],
+            warnings=tuple(plain["warnings"]),
+            base=copy.deepcopy(plain["base"]),
+            parameters=parameters,
+            **{name: getattr(sections, name) for name in SECTIONS},
+        )
+
+    @property
+    def digest(self) -> str:
+        """12 hex digits over what decides whether trials of two spaces may be compared."""
+        flat = sorted(item for item in self._keys().items() if not _harmless(item[0]))
+        return hashlib.sha256(json.dumps(flat).encode()).hexdigest()[:12]
+
+    def diff(self, new: SearchSpace) -> list[Change]:
+        """What ``new`` changes; empty where both search the same thing in the same way."""
+        before, after = self._keys(), new._keys()
+        population = ("budget.trials",) if isinstance(self.scheduler, Pbt | Pb2) else ()
+        return [
+            Change(
+                path, before.get(path), after.get(path), path in population or not _harmless(path)
+            )
+            for path in dict.fromkeys([*before, *after])
+            if before.get(path) != after.get(path) or (path in before) != (path in after)
+        ]
+
+    def _keys(self) -> dict[str, Any]:
+        """Every key of the file by its dotted path."""
+        plain = self.to_plain()
+        plain["parameters"] = {spec.pop("path"): spec for spec in plain["parameters"]}
+        return dict(_leaves(plain))
+
+
+def load_space(
+    name_or_path: str | Path, profile: str = "cluster", overrides: Sequence[str] = ()
+) -> SearchSpace:
+    """Read and check a search space: a name in ``search_spaces/`` or a file.
+
+    ``overrides`` are ``key.path=value`` on the file's own keys, laid over its profile. Raises
+    :class:`ConfigError` with one line per problem.
+    """
+    document = read_document(name_or_path, profile, overrides)
+    data = document.data
+    base = data.get("base", {})
+    parameters, problems = read_parameters(data["parameters"])
+    try:
+        given = {name: data[name] for name in SECTIONS if name in data}
+        sections = load(Sections, given, "")
+    except ConfigError as error:
+        problems += [split_line(line.removeprefix(": ")) for line in str(error).splitlines()]
+        sections = Sections()
+    unread = set(data["parameters"]) - set(parameters)
+    problems += [*document.problems, *check_base(base), *check_parameters(parameters, unread, base)]
+    document.refuse(problems)
+    space = SearchSpace(
+        name=document.name,
+        question=document.question,
+        profile=profile,
+        profiles=document.profiles,
+        path=os.path.abspath(document.path),
+        base=copy.deepcopy(base),
+        parameters=parameters,
+        **{name: getattr(sections, name) for name in SECTIONS},
+    )
+    document.refuse([*check_sections(space), *check_configs(space)])
+    return replace(space, warnings=tuple(warnings_of(space)))
+
+
+def _parameter(spec: Mapping[str, Any], where: str) -> Parameter:
+    """One parameter of a space's plain form."""
+    rest = {key: value for key, value in spec.items() if key not in ("path", "type")}
+    return load(DISTRIBUTIONS[spec["type"]], rest, f"{where}: parameters.{spec['path']}")
+
+
+def _type_of(parameter: Parameter) -> str:
+    return next(name for name, cls in DISTRIBUTIONS.items() if type(parameter) is cls)
+
+
+def _leaves(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every leaf of nested dicts with its dotted path."""
+    for key, value in data.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _harmless(path: str) -> bool:
+    return any(path == known or path.startswith(f"{known}.") for known in HARMLESS)
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value is None else str(value)
