@@ -19,9 +19,12 @@ finish() { # wait for the child, whatever signals come meanwhile or came before 
   [ -z "$asked" ] || kill -TERM "$child" 2>/dev/null
   wait "$child"
   code=$?
-  while kill -0 "$child" 2>/dev/null; do
+  while [ "$code" -gt 128 ]; do # a signal ended the child, or only this wait: ask again
     wait "$child"
-    code=$?
+    again=$?
+    [ "$again" -ne 127 ] || break # its exit code was given before
+    [ "$again" -ne "$code" ] || kill -0 "$child" 2>/dev/null || break
+    code=$again
   done
   child=
 }
