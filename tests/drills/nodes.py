@@ -31,7 +31,13 @@ class Nodes:
     def start_head(self) -> None:
         """On the same port, also after its death."""
         self.head = started(
-            self._params(num_cpus=1, num_gpus=0, gcs_server_port=self.port, no_monitor=True),
+            self._params(
+                num_cpus=1,
+                num_gpus=0,
+                gcs_server_port=self.port,
+                dashboard_port=free_port(),  # taken although there is none
+                no_monitor=True,
+            ),
             head=True,
         )
 
