@@ -134,7 +134,7 @@ class SearchMetrics(tune.Callback):
 
 def search_values(records: list[TrialRecord], space: SearchSpace) -> Iterator[Value]:
     """The series of the whole search."""
-    states = Tally("waiting" if r.paused else r.state for r in records)
+    states = Tally(r.standing for r in records)
     for state in STATES:
         yield Value("hpcm_trials", states[state], {"state": state})
     yield Value("hpcm_trials_budget", total_trials(space), {})

@@ -84,6 +84,11 @@ class TrialRecord:
         return self.state in ("stopped", "finished", "failed")
 
     @property
+    def standing(self) -> str:
+        """``state`` as a person sees it: one that waits at a rung is not merely pending."""
+        return "waiting" if self.paused else self.state
+
+    @property
     def alone(self) -> bool:
         """Whether it did not fit beside others into a GPU's memory, and gets a whole one."""
         return "device_memory" in self.failures

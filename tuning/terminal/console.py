@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shlex
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -141,13 +142,13 @@ def _head(info: ExperimentInfo, trials: Sequence[TrialRecord], elapsed: float) -
     runs = [trial for trial in trials if trial.of is not None]
     total = total_trials(space)
     ended = sum(trial.ended for trial in trials) - sum(run.ended for run in runs)
-    count = {state: sum(t.state == state for t in trials) for state in ("running", "stopped")}
-    failed = sum(trial.state == "failed" for trial in trials)
+    count = Counter(trial.standing for trial in trials)
     text = Text.assemble(
         (info.name, "bold"),
         f"  {ended}/{count_text(total, 'trial')}, {count['running']} running, "
         f"{count['stopped']} stopped early",
-        (f", {failed} failed" if failed else "", "red"),
+        f", {count['waiting']} waiting at rungs" if count["waiting"] else "",
+        (f", {count['failed']} failed" if count["failed"] else "", "red"),
         f", confirming {sum(run.ended for run in runs)}/{most_runs(space)}" if runs else "",
         f"  {clock_text(elapsed)}",
     )

@@ -12,6 +12,7 @@ from tuning.terminal.wording import metric_name, metric_text, params_text
 if TYPE_CHECKING:
     from tuning.spaces.space import SearchSpace
 
+NOT_RUNNING = ("pending", "waiting")
 SHOWN_METRICS = ("val_bpp", "val_psnr")  # beside the objective
 
 
@@ -39,12 +40,14 @@ class Progress:
     def _events(self, trial: TrialRecord, state: str, epochs: int, retries: int) -> Iterator[str]:
         if trial.retries > retries:
             yield f"crashed   retry {trial.retries}: {trial.reason or 'no reason recorded'}"
-        if state == "pending" and trial.state != "pending":
+        if state in NOT_RUNNING and trial.state != "pending":
             again = f"continued from epoch {epochs}"
             yield again if epochs else f"started   {tries_text(trial, self.space)}"
         for report in trial.reports:
             if report["epoch"] > epochs:
                 yield f"reported  {self._report_text(report)}"
+        if trial.paused and (state, epochs) != ("waiting", trial.epochs):
+            yield f"waiting   {trial.reason}"
         if trial.ended and trial.state != state:
             yield f"{trial.state:<8}  {ended_text(trial, self.space.rungs())}"
 
@@ -83,4 +86,4 @@ def ended_text(trial: TrialRecord, rungs: Sequence[int]) -> str:
 
 
 def _stand(trial: TrialRecord) -> tuple[str, int, int]:
-    return trial.state, trial.epochs, trial.retries
+    return trial.standing, trial.epochs, trial.retries

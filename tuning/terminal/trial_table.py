@@ -41,7 +41,7 @@ def trial_table(trials: Sequence[TrialRecord], space: SearchSpace, height: int) 
         table.add_column(heading, justify=justify, no_wrap=True, min_width=width)
     table.add_column("what it tries", ratio=1, no_wrap=True, overflow="ellipsis")
     shown = sorted(
-        (trial for trial in trials if trial.state != "pending"),
+        (trial for trial in trials if trial.standing != "pending"),
         key=lambda trial: _interest(trial, metric, space.objective.mode),
     )
     for trial in shown[:height]:
@@ -76,7 +76,7 @@ def _cells(
         metric_text("val_bpp", last.get("val_bpp"), unit=False),
         metric_text("val_psnr", last.get("val_psnr"), unit=False),
         clock_text(trial.seconds),
-        f"{trial.state} {state}" if trial.state == "stopped" else trial.state,
+        f"{trial.state} {state}" if trial.state == "stopped" else trial.standing,
         ended_text(trial, rungs) if trial.state == "failed" else tries_text(trial, space),
     ]
 

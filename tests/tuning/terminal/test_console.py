@@ -69,6 +69,18 @@ def test_a_retry_and_its_continuation_are_told(space: SearchSpace) -> None:
     assert list(progress.lines([trial])) == ["trial   1  continued from epoch 1"]
 
 
+def test_a_trial_that_waits_and_goes_on_is_told(space: SearchSpace) -> None:
+    trial = make_trials(space)[1]
+    trial.state, trial.reports = "running", [report(1, 2.0)]
+    progress = Progress(space)
+    list(progress.lines([trial]))
+    trial.state, trial.paused, trial.reason = "pending", True, "rank 2 of 3 at epoch 1"
+    assert list(progress.lines([trial])) == ["trial   1  waiting   rank 2 of 3 at epoch 1"]
+    assert list(progress.lines([trial])) == []
+    trial.state, trial.paused = "running", False
+    assert list(progress.lines([trial])) == ["trial   1  continued from epoch 1"]
+
+
 def test_a_resume_does_not_tell_the_past_again(space: SearchSpace, tmp_path: Path) -> None:
     stream = io.StringIO()
     console = Console(stream)
