@@ -40,7 +40,8 @@ class Progress:
     def _events(self, trial: TrialRecord, state: str, epochs: int, retries: int) -> Iterator[str]:
         if trial.retries > retries:
             yield f"crashed   retry {trial.retries}: {trial.reason or 'no reason recorded'}"
-        if state in NOT_RUNNING and trial.state != "pending":
+        runs = trial.state == "running" or trial.epochs > epochs
+        if state in NOT_RUNNING and trial.state != "pending" and (runs or state == "pending"):
             again = f"continued from epoch {epochs}"
             yield again if epochs else f"started   {tries_text(trial, self.space)}"
         for report in trial.reports:
@@ -78,7 +79,7 @@ def ended_text(trial: TrialRecord, rungs: Sequence[int]) -> str:
     if trial.state == "stopped":
         epoch = trial.rung_stopped_at or trial.epochs
         number = f"rung {rungs.index(epoch) + 1} of {len(rungs)}" if epoch in rungs else "a rung"
-        why = f": {trial.reason}" if trial.reason else ""
+        why = f": {trial.reason.removesuffix(f' at epoch {epoch}')}" if trial.reason else ""
         return f"at {number}, epoch {epoch}{why}"
     if trial.state == "failed":
         return trial.reason or "no reason recorded"

@@ -69,6 +69,17 @@ def test_a_retry_and_its_continuation_are_told(space: SearchSpace) -> None:
     assert list(progress.lines([trial])) == ["trial   1  continued from epoch 1"]
 
 
+def test_a_trial_that_waited_in_vain_is_only_stopped(space: SearchSpace) -> None:
+    trial = make_trials(space)[1]
+    trial.state, trial.paused, trial.reports = "pending", True, [report(1, 2.0)]
+    progress = Progress(space)
+    progress.skip([trial])
+    trial.state, trial.paused, trial.rung_stopped_at = "stopped", False, 1
+    trial.reason = "rank 2 of 3 at epoch 1"
+    told = ["trial   1  stopped   at rung 1 of 3, epoch 1: rank 2 of 3"]
+    assert list(progress.lines([trial])) == told
+
+
 def test_a_trial_that_waits_and_goes_on_is_told(space: SearchSpace) -> None:
     trial = make_trials(space)[1]
     trial.state, trial.reports = "running", [report(1, 2.0)]
