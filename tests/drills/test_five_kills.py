@@ -12,7 +12,7 @@ import pytest
 from tests.drills.search import Search
 from tests.drills.twin import follow, story
 
-pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.timeout(600)]
 
 SERIAL = {"trials": 5, "concurrent": 1}
 SCHEDULERS: dict[str, dict[str, Any]] = {

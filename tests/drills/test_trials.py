@@ -15,7 +15,7 @@ from tests.drills.search import Search, space_of
 from tests.drills.twin import follow
 from tuning.records import TrialRecord
 
-pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.timeout(500)]
 
 #: By learning rate, in the order of the trials: what happens in which epoch, and how often. Each is
 #: better than those before it, so it passes every rung, and stands between two checkpoints then.
@@ -55,7 +55,7 @@ def drilled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drilled]:
     write_faults(folder, {rate: fault for rate, fault in FAULTS.items() if fault})
     search.start(seconds=0.05)
     try:
-        assert search.finish(250) == 0
+        assert search.finish(450) == 0
         trials = {t.params["optimizer.lr"]: t for t in search.trials()}
         yield Drilled(search, trials, repeated(trained(folder)))
     finally:
