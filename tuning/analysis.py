@@ -12,6 +12,7 @@ from tuning.ledger import Ledger, read_events
 from tuning.outcome import experiment_result
 from tuning.records import ExperimentInfo, ExperimentResult, TrialRecord
 from tuning.spaces.space import SearchSpace
+from tuning.study.storage import STUDY_FILE
 
 
 def read_result(experiment: str, storage: str = places.DEFAULT_STORAGE) -> ExperimentResult:
@@ -24,6 +25,8 @@ def read_result(experiment: str, storage: str = places.DEFAULT_STORAGE) -> Exper
     ledger = Ledger(directory, devices=space.resources.gpu or space.resources.cpu)
     closed = [line for line in read_events(directory) if line["event"] in ("opened", "closed")]
     last = closed[-1] if closed else {}
+    opened = [line for line in closed if line["event"] == "opened"]
+    study = opened[-1].get("study") if opened else None  # a database; else the file
     info = ExperimentInfo(
         name=directory.name,
         directory=directory,
@@ -34,6 +37,7 @@ def read_result(experiment: str, storage: str = places.DEFAULT_STORAGE) -> Exper
         address="",
         resources={},
         drained=ledger.drained,
+        study=study or str(directory / STUDY_FILE),
     )
     return experiment_result(
         info,

@@ -77,6 +77,7 @@ def test_survival_counts_who_reached_a_rung_and_who_ended_there(tmp_path: Path) 
 def test_an_experiment_is_read_from_its_ledger(storage: Path) -> None:
     before = (storage / "quick-1" / "ledger.jsonl").read_bytes()
     result = read_result("last", str(storage))
+    assert result.info.study == str(storage / "quick-1" / "study.journal")
     assert result.info.name == "quick-1"
     assert result.interrupted
     assert not result.complete
