@@ -204,7 +204,7 @@ def described(cls: type) -> Iterator[tuple[str, str, str]]:
 
 def _default(field: Any) -> str:
     if field.default is not MISSING:
-        return f"`{yaml.safe_dump(field.default).splitlines()[0]}`"
+        return f"`{yaml.safe_dump(field.default, default_flow_style=True).splitlines()[0]}`"
     return "none" if field.default_factory is not MISSING else "required"
 
 
