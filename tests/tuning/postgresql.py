@@ -7,6 +7,7 @@ import os
 import pwd
 import shutil
 import socket
+import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -79,13 +80,21 @@ def _unprivileged() -> pwd.struct_passwd:
     pytest.skip(f"PostgreSQL does not run as root, and there is none of {UNPRIVILEGED}")
 
 
+def _open_folder() -> Path:
+    """A folder for scratch that other users may go through; a test's own is closed to them."""
+    for folder in (Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")):
+        if all(path.stat().st_mode & stat.S_IXOTH for path in (folder, *folder.parents)):
+            return folder
+    pytest.skip("PostgreSQL does not run as root, and no folder for scratch is open to its user")
+
+
 @contextlib.contextmanager
 def server() -> Iterator[Server]:
     """A running server; skips where PostgreSQL is not installed."""
     missing = [name for name in ("initdb", "pg_ctl", "postgres") if program(name) is None]
     if missing:
         pytest.skip(f"needs a PostgreSQL server: no {', '.join(missing)} on this machine")
-    folder = Path(tempfile.mkdtemp(prefix="hpcm-pg-"))  # a test's own is closed to other users
+    folder = Path(tempfile.mkdtemp(prefix="hpcm-pg-", dir=_open_folder()))
     try:
         found = Server(folder)
         found.start()

@@ -57,10 +57,8 @@ class Watched:
         if trials_of(samples) == running:
             self.running, self.samples = running, samples
             self.listeners = sorted(listening())
-            self.statuses = {"": self.ask("")[0], "token": self.ask(token_of(self))[0]}
-            listed = self.ask(token_of(self), "/api/v0/actors?detail=1")[1]["data"]["result"][
-                "result"
-            ]
+            self.statuses = {"": self.ask("")[0], "token": self.ask(token())[0]}
+            listed = self.ask(token(), "/api/v0/actors?detail=1")[1]["data"]["result"]["result"]
             self.actors = {actor["repr_name"] for actor in listed if actor["state"] == "ALIVE"}
 
     def ask(self, bearer: str, path: str = "/api/jobs/") -> tuple[int, Any]:
@@ -83,7 +81,6 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Watched:
         "FAKE_TRAINING": str(folder),
         "FAKE_SECONDS": "0.35",
         "RAY_metrics_report_interval_ms": "1000",
-        "HOME": str(folder),  # where Ray keeps its token
     }
     seen = Watched(folder)
     with pytest.MonkeyPatch.context() as patch:
@@ -140,9 +137,9 @@ def is_loopback(address: str) -> bool:
     return (getattr(found, "ipv4_mapped", None) or found).is_loopback
 
 
-def token_of(watched: Watched) -> str:
-    """The one that Ray made for the user of this machine."""
-    return (watched.folder / ".ray" / "auth_token").read_text().strip()
+def token() -> str:
+    """The one that Ray made for the user of this machine; a process reads it once."""
+    return (Path.home() / ".ray" / "auth_token").read_text().strip()
 
 
 def test_it_was_seen(watched: Watched) -> None:
@@ -183,7 +180,7 @@ def test_nothing_listens_on_the_network(watched: Watched) -> None:
 def test_no_secret_of_the_environment_is_kept(watched: Watched) -> None:
     files = [path for path in (watched.folder / "storage").rglob("*") if path.is_file()]
     assert any(path.name == "ledger.jsonl" for path in files)
-    secrets = [secret.encode() for secret in (*SECRETS.values(), token_of(watched))]
+    secrets = [secret.encode() for secret in (*SECRETS.values(), token())]
     found = [str(p) for p in files for secret in secrets if secret in p.read_bytes()]
     assert found == []
 
