@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,29 +11,13 @@ from typing import Any
 import pytest
 
 from tests.tuning.searches import make_space
-from tests.tuning.served import SECRET, STATES, Made, ask, data, score, served
+from tests.tuning.served import SECRET, STATES, Made, ask, data, score
 from tuning.ledger import LEDGER_FILE
 from tuning.page.data import MOST_POINTS, experiment_data, thin
 from tuning.page.live_ledger import LiveLedger
 from tuning.page.trial_logs import TAIL
 from tuning.spaces.sections import Bound, Objective
-from tuning.storage import driving, read_experiment
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Iterator[Callable[..., Made]]:
-    """``make(attack="")``: the experiment, without a driver."""
-    with contextlib.ExitStack() as stack:
-        yield lambda attack="": stack.enter_context(served(tmp_path, attack))
-
-
-@pytest.fixture
-def experiment(make: Callable[..., Made]) -> Iterator[Made]:
-    """A search that is under way: this process is its driver."""
-    directory, ledger = make()
-    with driving(directory):
-        yield directory, ledger
-
+from tuning.storage import read_experiment
 
 # --- what it tells -------------------------------------------------------------------------------
 

@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import signal
 import socket
 import threading
 import urllib.request
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.tuning.served import ATTACK, Made, ask, data, served
+from tests.tuning.served import ATTACK, Made, ask, data
 from tuning.__main__ import main
 from tuning.page.serve import FILES, HEADERS, WEB, is_known
-from tuning.storage import driving
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Iterator[Callable[..., Made]]:
-    """``make(attack="")``: the experiment, without a driver."""
-    with contextlib.ExitStack() as stack:
-        yield lambda attack="": stack.enter_context(served(tmp_path, attack))
-
-
-@pytest.fixture
-def experiment(make: Callable[..., Made]) -> Iterator[Made]:
-    """A search that is under way: this process is its driver."""
-    directory, ledger = make()
-    with driving(directory):
-        yield directory, ledger
 
 
 @pytest.mark.parametrize(
