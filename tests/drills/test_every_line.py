@@ -15,17 +15,15 @@ SCHEDULERS = {"asha": {}, "promote": {"control": 0.2, "seed": 2}}
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
-def test_a_driver_that_dies_before_any_line_decides_the_same(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_driver_that_dies_before_any_line_decides_the_same(name: str, tmp_path: Path) -> None:
     content = play_content(name, 7, **SCHEDULERS[name])
-    straight = Play(made(tmp_path / "straight"), content, monkeypatch)
+    straight = Play(made(tmp_path / "straight"), content)
     assert straight.session()
     follow(straight.events(), straight.space)
     lines = len(straight.events())
     assert lines > 40
     for line in range(1, lines + 1):
-        play = Play(made(tmp_path / str(line)), content, monkeypatch)
+        play = Play(made(tmp_path / str(line)), content)
         assert not play.session(die_before=line)
         assert play.session()
         assert story(play.events()) == story(straight.events()), f"killed before line {line}"
@@ -35,13 +33,11 @@ def test_a_driver_that_dies_before_any_line_decides_the_same(
 
 @pytest.mark.parametrize("name", SCHEDULERS)
 @pytest.mark.parametrize("step", [3, 5, 11])
-def test_one_that_dies_again_and_again(
-    name: str, step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_that_dies_again_and_again(name: str, step: int, tmp_path: Path) -> None:
     """Two trials at a time: who reports first may change, a wrong decision may not."""
     content = play_content(name, 9, **SCHEDULERS[name])
     content["budget"]["concurrent"] = 2
-    play = Play(made(tmp_path / "killed"), content, monkeypatch)
+    play = Play(made(tmp_path / "killed"), content)
     sessions, line = 0, step
     while not play.session(die_before=line):
         sessions += 1
@@ -53,10 +49,8 @@ def test_one_that_dies_again_and_again(
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
-def test_the_twin_sees_every_kind_of_wrong_decision(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    play = Play(tmp_path, play_content(name, 9), monkeypatch)
+def test_the_twin_sees_every_kind_of_wrong_decision(name: str, tmp_path: Path) -> None:
+    play = Play(tmp_path, play_content(name, 9))
     assert play.session()
     events = play.events()
     follow(events, play.space)

@@ -20,11 +20,11 @@ CUTS = 5
 SCHEDULERS: dict[str, dict[str, Any]] = {"asha": {}, "promote": {"control": 0.2, "seed": 2}}
 
 
-def made(folder: Path, name: str, patches: pytest.MonkeyPatch) -> Play:
+def made(folder: Path, name: str) -> Play:
     folder.mkdir()
     content = play_content(name, 9, **SCHEDULERS[name])
     content["searcher"] = {"name": "tpe", "seed": 1, "startup_trials": 3}
-    return Play(folder, content, patches)
+    return Play(folder, content)
 
 
 def facts(play: Play) -> list[tuple[Any, ...]]:
@@ -37,13 +37,11 @@ def facts(play: Play) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("name", SCHEDULERS)
-def test_five_cuts_change_nothing(
-    name: str, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    straight = made(tmp_path / "straight", name, monkeypatch)
+def test_five_cuts_change_nothing(name: str, seed: int, tmp_path: Path) -> None:
+    straight = made(tmp_path / "straight", name)
     assert straight.session()
     lines = len(straight.events())
-    cut, rng = made(tmp_path / "cut", name, monkeypatch), np.random.default_rng(seed)
+    cut, rng = made(tmp_path / "cut", name), np.random.default_rng(seed)
     ledger = cut.directory / LEDGER_FILE
     for _ in range(CUTS):
         assert not cut.session(die_before=int(rng.integers(3, lines // (CUTS + 1))))
