@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hpcm.schema import config_class
+from hpcm.schema import bounded, config_class
 
 
 @config_class
@@ -18,5 +18,4 @@ class Faults:
             raise ValueError(f"hang_after is {self.hang_after:g}; must be 2 or more epochs' time")
         if not self.hang_minutes > 0:
             raise ValueError(f"hang_minutes is {self.hang_minutes:g}; must be above 0")
-        if self.node_failures is not None and self.node_failures < 1:
-            raise ValueError(f"node_failures is {self.node_failures}; must be 1 or more")
+        bounded(self, "node_failures", least=1)

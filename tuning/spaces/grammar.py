@@ -15,17 +15,8 @@ from tuning.spaces.checks import NOT_SEARCHED
 from tuning.spaces.documents import SHIPPED, shipped_spaces
 from tuning.spaces.fault_section import Faults
 from tuning.spaces.parameters import DISTRIBUTIONS
-from tuning.spaces.scheduler_sections import (
-    Asha,
-    Fifo,
-    Hyperband,
-    Median,
-    Pb2,
-    Pbt,
-    Promote,
-    RayAsha,
-)
-from tuning.spaces.searcher_sections import CmaEs, Gp, Grid, Nsga, Random, Tpe
+from tuning.spaces.scheduler_sections import Scheduler
+from tuning.spaces.searcher_sections import Searcher
 from tuning.spaces.sections import Budget, Confirm, Fidelity, Objective, Resources
 from tuning.spaces.space import load_space
 
@@ -49,24 +40,8 @@ TOP_LEVEL = (
 SECTIONS: dict[str, dict[str, type]] = {  # by the section's name, where it has a choice
     "fidelity": {"": Fidelity},
     "objective": {"": Objective},
-    "scheduler": {
-        "asha": Asha,
-        "promote": Promote,
-        "hyperband": Hyperband,
-        "median": Median,
-        "ray_asha": RayAsha,
-        "pbt": Pbt,
-        "pb2": Pb2,
-        "fifo": Fifo,
-    },
-    "searcher": {
-        "tpe": Tpe,
-        "gp": Gp,
-        "cmaes": CmaEs,
-        "nsga": Nsga,
-        "random": Random,
-        "grid": Grid,
-    },
+    "scheduler": {section.name: section for section in get_args(Scheduler)},
+    "searcher": {section.name: section for section in get_args(Searcher)},
     "budget": {"": Budget},
     "resources": {"": Resources},
     "faults": {"": Faults},

@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Tag
 
-from hpcm.schema import by_name, config_class
-from tuning.spaces.searcher_sections import check_seed
+from hpcm.schema import bounded, by_name, config_class
 
 
 @config_class
@@ -18,7 +17,7 @@ class Asha:
     reduction_factor: int = 3  # >= 2; rungs are at min, min * this, min * this^2, .., max
 
     def __post_init__(self) -> None:
-        _check_factor(self.reduction_factor)
+        bounded(self, "reduction_factor", least=2)
 
     def levels(self, low: int, high: int) -> list[int]:
         """Epochs below ``high`` at which trials are compared, ascending."""
@@ -35,10 +34,10 @@ class Promote:
     seed: int = 0  # of the draw of these
 
     def __post_init__(self) -> None:
-        _check_factor(self.reduction_factor)
+        bounded(self, "reduction_factor", least=2)
         if not 0 <= self.control < 1:
             raise ValueError(f"control is {self.control:g}; must be 0 or more and below 1")
-        check_seed(self.seed)
+        bounded(self, "seed", least=0)
 
     def levels(self, low: int, high: int) -> list[int]:
         """Epochs below ``high`` at which trials are compared, ascending."""
@@ -53,7 +52,7 @@ class Hyperband:
     reduction_factor: int = 3  # >= 2; rungs are at min, min * this, min * this^2, .., max
 
     def __post_init__(self) -> None:
-        _check_factor(self.reduction_factor)
+        bounded(self, "reduction_factor", least=2)
 
     def levels(self, low: int, high: int) -> list[int]:
         """Epochs below ``high`` at which trials are compared, ascending."""
@@ -76,8 +75,7 @@ class Median:
     min_peers: int = 3  # other trials that have come as far, before any is stopped, >= 1
 
     def __post_init__(self) -> None:
-        if self.min_peers < 1:
-            raise ValueError(f"min_peers is {self.min_peers}; must be 1 or more")
+        bounded(self, "min_peers", least=1)
 
     def levels(self, low: int, high: int) -> list[int]:
         """None: every epoch from ``low`` on is compared, and nothing has to be saved for it."""
@@ -97,10 +95,9 @@ class RayAsha:
     seed: int = 0  # of the draw of a trial's bracket
 
     def __post_init__(self) -> None:
-        _check_factor(self.reduction_factor)
-        if self.brackets < 1:
-            raise ValueError(f"brackets is {self.brackets}; must be 1 or more")
-        check_seed(self.seed)
+        bounded(self, "reduction_factor", least=2)
+        bounded(self, "brackets", least=1)
+        bounded(self, "seed", least=0)
 
     def levels(self, low: int, high: int) -> list[int]:
         """Epochs below ``high`` at which trials are compared, ascending."""
@@ -118,7 +115,7 @@ class Pbt:
     seed: int = 0  # of who copies whom, and of the changes
 
     def __post_init__(self) -> None:
-        _check_population(self.quantile, self.seed)
+        _check_population(self)
         if not 0 < self.step < 1:
             raise ValueError(f"step is {self.step:g}; must be above 0 and below 1")
         if not 0 <= self.resample <= 1:
@@ -138,7 +135,7 @@ class Pb2:
     seed: int = 0  # of who copies whom, and of the search for the best change
 
     def __post_init__(self) -> None:
-        _check_population(self.quantile, self.seed)
+        _check_population(self)
 
     def levels(self, low: int, high: int) -> list[int]:
         """Epochs below ``high`` at which trials are compared, ascending."""
@@ -170,15 +167,10 @@ SchedulerSection = Annotated[
 ]
 
 
-def _check_factor(factor: int) -> None:
-    if factor < 2:
-        raise ValueError(f"reduction_factor is {factor}; must be 2 or more")
-
-
-def _check_population(quantile: float, seed: int) -> None:
-    if not 0 < quantile <= 0.5:
-        raise ValueError(f"quantile is {quantile:g}; must be above 0 and 0.5 or less")
-    check_seed(seed)
+def _check_population(section: Pbt | Pb2) -> None:
+    if not 0 < section.quantile <= 0.5:
+        raise ValueError(f"quantile is {section.quantile:g}; must be above 0 and 0.5 or less")
+    bounded(section, "seed", least=0)
 
 
 def _geometric(low: int, high: int, factor: int) -> list[int]:

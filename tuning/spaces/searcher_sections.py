@@ -6,31 +6,18 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Discriminator, Tag
 
-from hpcm.schema import by_name, config_class
+from hpcm.schema import bounded, by_name, config_class
 
 MOST_GP_TRIALS = 500  # a proposal takes 1.4 s there, 6 s at 1,000; docs/log.md
 
 
-def check_seed(seed: int) -> None:
-    """Raise ValueError for a seed that no generator takes."""
-    if seed < 0:
-        raise ValueError(f"seed is {seed}; must be 0 or more")
-
-
-def check_startup(trials: int) -> None:
-    """Raise ValueError where the model would have nothing to start from."""
-    if trials < 1:
-        raise ValueError(f"startup_trials is {trials}; must be 1 or more")
-
-
-def check_prior(share: float, trials: int, width: float) -> None:
+def check_prior(section: Tpe | Gp | Nsga | Random) -> None:
     """Raise ValueError for what cannot be sampled around the prior."""
-    if not 0 <= share <= 1:
-        raise ValueError(f"prior_share is {share:g}; must be 0 to 1")
-    if trials < 1:
-        raise ValueError(f"prior_trials is {trials}; must be 1 or more")
-    if not 0 < width <= 1:
-        raise ValueError(f"prior_width is {width:g}; must be above 0 and at most 1")
+    if not 0 <= section.prior_share <= 1:
+        raise ValueError(f"prior_share is {section.prior_share:g}; must be 0 to 1")
+    bounded(section, "prior_trials", least=1)
+    if not 0 < section.prior_width <= 1:
+        raise ValueError(f"prior_width is {section.prior_width:g}; must be above 0 and at most 1")
 
 
 def check_names(experiments: tuple[str, ...]) -> None:
@@ -53,9 +40,9 @@ class Tpe:
     warm_start: tuple[str, ...] = ()  # earlier experiments of this storage to learn from
 
     def __post_init__(self) -> None:
-        check_seed(self.seed)
-        check_startup(self.startup_trials)
-        check_prior(self.prior_share, self.prior_trials, self.prior_width)
+        bounded(self, "seed", least=0)
+        bounded(self, "startup_trials", least=1)
+        check_prior(self)
         check_names(self.warm_start)
 
 
@@ -72,9 +59,9 @@ class Gp:
     warm_start: tuple[str, ...] = ()  # earlier experiments of this storage to learn from
 
     def __post_init__(self) -> None:
-        check_seed(self.seed)
-        check_startup(self.startup_trials)
-        check_prior(self.prior_share, self.prior_trials, self.prior_width)
+        bounded(self, "seed", least=0)
+        bounded(self, "startup_trials", least=1)
+        check_prior(self)
         check_names(self.warm_start)
 
 
@@ -91,10 +78,9 @@ class Nsga:
     warm_start: tuple[str, ...] = ()  # earlier experiments of this storage to learn from
 
     def __post_init__(self) -> None:
-        check_seed(self.seed)
-        if self.population < 2:
-            raise ValueError(f"population is {self.population}; must be 2 or more")
-        check_prior(self.prior_share, self.prior_trials, self.prior_width)
+        bounded(self, "seed", least=0)
+        bounded(self, "population", least=2)
+        check_prior(self)
         check_names(self.warm_start)
 
 
@@ -108,11 +94,10 @@ class CmaEs:
     population: int | None = None  # trials of a generation, >= 4; null: 4 + 3 ln(dimensions)
 
     def __post_init__(self) -> None:
-        check_seed(self.seed)
+        bounded(self, "seed", least=0)
         if not 0 < self.sigma <= 1:
             raise ValueError(f"sigma is {self.sigma:g}; must be above 0 and at most 1")
-        if self.population is not None and self.population < 4:
-            raise ValueError(f"population is {self.population}; must be 4 or more")
+        bounded(self, "population", least=4)
 
 
 @config_class
@@ -126,8 +111,8 @@ class Random:
     prior_width: float = 0.25  # standard deviation around a prior, as a share of its range
 
     def __post_init__(self) -> None:
-        check_seed(self.seed)
-        check_prior(self.prior_share, self.prior_trials, self.prior_width)
+        bounded(self, "seed", least=0)
+        check_prior(self)
 
 
 @config_class
@@ -137,7 +122,7 @@ class Grid:
     name: Literal["grid"] = "grid"
 
 
-Searcher: TypeAlias = Tpe | Gp | Nsga | CmaEs | Random | Grid
+Searcher: TypeAlias = Tpe | Gp | CmaEs | Nsga | Random | Grid
 SearcherSection = Annotated[
     Annotated[Tpe, Tag("tpe")]
     | Annotated[Gp, Tag("gp")]

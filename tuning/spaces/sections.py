@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Literal, TypeAlias
 
-from hpcm.schema import config_class
+from hpcm.schema import bounded, config_class
 from tuning.spaces.fault_section import Faults
 from tuning.spaces.scheduler_sections import Promote, SchedulerSection
 from tuning.spaces.searcher_sections import SearcherSection, Tpe
@@ -89,8 +89,7 @@ class Confirm:
     seeds: tuple[int, ...] = (1, 2, 3)  # of these runs, each different and not the search's own
 
     def __post_init__(self) -> None:
-        if self.top < 0:
-            raise ValueError(f"top is {self.top}; must be 0 or more")
+        bounded(self, "top", least=0)
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise ValueError(f"seeds is {list(self.seeds)}; must be different numbers from 0 up")
 
@@ -107,10 +106,8 @@ class Budget:
         if not 1 <= self.trials <= MOST_TRIALS:
             allowed = "1 or more" if self.trials < 1 else f"{MOST_TRIALS:,} or fewer"
             raise ValueError(f"trials is {self.trials}; must be {allowed}")
-        if self.concurrent is not None and self.concurrent < 1:
-            raise ValueError(f"concurrent is {self.concurrent}; must be 1 or more")
-        if self.hours is not None and not self.hours > 0:
-            raise ValueError(f"hours is {self.hours}; must be above 0")
+        bounded(self, "concurrent", least=1)
+        bounded(self, "hours", above=0)
 
 
 @config_class

@@ -67,9 +67,7 @@ def _verdict(found: Confirmation) -> str:
 
 
 def _deviation(metric: str, spread: Spread | None) -> str:
-    if spread is None or spread.deviation is None:
-        return ABSENT
-    return f"{spread.deviation:.{PLACES.get(metric, 4)}f}"
+    return metric_text(metric, spread.deviation if spread else None, unit=False)
 
 
 def _difference(metric: str, against: Spread | None, reference: Spread | None) -> str:
