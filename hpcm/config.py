@@ -18,7 +18,16 @@ from hpcm.optimizers import Adam, BalancerConfig, OptimizerConfig, Sum
 from hpcm.optimizers.early_stopping import EarlyStopping
 from hpcm.optimizers.param_groups import Parts
 from hpcm.schedules import LrSchedule
-from hpcm.schema import bounded, config_class, hot, load, overlay, set_path, to_plain
+from hpcm.schema import (
+    ConfigError,
+    bounded,
+    config_class,
+    hot,
+    load,
+    overlay,
+    set_path,
+    to_plain,
+)
 from hpcm.yaml_files import override, read_yaml
 
 
@@ -102,6 +111,11 @@ class TrainConfig:
     def from_yaml(cls, path: str | Path, overrides: list[str] | None = None) -> TrainConfig:
         """Read a file, then ``key.path=value`` overrides. Raises :class:`ConfigError`."""
         data = read_yaml(path)
+        if "parameters" in data:
+            raise ConfigError(
+                f"{path}: a search space, not a run config; python tune.py --space {path} searches"
+                " it and exports one"
+            )
         for text in overrides or []:
             data = overlay(data, override(text))
         return cls.from_plain(data, str(path))

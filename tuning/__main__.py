@@ -29,6 +29,10 @@ WIDE = 160  # columns, where no terminal says how many there are
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     escape_what_cannot_be_shown()
+    words = sys.argv[1:] if words is None else words
+    if not words:
+        _parser().print_help(sys.stderr)
+        return 2
     flags = _parser().parse_args(words)
     try:
         flags.command(flags)

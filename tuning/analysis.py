@@ -52,7 +52,7 @@ def read_result(experiment: str, storage: str = places.DEFAULT_STORAGE) -> Exper
 def trials_table(trials: Sequence[TrialRecord], space: SearchSpace) -> pd.DataFrame:
     """One row per trial: source, state, epochs, last metrics, cost, and every parameter's value.
 
-    A parameter that is not active in a trial is missing there.
+    A parameter that is not active in a trial is missing there; ``waiting`` is a trial at a rung.
     """
     rows = [_row(trial, space) for trial in trials]
     head = ["trial", "source", "state", "epochs", "seconds", "hours", "retries", "reason"]
@@ -100,7 +100,7 @@ def _row(trial: TrialRecord, space: SearchSpace) -> dict[str, Any]:
     return {
         "trial": trial.number,
         "source": trial.source,
-        "state": trial.state,
+        "state": trial.standing,
         "epochs": trial.epochs,
         "seconds": trial.seconds,
         "hours": trial.cost_hours,

@@ -16,11 +16,12 @@ from tuning.records import ExperimentResult, TrialRecord
 from tuning.retarget import differences, full_command, repeat_command, repeat_commands
 from tuning.schedulers.lineage import history_lines, lineage
 from tuning.spaces.documents import SHIPPED, shipped_spaces
+from tuning.spaces.draws import total_trials
 from tuning.spaces.profiles import ProfileChoice
 from tuning.spaces.space import SearchSpace, load_space
 from tuning.storage import read_provenance
 from tuning.terminal.confirm_text import confirmed_text
-from tuning.terminal.wording import columns, difference_text, metric_name, metric_text
+from tuning.terminal.wording import columns, count_text, difference_text, metric_name, metric_text
 
 FULL = "cluster"  # the file as written; what any other profile finds is a proxy
 REASON = "asked for by the program that ran the search"  # where tune.py did not
@@ -170,6 +171,7 @@ def _header(result: ExperimentResult, export: Export) -> list[str]:
     rows = [
         ("experiment", info.name),
         ("trial", f"{result.best.number} of {len(result.trials)}"),
+        *_unfinished_rows(result),
         *_confirmed_rows(result),
         ("profile", str(ProfileChoice(space.profile, facts.get("profile_reason", REASON)))),
         ("overrides", " ".join(facts.get("overrides", [])) or "none"),
@@ -205,6 +207,14 @@ def _history(result: ExperimentResult) -> list[str]:
         "the last values; a run of it alone is another run. Repeating takes all of these:",
         *history_lines(result.info.space, stretches),
     ]
+
+
+def _unfinished_rows(result: ExperimentResult) -> list[tuple[str, str]]:
+    """That the search did not come to its end, where it did not."""
+    if result.complete:
+        return []
+    ended, total = sum(t.ended for t in result.trials), total_trials(result.info.space)
+    return [("search", f"not complete: {ended} of {count_text(total, 'trial')} had ended")]
 
 
 def _confirmed_rows(result: ExperimentResult) -> list[tuple[str, str]]:

@@ -134,3 +134,11 @@ def test_plot_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ConfigError, match="--plot needs the package matplotlib"):
         plot(table, tmp_path / "x.png", "x")
+
+
+def test_a_search_space_is_called_one(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("base: {}\nparameters: {seed: {type: int, low: 0, high: 9}}\n")
+    with pytest.raises(ConfigError) as caught:
+        TrainConfig.from_yaml(path)
+    assert str(caught.value).startswith(f"{path}: a search space, not a run config; python tune.py")

@@ -48,6 +48,20 @@ def test_one_row_per_trial_with_its_parameters(tmp_path: Path) -> None:
     assert set(space.parameters) <= set(table.columns)
 
 
+def test_a_trial_at_a_rung_waits(tmp_path: Path) -> None:
+    space = make_space(tmp_path)
+    trials = make_trials(space)
+    trials[2].state, trials[2].paused = "pending", True
+    assert trials_table(trials, space).loc[2, "state"] == "waiting"
+
+
+def test_without_a_command_the_commands_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    shown = capsys.readouterr()
+    assert "all trials as CSV" in shown.err
+    assert not shown.out
+
+
 def test_one_row_per_report(tmp_path: Path) -> None:
     trials = make_trials(make_space(tmp_path))
     curves = curves_table(trials)

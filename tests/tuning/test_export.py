@@ -131,6 +131,17 @@ def test_the_header_says_where_it_comes_from(
     assert facts["versions"].startswith("Python 3.")
     assert "rd_cost  1.3111    1.6111        -0.3000 (-18.62 %)" in header
     assert f"repeat the trial:  {export.repeat}" in header
+    assert "search" not in facts
+
+
+def test_the_header_says_that_a_search_was_not_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = replace(exported(tmp_path, monkeypatch, "laptop"), complete=False, interrupted=True)
+    result.trials[2].state = "running"
+    rows = export_best(result).copied.read_text().splitlines()
+    found = next(row for row in rows if row.startswith("# search "))
+    assert found.endswith("not complete: 3 of 4 trials had ended")
 
 
 def test_nothing_to_export_is_an_error(tmp_path: Path) -> None:

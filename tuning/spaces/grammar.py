@@ -17,7 +17,7 @@ from tuning.spaces.fault_section import Faults
 from tuning.spaces.parameters import DISTRIBUTIONS
 from tuning.spaces.scheduler_sections import Scheduler
 from tuning.spaces.searcher_sections import Searcher
-from tuning.spaces.sections import Budget, Confirm, Fidelity, Objective, Resources
+from tuning.spaces.sections import Budget, Confirm, Fidelity, Objective, Resources, Sections
 from tuning.spaces.space import load_space
 
 PAGE = SHIPPED / "README.md"
@@ -145,12 +145,13 @@ def _distribution_rows() -> Iterator[Sequence[str]]:
 
 
 def _section_rows() -> Iterator[Sequence[str]]:
+    usual = Sections()
     for section, classes in SECTIONS.items():
         for choice, cls in classes.items():
             yield (
                 f"`{section}.name: {choice}`" if choice else f"`{section}`",
                 f"**{_first_line(cls)}**",
-                "",
+                "the default" if choice and type(getattr(usual, section)) is cls else "",
             )
             for name, comment, default in described(cls):
                 if name != "name":

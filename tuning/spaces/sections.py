@@ -68,7 +68,7 @@ class Objective:
     mode: Literal["min", "max"] = "min"
     on_diverged: Literal["worst", "fail"] = "worst"  # what the searcher hears of a diverged trial
     pareto: tuple[Metric, ...] = ()  # two metrics whose front the searcher looks for; rungs: metric
-    constraints: dict[Metric, Bound] = field(default_factory=dict)  # best: {val_bpp: {max: 0.3}}
+    constraints: dict[Metric, Bound] = field(default_factory=dict)  # bounds: {val_bpp: {max: 0.3}}
 
     def __post_init__(self) -> None:
         mode = "max" if self.metric in LARGER_IS_BETTER else "min"

@@ -236,7 +236,8 @@ def load_space(
         sections = Sections()
     unread = set(data["parameters"]) - set(parameters)
     problems += [*document.problems, *check_base(base), *check_parameters(parameters, unread, base)]
-    document.refuse(problems)
+    if any(path != "name" for path, _ in problems):  # a wrong name alone hides nothing else
+        document.refuse(problems)
     space = SearchSpace(
         name=document.name,
         question=document.question,
@@ -247,7 +248,7 @@ def load_space(
         parameters=parameters,
         **{name: getattr(sections, name) for name in SECTIONS},
     )
-    document.refuse([*check_sections(space), *check_configs(space)])
+    document.refuse([*problems, *check_sections(space), *check_configs(space)])
     return replace(space, warnings=tuple(warnings_of(space)))
 
 

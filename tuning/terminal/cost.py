@@ -35,15 +35,18 @@ class Cost:
 
     def lines(self) -> list[str]:
         """The cost in words, one line each."""
-        told = [f"{self.likely_epochs:,} epochs with early stopping, {self.most_epochs:,} at most"]
+        likely, most = self.likely_epochs, self.most_epochs
+        told = [f"{most:,} epochs"]
+        if likely < most:
+            told = [f"{likely:,} epochs with early stopping, {most:,} at most"]
         if self.seconds_per_epoch is not None:
-            likely, most = (
-                hours_text(epochs * self.seconds_per_epoch * self.per_hour / 3600, self.unit)
-                for epochs in (self.likely_epochs, self.most_epochs)
-            )
+            each = self.seconds_per_epoch * self.per_hour / 3600
+            hours = hours_text(most * each, self.unit)
+            if likely < most:
+                soon = hours_text(likely * each, self.unit, beside=most * each)
+                hours = f"{soon} likely, {hours} at most"
             told.append(
-                f"{likely} likely, {most} at most, from {self.seconds_per_epoch:.1f} s an epoch "
-                "measured here just now"
+                f"{hours}, from {self.seconds_per_epoch:.1f} s an epoch measured here just now"
             )
         if self.limit_hours is not None:
             told.append(f"budget.hours ends it at {hours_text(self.limit_hours, self.unit)}")

@@ -39,7 +39,9 @@ def difference_text(metric: str, value: float | None, reference: float | None) -
 
 
 def value_text(value: Any) -> str:
-    """A parameter's value, three significant digits."""
+    """A parameter's value, three significant digits; what is absent as YAML has it."""
+    if value is None:
+        return "null"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
@@ -62,9 +64,9 @@ def clock_text(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}"
 
 
-def hours_text(hours: float, unit: str) -> str:
-    """``3.2 GPU-hours``; below six minutes in GPU-minutes."""
-    if 0 < hours < 0.1:
+def hours_text(hours: float, unit: str, beside: float | None = None) -> str:
+    """``3.2 GPU-hours``; below six minutes in GPU-minutes, ``beside`` a larger one in its unit."""
+    if 0 < max(hours, beside or 0.0) < 0.1:
         return f"{60 * hours:.1f} {unit}-minutes"
     return f"{hours:.1f} {unit}-hours" if hours < 100 else f"{hours:.0f} {unit}-hours"
 

@@ -98,6 +98,17 @@ def test_a_name_is_short_enough_for_folders(space_file: Callable[..., Path]) -> 
         load_space(space_file(name="n" * 65))
 
 
+def test_a_wrong_name_hides_nothing_else(space_file: Callable[..., Path]) -> None:
+    def change(data: dict[str, Any]) -> None:
+        data |= {"name": "other", "fidelity": {"min": 2, "max": 3}, "scheduler": {"name": "fifo"}}
+
+    with pytest.raises(ConfigError) as caught:
+        load_space(space_file(change))
+    wrong, *more = str(caught.value).splitlines()
+    assert "'other', but the file is mine.yaml" in wrong
+    assert "fidelity.min" in "".join(more)
+
+
 def test_the_path_of_a_space_is_whole_and_straight(
     space_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,3 +29,11 @@ def test_every_key_is_explained() -> None:
     for cls in classes:
         for name, comment, _ in described(cls):
             assert comment or name == "name", f"{cls.__name__}.{name} has no comment"
+
+
+def test_the_default_of_every_choice_is_marked() -> None:
+    marked = [line for line in grammar_page().splitlines() if line.endswith("| the default |")]
+    assert [line.split("`")[1] for line in marked] == [
+        f"{section}.name: {getattr(Sections(), section).name}"
+        for section in ("scheduler", "searcher")
+    ]

@@ -12,6 +12,7 @@ from tests.tuning.searches import make_space, write_space
 from tuning.spaces.space import load_space
 from tuning.terminal.cost import Cost, can_measure, estimate, seconds_of_an_epoch
 from tuning.terminal.dry_run import prior_lines, sample_lines, size_lines
+from tuning.terminal.wording import hours_text, value_text
 
 
 def test_size_counts_parameters_rungs_trials_and_cost(tmp_path: Path) -> None:
@@ -44,6 +45,20 @@ def test_without_stopping_every_trial_costs_the_maximum(tmp_path: Path) -> None:
     space = load_space(write_space(tmp_path), "laptop", ["scheduler.name=fifo"])
     cost = estimate(space, None)
     assert cost.likely_epochs == cost.most_epochs == 36
+    assert cost.lines() == ["36 epochs"]
+
+
+def test_both_costs_have_one_unit() -> None:
+    cost = Cost(
+        likely_epochs=20,
+        most_epochs=200,
+        unit="CPU",
+        per_hour=1,
+        seconds_per_epoch=9.0,
+        limit_hours=None,
+    )
+    assert "0.1 CPU-hours likely, 0.5 CPU-hours at most" in cost.lines()[1]
+    assert hours_text(0.05, "CPU") == "3.0 CPU-minutes"
 
 
 def test_only_the_device_that_trials_use_is_measured(
@@ -98,3 +113,7 @@ def test_five_samples_stand_beside_the_prior(tmp_path: Path) -> None:
     for balancer, gamma in zip(cells[2][1:], cells[3][1:], strict=True):
         assert (gamma == "-") == (balancer == "sum")
     assert sample_lines(space) == sample_lines(space)
+
+
+def test_what_is_absent_is_shown_as_yaml_has_it() -> None:
+    assert [value_text(value) for value in (None, True, 0.12345)] == ["null", "yes", "0.123"]
