@@ -14,6 +14,7 @@ import psutil
 from ray._private import services
 from ray._private.node import Node
 from ray._private.parameter import RayParams
+from ray.experimental.internal_kv import _internal_kv_reset
 
 MEMORY = 80 * 1024 * 1024  # of the object store, bytes; nothing is put there
 
@@ -102,11 +103,16 @@ class Nodes:
 
 
 def started(params: RayParams, head: bool) -> Node:
-    """A node of Ray; the sockets with which it looks for free ports it leaves to the collector."""
+    """A node of Ray; the sockets with which it looks for free ports it leaves to the collector.
+
+    A head's store of keys becomes that of this process: Tune's classes note their use there, and a
+    minute without the answer of a head that was stopped ends the process.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         node = Node(params, head=head, shutdown_at_exit=True)
         gc.collect()
+    _internal_kv_reset()
     return node
 
 
