@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ from tests.tuning.plays import Searched, fates
 from tests.tuning.schedulers.test_killed_schedulers import MUTABLE
 from tests.tuning.test_resume import Driver
 from tuning.records import TrialRecord
-from tuning.storage import experiments, read_experiment
+from tuning.storage import read_experiment
 
 pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.timeout(280)]
 
@@ -45,21 +46,40 @@ ONE_BY_ONE = {
     "parameters": MUTABLE,
     "budget": {"trials": 6, "concurrent": 1},
 }
+SLOW = {"min": 3, "max": 9}  # epochs between two looks at a population, or before the first
 SECTIONS: dict[str, dict[str, Any]] = {
-    "promote": {**ONE_BY_ONE, "scheduler": {"name": "promote", "control": 0.2, "seed": 2}},
+    "promote": {"scheduler": {"name": "promote", "control": 0.2, "seed": 2}},
+    "hyperband": {"scheduler": {"name": "hyperband"}},
+    "median": {"scheduler": {"name": "median", "min_peers": 2}, "fidelity": SLOW},
+    "ray_asha": {"scheduler": {"name": "ray_asha"}},
     "pbt": {
-        **ONE_BY_ONE,
         "scheduler": {"name": "pbt", "quantile": 0.3},
-        "fidelity": {"min": 4, "max": 9},
+        "fidelity": SLOW,
+        "budget": {"trials": 4, "concurrent": 1},
+    },
+    "pb2": {
+        "scheduler": {"name": "pb2", "quantile": 0.3},
+        "fidelity": SLOW,
         "budget": {"trials": 4, "concurrent": 1},
     },
 }
 
 
+class Searches(Driver):
+    """One search after the other, as the sections say that were written last."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        (folder / "driver.py").write_text(DRIVER)
+
+    def search(self, sections: dict[str, Any]) -> None:
+        """What the next start searches."""
+        (self.folder / "sections.json").write_text(json.dumps(sections))
+
+
 @pytest.fixture
-def driver(tmp_path: Path) -> Iterator[Driver]:
-    found = Driver(tmp_path)
-    (tmp_path / "driver.py").write_text(DRIVER)
+def driver(tmp_path: Path) -> Iterator[Searches]:
+    found = Searches(tmp_path)
     yield found
     found.kill()
 
@@ -74,25 +94,63 @@ def copy_trains(trials: Sequence[TrialRecord]) -> bool:
     return any(t.exploits and t.epochs > t.exploits[-1].epoch for t in trials)
 
 
-@pytest.mark.parametrize(("name", "until"), [("promote", waits_and_trains), ("pbt", copy_trains)])
-def test_a_killed_search_ends_as_one_that_was_not(
-    driver: Driver, name: str, until: Callable[[Sequence[TrialRecord]], bool]
-) -> None:
-    (driver.folder / "sections.json").write_text(json.dumps(SECTIONS[name]))
-    driver.start(seconds=0.2)
+def one_was_cut(trials: Sequence[TrialRecord]) -> bool:
+    """A trial was stopped, and another one is on its way."""
+    states = {t.state for t in trials if t.epochs}
+    return {"stopped", "running"} <= states
+
+
+UNTIL: dict[str, Callable[[Sequence[TrialRecord]], bool]] = {
+    "promote": waits_and_trains,
+    "hyperband": waits_and_trains,
+    "median": one_was_cut,
+    "ray_asha": one_was_cut,
+    "pbt": copy_trains,
+    "pb2": copy_trains,
+}
+
+
+def kill_when(driver: Searches, until: Callable[[Sequence[TrialRecord]], bool]) -> None:
+    """SIGKILL to a search and its Ray once its trials stand so."""
     while not until(driver.trials()):
-        assert driver.alive(), (driver.folder / "log").read_text()[-2000:]
+        assert driver.alive(), driver.said()
         time.sleep(0.02)
     driver.kill()
-    before = driver.trials()
-    assert not all(t.ended for t in before)
+    assert not all(t.ended for t in driver.trials())
+
+
+@pytest.mark.parametrize("name", UNTIL)
+def test_a_killed_search_ends_as_one_that_was_not(driver: Searches, name: str) -> None:
+    sections = ONE_BY_ONE | SECTIONS[name]
+    driver.search(sections)
+    driver.start(seconds=0.2)
+    kill_when(driver, UNTIL[name])
 
     driver.start("resume", seconds=0)
-    assert driver.finish() == 0, (driver.folder / "log").read_text()[-2000:]
-    space = read_experiment(driver.folder / "storage" / experiments(driver.folder / "storage")[-1])
-    assert replace(space, path=None) == replace(
-        lr_space(driver.folder, **SECTIONS[name]), path=None
-    )
+    assert driver.finish() == 0, driver.said()
+    space = read_experiment(driver.directory)
+    assert replace(space, path=None) == replace(lr_space(driver.folder, **sections), path=None)
     play = Searched(driver.folder / "play", space)
     assert play.session()
     assert fates(driver.trials()) == fates(play.trials())
+
+
+def test_a_killed_search_goes_on_with_what_it_learnt_from_an_earlier_one(driver: Searches) -> None:
+    """Also where the earlier one is gone by then: what was learnt is kept with the search."""
+    driver.search(ONE_BY_ONE | SECTIONS["ray_asha"])
+    driver.start(seconds=0)
+    assert driver.finish() == 0, driver.said()
+    earlier = driver.directory
+    learns = {"name": "tpe", "seed": 3, "startup_trials": 4, "warm_start": [earlier.name]}
+    driver.search(ONE_BY_ONE | {"searcher": learns})
+    driver.start(seconds=0)
+    assert driver.finish() == 0, driver.said()
+    straight = driver.trials()
+    assert {t.source for t in straight} == {"prior", "tpe", "prior_sample"}
+
+    driver.start(seconds=0.2)
+    kill_when(driver, one_was_cut)
+    shutil.rmtree(earlier)
+    driver.start("resume", seconds=0)
+    assert driver.finish() == 0, driver.said()
+    assert fates(driver.trials()) == fates(straight)

@@ -73,6 +73,15 @@ class Driver:
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
+    @property
+    def directory(self) -> Path:
+        """The newest experiment's."""
+        return self.folder / "storage" / experiments(self.folder / "storage")[-1]
+
+    def said(self) -> str:
+        """The end of its output."""
+        return (self.folder / "log").read_text()[-2000:]
+
     def trials(self) -> list[TrialRecord]:
         names = experiments(self.folder / "storage") if (self.folder / "storage").exists() else []
         return read_trials(self.folder / "storage" / names[-1]) if names else []
@@ -85,7 +94,7 @@ class Driver:
             if sum(t.ended for t in trials) >= ended and max(running, default=0) >= running_epochs:
                 return
             time.sleep(0.02)
-        pytest.fail(f"the driver ended first: {(self.folder / 'log').read_text()[-2000:]}")
+        pytest.fail(f"the driver ended first: {self.said()}")
 
     def alive(self) -> bool:
         return self.process is not None and self.process.poll() is None
@@ -114,12 +123,12 @@ def test_killed_driver_resumed(driver: Driver) -> None:
     driver.wait_until(ended=2, running_epochs=4)
     driver.kill()
     before, trained = driver.trials(), driver.epochs()
-    directory = driver.folder / "storage" / experiments(driver.folder / "storage")[-1]
+    directory = driver.directory
     space = read_experiment(directory)
     decided = Ledger(directory).rungs
 
     driver.start("resume", seconds=0)
-    assert driver.finish() == 0, (driver.folder / "log").read_text()[-2000:]
+    assert driver.finish() == 0, driver.said()
     after = driver.trials()
     assert [t.number for t in after] == list(range(6))
     assert all(t.ended for t in after)

@@ -42,7 +42,9 @@ def _confirm_rows(space: SearchSpace) -> list[tuple[str, str]]:
         return []
     seeds = ", ".join(map(str, space.confirm.seeds))
     top = runs // len(space.confirm.seeds) - 1
-    return [("confirm", f"{runs} runs: the best {top} and the prior again, on seeds {seeds}")]
+    told = f"{runs} runs: the best {top} and the prior again, on seeds {seeds}"
+    epochs = f"{runs * space.rungs()[-1]:,} of the epochs below"
+    return [("confirm", told), ("", f"{epochs}; --set confirm.top=0 leaves them out")]
 
 
 def prior_lines(space: SearchSpace) -> list[str]:

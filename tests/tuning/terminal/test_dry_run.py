@@ -41,6 +41,18 @@ def test_cost_follows_the_rungs_and_the_budget(tmp_path: Path) -> None:
     assert estimate(space, None).lines()[-1] == "budget.hours ends it at 8.0 GPU-hours"
 
 
+def test_what_confirming_costs_is_said_apart(tmp_path: Path) -> None:
+    overrides = ["confirm.top=2", "confirm.seeds=[4,5]"]
+    space = load_space(write_space(tmp_path), "cluster", overrides)
+    lines = size_lines(space, estimate(space, None))
+    told = [" ".join(line.split()) for line in lines]
+    assert told[3:6] == [
+        "confirm 6 runs: the best 2 and the prior again, on seeds 4, 5",
+        "54 of the epochs below; --set confirm.top=0 leaves them out",
+        "cost 74 epochs with early stopping, 90 at most",
+    ]
+
+
 def test_without_stopping_every_trial_costs_the_maximum(tmp_path: Path) -> None:
     space = load_space(write_space(tmp_path), "laptop", ["scheduler.name=fifo"])
     cost = estimate(space, None)
