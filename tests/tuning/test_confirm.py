@@ -247,6 +247,21 @@ def test_nothing_is_run_again_unless_asked_for(tmp_path: Path) -> None:
     run.ledger.close()
 
 
+def test_a_search_that_is_over_can_be_confirmed_later(tmp_path: Path) -> None:
+    run = all_go_on(tmp_path, confirm={"top": 0})
+    run.search()
+    assert run.ask() == Searcher.FINISHED
+    run.ledger.close(complete=True, interrupted=False, error=None)
+    again = all_go_on(tmp_path)
+    assert again.space.diff(run.space)
+    assert not any(change.breaks for change in run.space.diff(again.space))
+    while (config := again.ask()) != Searcher.FINISHED:
+        again.play(config, again.run_score(config))
+    assert len(again.ledger.confirmations()) == 6
+    assert again.result(tmp_path).best is again.ledger.trials[3]
+    again.ledger.close()
+
+
 def test_without_a_finalist_there_is_nothing_to_confirm(tmp_path: Path) -> None:
     run = all_go_on(tmp_path, budget={"trials": 1}, confirm={"top": 2, "seeds": [7]})
     run.play(run.ask(), 1.0)
