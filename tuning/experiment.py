@@ -28,6 +28,7 @@ from tuning.checkpoints.places import experiment_place, local_folder
 from tuning.checkpoints.retention import retention
 from tuning.clusters.cluster import Cluster, cluster
 from tuning.clusters.concurrency import GrowingLimiter
+from tuning.clusters.standby import StandBy
 from tuning.faults.closing import Closing
 from tuning.faults.head_watch import HeadWatch, gcs_answers, patience
 from tuning.faults.preflight import check_cluster, check_data, concurrent, concurrent_now
@@ -217,6 +218,7 @@ class _Session:
         space, resources = self.space, self.space.resources
         scheduler = build_scheduler(space, ledger, place.checkpoints)
         searcher = build_searcher(space, ledger, scheduler, closing.asked)
+        watchdog = Watchdog(space.faults, ledger, scheduler.recovery)
         tune.run(
             trainable(place),
             name=self.directory.name,
@@ -228,7 +230,7 @@ class _Session:
             trial_name_creator=_name_of(space),
             trial_dirname_creator=_name_of(space),
             stop=closing,
-            callbacks=[Watchdog(space.faults, ledger, scheduler.recovery), *callbacks],
+            callbacks=[watchdog, StandBy(), *callbacks],
             max_failures=-1,  # the scheduler decides, see tuning/faults/recovery.py
             raise_on_failed_trial=False,
             log_to_file=True,

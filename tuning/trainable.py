@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from ray import tune
 from ray.tune import Trainable
 
@@ -66,6 +67,8 @@ def run_trial(sampled: Mapping[str, Any], place: Place) -> None:
     failure; an exception is for the driver to judge (:mod:`tuning.faults.recovery`).
     """
     number = int(sampled["trial"])
+    # Ray says it by OMP_NUM_THREADS, which comes too late for a process that stood by.
+    torch.set_num_threads(max(1, int(place.space.resources.cpu)))
     store = place.checkpoints(number)
     try:
         place.check_node()

@@ -51,7 +51,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
     "promote": {"scheduler": {"name": "promote", "control": 0.2, "seed": 2}},
     "hyperband": {"scheduler": {"name": "hyperband"}},
     "median": {"scheduler": {"name": "median", "min_peers": 2}, "fidelity": SLOW},
-    "ray_asha": {"scheduler": {"name": "ray_asha"}},
+    "ray_asha": {"scheduler": {"name": "ray_asha", "brackets": 2}},
     "pbt": {
         "scheduler": {"name": "pbt", "quantile": 0.3},
         "fidelity": SLOW,
@@ -95,9 +95,9 @@ def copy_trains(trials: Sequence[TrialRecord]) -> bool:
 
 
 def one_was_cut(trials: Sequence[TrialRecord]) -> bool:
-    """A trial was stopped, and another one is on its way."""
-    states = {t.state for t in trials if t.epochs}
-    return {"stopped", "running"} <= states
+    """A trial was stopped, and another one is on its way between two rungs."""
+    on_its_way = any(t.state == "running" and t.epochs in (2, 5) for t in trials)
+    return on_its_way and any(t.state == "stopped" for t in trials)
 
 
 UNTIL: dict[str, Callable[[Sequence[TrialRecord]], bool]] = {

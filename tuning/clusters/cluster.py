@@ -21,6 +21,8 @@ LOCAL = "local"
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",  # the console is ours
+    "RAY_preload_python_modules": "torch,ray.tune,tuning.trainable",  # see standby.py
+    "RAY_prestart_worker_first_driver": "0",  # no process for every core of the machine
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # signals are ours, see tuning/faults/closing.py
