@@ -24,7 +24,7 @@ from ray.tune.experiment import Trial
 import hpcm
 from hpcm.schema import ConfigError
 from tuning import storage as places
-from tuning.checkpoints.places import experiment_place, local_folder
+from tuning.checkpoints.places import experiment_place
 from tuning.checkpoints.retention import retention
 from tuning.clusters.cluster import Cluster, cluster
 from tuning.clusters.concurrency import GrowingLimiter
@@ -108,7 +108,7 @@ def run_experiment(
             joined,
             trains=train is hpcm.train,
             resumed=resumed,
-            room=local_folder(checkpoints, folder),
+            checkpoints=checkpoints,
         )
         if resume is None:
             directory.mkdir(parents=True)

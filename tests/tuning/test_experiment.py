@@ -18,7 +18,7 @@ from tests.tuning.fake_training import misbehave, train
 from tests.tuning.lr_space import METRIC, lr_space
 from tuning.clusters.cluster import cluster
 from tuning.experiment import run_experiment
-from tuning.faults.node_checks import _ask
+from tuning.faults.node_checks import Places, _ask
 from tuning.faults.node_facts import Inputs, differences, node_facts
 from tuning.ledger import Ledger, read_events, read_trials
 from tuning.records import ExperimentInfo, ExperimentResult, TrialRecord
@@ -211,13 +211,13 @@ def test_a_refused_prior_ends_the_search_at_once(run: Any, folder: Path) -> None
 def test_a_node_is_asked_for_its_facts(folder: Path, tmp_path: Path) -> None:
     (node,) = ray.nodes()
     inputs = Inputs(("sample", "sample_val"), ("sample",))
-    storage = tmp_path / "storage"
-    ((facts, problem),) = _ask({"here": node}, inputs, storage).values()
-    assert (differences(node_facts(inputs), facts), problem) == ([], "")
-    assert not storage.exists()
+    places = Places((tmp_path / "storage", tmp_path / "checkpoints"))
+    ((facts, problems),) = _ask({"here": node}, inputs, places).values()
+    assert (differences(node_facts(inputs), facts), problems) == ([], [])
+    assert not list(tmp_path.iterdir())
     gone = {**node, "NodeID": "0" * 56}
-    ((facts, problem),) = _ask({"gone": gone}, inputs, storage).values()
-    assert problem.startswith("cannot run anything: ")
+    ((facts, problems),) = _ask({"gone": gone}, inputs, places).values()
+    assert problems[0].startswith("cannot run anything: ")
 
 
 def test_bad_input_creates_nothing(run: Any, tmp_path: Path) -> None:

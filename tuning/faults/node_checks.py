@@ -5,37 +5,56 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from hpcm import ConfigError
+from tuning.checkpoints.places import checkpoint_place, local_folder
 from tuning.faults.node_facts import Inputs, Reference, differences, node_facts
 from tuning.spaces.sections import Resources
 
 SECONDS = 300.0  # in which a node has to answer: it starts a process and reads all image headers
 MARKER = ".hpcm-node-check-"
+Answer: TypeAlias = tuple[dict[str, str], list[str]]  # of a node: its facts, what is wrong there
 
 
-def check_nodes(inputs: Inputs, need: Resources, storage: Path) -> Reference:
-    """Compare every node that may run a trial with this one, and let it write to ``storage``.
+@dataclass(frozen=True)
+class Places:
+    """What every node has to write to: folders that all see as one, and an object store's URL."""
+
+    folders: tuple[Path, ...]
+    store: str | None = None
+
+    @classmethod
+    def of(cls, storage: Path, checkpoints: str | None) -> Places:
+        """The folder of the experiments, and where `--checkpoints` puts theirs."""
+        folder = local_folder(checkpoints, storage)
+        if folder is None:
+            return cls((storage,), checkpoints)
+        return cls(tuple(dict.fromkeys((storage, folder))))
+
+
+def check_nodes(inputs: Inputs, need: Resources, places: Places) -> Reference:
+    """Compare every node that may run a trial with this one, and let it write to ``places``.
 
     One node of each address is asked; those that share this machine's are taken as it. Raises
-    :class:`ConfigError` with a line for each node that differs, does not see the folder, or does
-    not answer.
+    :class:`ConfigError` with a line for each node that differs, does not see a folder, does not
+    reach the store, or does not answer.
     """
     mine = node_facts(inputs)
     here = ray.util.get_node_ip_address()
     others = others_that_fit(ray.nodes(), need, here)
-    answers = _ask(others, inputs, storage) if others else {}
+    answers = _ask(others, inputs, places) if others else {}
     problems = [
         f"  {others[address]['NodeManagerHostname']} ({address}): {problem}"
         for address, (facts, seen) in answers.items()
-        for problem in [*differences(mine, facts), *([seen] if seen else [])]
+        for problem in [*differences(mine, facts), *seen]
     ]
     if problems:
         told = "\n".join(problems)
@@ -60,55 +79,79 @@ def others_that_fit(
     }
 
 
-def look_around(inputs: Inputs, storage: str, token: str) -> tuple[dict[str, str], str]:
-    """On a node: its facts, and what is wrong with the folder, or nothing."""
-    marker = Path(storage) / f"{MARKER}{token}"
+def look_around(inputs: Inputs, places: Places, token: str) -> Answer:
+    """On a node: its facts, and what is wrong with the places."""
+    seen = [_folder_problem(folder, token) for folder in places.folders]
+    if places.store is not None:
+        seen.append(_store_problem(places.store))
+    return node_facts(inputs), [problem for problem in seen if problem]
+
+
+def _folder_problem(folder: Path, token: str) -> str:
+    marker = folder / f"{MARKER}{token}"
     try:
         if marker.read_text() != token:
-            return node_facts(inputs), f"{storage} is another folder there"
+            return f"{folder} is another folder there"
         own = Path(f"{marker}-{secrets.token_hex(4)}")
         own.write_text(token)
         own.unlink()
     except FileNotFoundError:
-        return node_facts(inputs), f"{storage} is not there, or not the same folder"
+        return f"{folder} is not there, or not the same folder"
     except OSError as error:
-        return node_facts(inputs), f"{storage} cannot be written to: {error.strerror}"
-    return node_facts(inputs), ""
+        return f"{folder} cannot be written to: {error.strerror}"
+    return ""
+
+
+def _store_problem(store: str) -> str:
+    try:
+        checkpoint_place(store)
+    except ConfigError as error:
+        return str(error)
+    return ""
 
 
 def _ask(
-    nodes: Mapping[str, Mapping[str, Any]], inputs: Inputs, storage: Path
-) -> dict[str, tuple[dict[str, str], str]]:
+    nodes: Mapping[str, Mapping[str, Any]], inputs: Inputs, places: Places
+) -> dict[str, Answer]:
     """By address: what the nodes say; all at once."""
-    made = not storage.exists()
     token = secrets.token_hex(8)
-    marker = storage / f"{MARKER}{token}"
     remote = ray.remote(num_cpus=0, max_retries=0)(look_around)
-    try:
-        storage.mkdir(parents=True, exist_ok=True)
-        marker.write_text(token)
+    with contextlib.ExitStack() as marked:
+        for folder in places.folders:
+            marked.enter_context(_marked(folder, token))
         asked = {
             address: remote.options(
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            ).remote(inputs, str(storage), token)
+            ).remote(inputs, places, token)
             for address, node in nodes.items()
         }
         ray.wait(list(asked.values()), num_returns=len(asked), timeout=SECONDS)
         return {address: _answer(reference) for address, reference in asked.items()}
+
+
+@contextlib.contextmanager
+def _marked(folder: Path, token: str) -> Iterator[None]:
+    """A file in it by which others know it; what was made for that is taken away."""
+    made = not folder.exists()
+    marker = folder / f"{MARKER}{token}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        marker.write_text(token)
+        yield
     finally:
         marker.unlink(missing_ok=True)
         if made:
             with contextlib.suppress(OSError):
-                storage.rmdir()
+                folder.rmdir()
 
 
-def _answer(reference: Any) -> tuple[dict[str, str], str]:
+def _answer(reference: Any) -> Answer:
     try:
-        found: tuple[dict[str, str], str] = ray.get(reference, timeout=0)
+        found: Answer = ray.get(reference, timeout=0)
         return found
     except TimeoutError:
         ray.cancel(reference)
-        return {}, f"no answer in {SECONDS:.0f} s"
+        return {}, [f"no answer in {SECONDS:.0f} s"]
     except RayError as error:
         lines = [line for line in str(error).splitlines() if line.strip()]
-        return {}, f"cannot run anything: {lines[-1].strip()[:300]}"
+        return {}, [f"cannot run anything: {lines[-1].strip()[:300]}"]

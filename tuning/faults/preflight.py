@@ -10,9 +10,10 @@ import ray
 
 from hpcm import ConfigError, TrainConfig, check_inputs
 from tuning.checkpoints.disk_space import check_disk
+from tuning.checkpoints.places import local_folder
 from tuning.clusters.autoscaling import autoscaling
 from tuning.clusters.cluster import LOCAL, Cluster
-from tuning.faults.node_checks import check_nodes
+from tuning.faults.node_checks import Places, check_nodes
 from tuning.faults.node_facts import Inputs, Reference
 from tuning.faults.refusals import NotNowError
 from tuning.spaces.probes import corners
@@ -77,20 +78,21 @@ def check_cluster(
     *,
     trains: bool,
     resumed: Path | None,
-    room: Path | None,
+    checkpoints: str | None = None,
 ) -> Reference | None:
     """Raise :class:`ConfigError` where checkpoints do not fit on the disk or nodes differ.
 
     Gives what trials compare their nodes with; None where Ray is this machine's alone. ``trains``:
     whether trials read and write what :func:`hpcm.train` does. ``resumed``: the experiment to
-    continue. ``room``: the folder of the checkpoints; None where it has no known size.
+    continue. ``checkpoints``: folder or URL; None: in the experiment's folder.
     """
-    if trains and room is not None:
+    room = local_folder(checkpoints, folder)
+    if trains and room is not None:  # an object store has no known size
         check_disk(space, room, concurrent(space), resumed)
     if joined.address == LOCAL:
         return None
     read = Inputs.of([space.config(flat, epochs=1) for flat in _all(space)]) if trains else Inputs()
-    return check_nodes(read, space.resources, folder)
+    return check_nodes(read, space.resources, Places.of(folder, checkpoints))
 
 
 def _all(space: SearchSpace) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from tests.tuning.fake_training import train
 from tests.tuning.lr_space import lr_space
 from tuning.faults import node_checks, node_facts
 from tuning.faults.diagnosis import NodeUnfitError
-from tuning.faults.node_checks import MARKER, check_nodes, look_around, others_that_fit
+from tuning.faults.node_checks import MARKER, Places, check_nodes, look_around, others_that_fit
 from tuning.faults.node_facts import Inputs, Reference, differences
 from tuning.spaces.sections import Resources
 from tuning.trainable import Place, run_trial
@@ -157,14 +157,14 @@ def test_nodes_that_differ_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(node_checks.ray.util, "get_node_ip_address", lambda: HERE)
     nodes = [node(HERE, 1), *(node(f"10.0.0.{n}", 1) for n in (2, 3, 4))]
     monkeypatch.setattr(node_checks.ray, "nodes", lambda: nodes)
-    answers = {"10.0.0.2": (mine, ""), "10.0.0.3": (mine, ""), "10.0.0.4": (mine, "")}
+    answers = {"10.0.0.2": (mine, []), "10.0.0.3": (mine, []), "10.0.0.4": (mine, [])}
     monkeypatch.setattr(node_checks, "_ask", lambda *_: answers)
-    reference = check_nodes(Inputs(), Resources(gpu=1, cpu=1), tmp_path)
+    reference = check_nodes(Inputs(), Resources(gpu=1, cpu=1), Places((tmp_path,)))
     assert reference.agreed == {HERE, "10.0.0.2", "10.0.0.3", "10.0.0.4"}
-    answers["10.0.0.3"] = (mine | {"torch": "2.8.0"}, "")
-    answers["10.0.0.4"] = (mine, "/mnt/x is not there, or not the same folder")
+    answers["10.0.0.3"] = (mine | {"torch": "2.8.0"}, [])
+    answers["10.0.0.4"] = (mine, ["/mnt/x is not there, or not the same folder"])
     with pytest.raises(ConfigError) as caught:
-        check_nodes(Inputs(), Resources(gpu=1, cpu=1), tmp_path)
+        check_nodes(Inputs(), Resources(gpu=1, cpu=1), Places((tmp_path,)))
     _, *lines = str(caught.value).splitlines()
     assert lines[:2] == [
         f"  host-3 (10.0.0.3): torch is 2.8.0, the driver's {mine['torch']}",
@@ -175,24 +175,48 @@ def test_nodes_that_differ_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_node_says_what_is_wrong_with_the_storage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def seen() -> str:
-        return look_around(Inputs(), str(tmp_path / "shared"), "abc")[1]
+    def seen() -> list[str]:
+        return look_around(Inputs(), Places((tmp_path / "shared",)), "abc")[1]
 
-    assert seen() == f"{tmp_path}/shared is not there, or not the same folder"
+    assert seen() == [f"{tmp_path}/shared is not there, or not the same folder"]
     (tmp_path / "shared").mkdir()
-    assert seen() == f"{tmp_path}/shared is not there, or not the same folder"
+    assert seen() == [f"{tmp_path}/shared is not there, or not the same folder"]
     marker = tmp_path / "shared" / f"{MARKER}abc"
     marker.write_text("of another driver")
-    assert seen() == f"{tmp_path}/shared is another folder there"
+    assert seen() == [f"{tmp_path}/shared is another folder there"]
     marker.write_text("abc")
-    assert seen() == ""
+    assert seen() == []
     assert list(marker.parent.iterdir()) == [marker]
 
     def refuse(path: Path, text: str) -> int:
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(Path, "write_text", refuse)
-    assert seen() == f"{tmp_path}/shared cannot be written to: Read-only file system"
+    assert seen() == [f"{tmp_path}/shared cannot be written to: Read-only file system"]
+
+
+def test_every_node_has_to_reach_the_checkpoints_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage, elsewhere = tmp_path / "storage", tmp_path / "elsewhere"
+    assert Places.of(storage, None) == Places.of(storage, str(storage)) == Places((storage,))
+    assert Places.of(storage, str(elsewhere)) == Places((storage, elsewhere))
+    storage.mkdir()
+    (storage / f"{MARKER}abc").write_text("abc")
+    told = look_around(Inputs(), Places.of(storage, str(elsewhere)), "abc")[1]
+    assert told == [f"{elsewhere} is not there, or not the same folder"]
+    away = "s3://bucket/x?endpoint_override=127.0.0.1:9&scheme=http"
+    places = Places.of(storage, away)
+    assert places == Places((storage,), away)
+    tried = []
+
+    def fails(place: str) -> str:
+        tried.append(place)
+        raise ConfigError(f"--checkpoints {place}: no answer")
+
+    monkeypatch.setattr(node_checks, "checkpoint_place", fails)
+    assert look_around(Inputs(), places, "abc")[1] == [f"--checkpoints {away}: no answer"]
+    assert tried == [away]
 
 
 def test_what_trials_read_is_collected(tmp_path: Path) -> None:
