@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -64,7 +64,8 @@ def run_trial(sampled: Mapping[str, Any], place: Place) -> None:
     It continues from the newest checkpoint that can be read, whoever started it before. An epoch is
     saved where trials are compared, at the end, when the experiment closes, and in between as often
     as costs little. What a retry cannot help (diverged, a config that is refused) is reported as a
-    failure; an exception is for the driver to judge (:mod:`tuning.faults.recovery`).
+    failure; an exception is for the driver to judge (:mod:`tuning.faults.recovery`). A training
+    that early stopping ends is reported as it stands at all later rungs too.
     """
     number = int(sampled["trial"])
     # Ray says it by OMP_NUM_THREADS, which comes too late for a process that stood by.
@@ -99,16 +100,28 @@ def _reports(cfg: TrainConfig, place: Place, store: CheckpointStore) -> Iterator
         noticed = {}
         if restored["epoch"] >= cfg.epochs:
             return
-    rungs = place.space.rungs()
+    newest, rungs = restored or {}, place.space.rungs()
     for report in reports:
         closing = place.closing()
-        if report.epoch in rungs or closing or store.due():
+        if report.epoch in rungs or report.last or closing or store.due():
             noticed |= _saved(store, report)
-        yield {**report.metrics, **noticed}
+        newest = report.metrics
+        yield {**newest, **noticed}
         noticed = {}
         if closing:
             yield {SUSPENDED: True}
             return
+    yield from unchanged(newest, rungs)
+
+
+def unchanged(newest: Mapping[str, float], rungs: Sequence[int]) -> Iterator[dict[str, float]]:
+    """The same at each rung after the epoch at which early stopping ended a training.
+
+    The weights stay as they are to the maximum fidelity, so it is compared there with no training.
+    """
+    for rung in rungs:
+        if newest and rung > newest["epoch"]:
+            yield {**newest, "epoch": float(rung), "train/seconds": 0.0}
 
 
 def _saved(store: CheckpointStore, report: EpochReport) -> dict[str, str]:

@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
         for report in reports:
             folder.record(report)
             print(line(report, cfg.epochs), flush=True)
-            if report.epoch % arguments.save_every == 0 or report.epoch == cfg.epochs:
+            if report.epoch % arguments.save_every == 0 or report.last:
                 folder.save(report)
                 saved = f"epoch {report.epoch}"
     except (KeyboardInterrupt, Diverged, OSError):

@@ -29,12 +29,14 @@ class EpochReport:
     """What one finished epoch gave: its number from 1, flat metrics, and a way to save the run.
 
     ``save(directory)`` writes a checkpoint of the run as it stands; call it before the generator is
-    advanced. The keys of ``metrics`` are listed in ``docs/architecture.md``.
+    advanced. The keys of ``metrics`` are listed in ``docs/architecture.md``. ``last``: none follows
+    (it is the config's last, or every scale has stopped early), and it was validated.
     """
 
     epoch: int
     metrics: dict[str, float]
     save: Callable[[str | Path], None]
+    last: bool = False
 
 
 def train(
@@ -68,10 +70,11 @@ def _epochs(run: Run, batches: CropLoader, validator: Validator) -> Iterator[Epo
         run.apply_config()
         metrics = {"train/lr": run.lr} | _train_epoch(run, stepper, batches, epoch)
         run.epoch = epoch + 1
-        if run.epoch % run.cfg.validate_every == 0 or run.epoch == run.cfg.epochs:
+        last = run.epoch == run.cfg.epochs or run.stopper.all_stopped
+        if run.epoch % run.cfg.validate_every == 0 or last:
             metrics |= _validate(run, validator)
         metrics |= {"epoch": float(run.epoch), "train/seconds": time.monotonic() - started}
-        yield EpochReport(run.epoch, metrics, partial(save, run))
+        yield EpochReport(run.epoch, metrics, partial(save, run), last)
 
 
 def _train_epoch(run: Run, stepper: Stepper, batches: CropLoader, epoch: int) -> dict[str, float]:

@@ -49,6 +49,15 @@ def test_set_changes_fields(config: Path, capsys: pytest.CaptureFixture[str]) ->
     assert (cfg.loss.lmbda, cfg.seed, cfg.epochs) == (0.1, 4, 1)
 
 
+def test_a_run_that_stops_early_leaves_its_last_epoch(config: Path) -> None:
+    early = ["early_stopping.patience=1", "early_stopping.min_delta=1.0e+6"]
+    early += ["balancer.name=famo_per_scale", "epochs=9"]
+    command = ["train", str(config), "--output", "out", "--save-every", "5", "--set", *early]
+    assert main(command) == 0
+    assert [path.name for path in Path("out/checkpoints").iterdir()] == ["epoch-00002"]
+    assert "val_rd_cost" in metrics(Path("out"))[-1]
+
+
 def test_a_run_that_was_stopped_goes_on_as_if_it_was_not(
     config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,6 +22,7 @@ from tuning.records import TrialRecord
 from tuning.schedulers.build import build_scheduler
 from tuning.searchers.proposer import build_searcher
 from tuning.spaces.space import SearchSpace
+from tuning.trainable import unchanged
 
 
 class Killed(BaseException):
@@ -38,6 +39,7 @@ class Searched:
         self.directory.mkdir(exist_ok=True)
         self.trained: list[tuple[int, int]] = []  # trial and epoch, in order
         self.nan: set[int] = set()  # trials whose score is NaN from epoch 2 on
+        self.early: dict[int, int] = {}  # trials that stop early, after this epoch
 
     def session(self, die_before: int | None = None, close_after: int | None = None) -> bool:
         """Go on, up to this line of this session; whether the search came to its end.
@@ -110,18 +112,22 @@ class Searched:
         """What a trial's process says; it dies with the driver. It saves where trials compare."""
         number, rate = config["trial"], config["optimizer.lr"]
         store, epoch, loss = self.store(number), 0, FIRST
-        for directory, metrics in store.newest_first():
+        metrics: dict[str, float] = {}
+        for directory, saved in store.newest_first():
             epoch, loss = restored(directory)
+            metrics = saved
             yield {**metrics, "restored": True}
             break
-        while epoch < self.space.fidelity.max:
+        last = self.early.get(number, self.space.fidelity.max)
+        while epoch < last:
             epoch, loss = epoch + 1, learnt(loss, rate)
             self.trained.append((number, epoch))
             value = math.nan if number in self.nan and epoch >= 2 else loss
             metrics = {"epoch": float(epoch), METRIC: value, "rate": rate}
-            if epoch in self.space.rungs():
+            if epoch in self.space.rungs() or epoch == last:
                 store.save(epoch, metrics, saver(epoch, loss))
             yield metrics
+        yield from unchanged(metrics, self.space.rungs())
         raise AssertionError(f"trial {number} reported its last epoch and was not stopped")
 
 

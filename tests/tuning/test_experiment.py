@@ -118,6 +118,7 @@ def _look_at_the_files(directory: Path, result: ExperimentResult) -> None:
 
 def test_every_kind_of_failure_ends_its_trial_and_no_other(run: Any, folder: Path) -> None:
     rates = {"crash_once": 1e-4, "diverge": 1e-2, "nan": 2e-2, "crash": 3e-2, "die_once": 2e-4}
+    rates["early"] = 5e-4  # its training ends after epoch 5
     misbehave(folder, **rates)
     result = run(
         parameters=choices(*rates.values(), 3e-4),
@@ -132,6 +133,7 @@ def test_every_kind_of_failure_ends_its_trial_and_no_other(run: Any, folder: Pat
         (2e-2, "failed", 0, True),
         (3e-2, "failed", 1, False),
         (2e-4, "finished", 1, False),
+        (5e-4, "finished", 0, False),
         (3e-4, "finished", 0, False),
     ]
     reasons = [trial.reason for trial in result.trials if trial.state == "failed"]

@@ -88,6 +88,17 @@ def test_a_trial_that_was_done_trains_no_more(place: Place, run: Any) -> None:
     assert len(epochs_trained(place)) == 9
 
 
+def test_one_that_stops_early_stays_as_it_is_to_the_last_rung(place: Place, run: Any) -> None:
+    misbehave(place.directory.parent, early=LR)
+    told = run()
+    assert [report["epoch"] for report in told] == [1, 2, 3, 4, 5, 9]
+    assert (told[-1][METRIC], told[-1]["train/seconds"]) == (told[-2][METRIC], 0.0)
+    assert saved(place) == [5, 3]
+    again = run()  # as where it was promoted, or its driver died
+    assert [(report["epoch"], report.get("restored")) for report in again] == [(5, True), (9, None)]
+    assert epochs_trained(place) == [1, 2, 3, 4, 5]
+
+
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(place: Place, run: Any) -> None:
     """Stock Ray retries the damaged one until the trial is lost."""
     run(until=4)

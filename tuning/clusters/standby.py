@@ -10,6 +10,7 @@ by a trial starts as it does in stock Ray: nothing depends on it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,8 @@ from ray.core.generated.node_manager_pb2 import PrestartWorkersRequest
 from ray.core.generated.node_manager_pb2_grpc import NodeManagerServiceStub
 from ray.tune.experiment import Trial
 
+logger = logging.getLogger(__name__)
+
 KEPT = 24 * 3600  # seconds for which a process stands by; then Ray may end it
 TIMEOUT = 10.0  # seconds for a node to answer; nobody waits for it
 
@@ -32,14 +35,20 @@ class StandBy(tune.Callback):
 
     def __init__(self, replace: Callable[[Any], None] | None = None) -> None:
         self._replace = replace or start_another
+        self._works = True
 
     def on_trial_start(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         """It has a process."""
         actor = trial.temporary_state.ray_actor
-        if actor is not None:
+        if actor is None or not self._works:
+            return
+        try:
             self._replace(actor)
+        except Exception:  # of Ray's inner parts, any; trials then start as in stock Ray
+            self._works = False
+            logger.warning("no process stands by for the next trials", exc_info=True)
 
 
 def start_another(actor: Any) -> None:

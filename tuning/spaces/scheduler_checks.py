@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from hpcm.schema import leaves
 from tuning.spaces.documents import Problem
 from tuning.spaces.scheduler_sections import Fifo, Hyperband, Pb2, Pbt, RayAsha
 
 if TYPE_CHECKING:
     from tuning.spaces.space import SearchSpace
+
+PATIENCE = "early_stopping.patience"
 
 
 def check_scheduler(space: SearchSpace) -> Iterator[Problem]:
@@ -53,6 +56,12 @@ def _check_population(space: SearchSpace, section: Pbt | Pb2) -> Iterator[Proble
             "fidelity.min",
             f"{space.fidelity.min}, which is fidelity.max: {section.name} compares every"
             " fidelity.min epochs, which would be never",
+        )
+    if PATIENCE in space.parameters or leaves(space.base).get(PATIENCE):
+        yield (
+            "scheduler.name",
+            f"{section.name}, but {PATIENCE} may end a training for good, and a copy of it could"
+            " not go on; leave it at 0",
         )
     for coordinate in space.coordinates():
         if isinstance(section, Pb2) and coordinate.mutable and coordinate.type == "categorical":

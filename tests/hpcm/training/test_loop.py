@@ -237,6 +237,16 @@ def test_training_ends_when_every_scale_has_stopped(image_folder: str) -> None:
     stopping = {"patience": 1, "min_delta": 1e6}
     sections = {"early_stopping": stopping, "balancer": {"name": "famo_per_scale"}}
     reports = list(train(config(image_folder, **sections), model=toy(), device="cpu"))
-    assert [report.epoch for report in reports] == [1, 2]
+    assert [(report.epoch, report.last) for report in reports] == [(1, False), (2, True)]
     with pytest.raises(ConfigError, match="no scales to stop"):
         config(image_folder, early_stopping=stopping)
+
+
+def test_the_last_epoch_is_validated_wherever_it_is(image_folder: str) -> None:
+    sections = {"balancer": {"name": "famo_per_scale"}, "validate_every": 100}
+    whole = [*train(config(image_folder, **sections), model=toy(), device="cpu")]
+    assert [r.epoch for r in whole if "val_rd_cost" in r.metrics] == [len(whole)]
+    assert [r.epoch for r in whole if r.last] == [len(whole)]
+    early = config(image_folder, **sections, early_stopping={"patience": 1, "min_delta": 1e6})
+    reports = [*train(early, model=toy(), device="cpu")]
+    assert ["val_rd_cost" in report.metrics for report in reports] == [False, True]

@@ -73,6 +73,17 @@ def test_a_trial_without_a_process_takes_none() -> None:
     assert replaced == ["an actor"]
 
 
+def test_what_goes_wrong_costs_no_trial(caplog: pytest.LogCaptureFixture) -> None:
+    def fails(actor: Any) -> None:
+        raise KeyError("NodeManagerPort")
+
+    trial: Any = SimpleNamespace(temporary_state=SimpleNamespace(ray_actor="an actor"))
+    standby = StandBy(fails)
+    for _ in range(3):
+        standby.on_trial_start(0, [], trial)
+    assert caplog.text.count("no process stands by") == 1  # and it is not tried again
+
+
 def test_nodes_of_a_cluster_import_the_same_as_here() -> None:
     names = [name for name in ENVIRONMENT if name.startswith(("RAY_preload", "RAY_prestart"))]
     assert len(names) == 2

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.tuning.lr_space import lr_space
+from tests.tuning.lr_space import METRIC, lr_space
 from tests.tuning.plays import Searched, fates
 from tuning.ledger import Ledger
 from tuning.spaces.sections import Budget, Confirm
@@ -91,6 +91,32 @@ def test_killed_again_and_again(name: str, tmp_path: Path) -> None:
         assert sessions < 100
     assert sessions > 2
     assert fates(play.trials()) == fates(straight.trials())
+
+
+@pytest.mark.parametrize("name", sorted(set(SECTIONS) - {"pbt", "pb2"}))
+def test_trials_that_stop_early_are_compared_to_the_end(name: str, tmp_path: Path) -> None:
+    """One whose training ends by itself would else run for ever, and its search with it."""
+
+    def play(folder: str) -> Searched:
+        found = searched(tmp_path / folder, name)
+        found.early = {0: 4, 1: 2, 2: 1, 4: 5, 5: 2}
+        return found
+
+    straight = play("straight")
+    assert straight.session()
+    for number, last in straight.early.items():
+        trial = straight.trials()[number]
+        assert trial.ended
+        curve = trial.curve(METRIC)
+        assert len({value for epoch, value in curve.items() if epoch >= last}) <= 1
+    finished = [t for t in straight.trials() if t.state == "finished"]
+    assert any(t.number in straight.early for t in finished)
+    assert max(epoch for number, epoch in straight.trained if number == 0) == 4
+    for line in windows(straight):
+        killed = play(str(line))
+        assert not killed.session(die_before=line)
+        assert killed.session()
+        assert fates(killed.trials()) == fates(straight.trials()), f"killed before line {line}"
 
 
 @pytest.mark.parametrize("name", COHORTS)

@@ -92,3 +92,19 @@ def test_the_cost_knows_the_brackets(tmp_path: Path) -> None:
     assert (cost.likely_epochs, cost.most_epochs) == (bracket_1 + bracket_2, 14 * 9)
     pbt = lr_space(tmp_path, scheduler={"name": "median"}, budget={"trials": 14})
     assert estimate(pbt, None).likely_epochs == 14 * 9
+
+
+@pytest.mark.parametrize("name", ["pbt", "pb2"])
+def test_a_population_has_no_use_for_trainings_that_end_by_themselves(
+    tmp_path: Path, name: str
+) -> None:
+    mutable = {"type": "float", "low": 1e-6, "high": 1e-2, "prior": 1e-4, "mutable": True}
+    patience = {"type": "int", "low": 5, "high": 9, "prior": 5}
+    searched = {"optimizer.lr": mutable, "early_stopping.patience": patience}
+    refused = rf"scheduler\.name: {name}, but early_stopping\.patience may end a training for good"
+    with pytest.raises(ConfigError, match=refused):
+        lr_space(tmp_path, parameters=searched, scheduler={"name": name})
+    one = {"parameters": {"optimizer.lr": mutable}, "scheduler": {"name": name}}
+    with pytest.raises(ConfigError, match=refused):
+        lr_space(tmp_path, **one, base={"early_stopping": {"patience": 5}})
+    lr_space(tmp_path, **one, base={"early_stopping": {"patience": 0}})
