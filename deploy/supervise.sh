@@ -3,8 +3,9 @@
 #   deploy/supervise.sh deploy/search.sh STORAGE --space phase3 --address HOST:6379
 # The command is started again until it is complete (exit code 0), asks for something to be mended (2)
 # or was interrupted (130, 143); Ctrl-C and SIGTERM are handed on to it. Between two starts are 10 s,
-# then 20 s, .. up to 10 minutes; after 30 starts in a row that all broke off within ten minutes its
-# last exit code is given back. HPCM_RETRY_SECONDS and HPCM_RETRIES change the 10 s and the 30.
+# then 20 s, .. up to 10 minutes; after 30 more starts in a row that all broke off within ten minutes
+# its last exit code is given back. HPCM_RETRIES changes the 30, HPCM_RETRY_SECONDS the 10 s and, as
+# 60 times as long, both ten minutes.
 set -u
 first=${HPCM_RETRY_SECONDS:-10}
 most=${HPCM_RETRIES:-30}

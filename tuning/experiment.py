@@ -1,9 +1,9 @@
 """`run_experiment`: all trials of one search space, through Ray Tune, resumable.
 
-Ray places trials and starts them again after a crash. What is known of them is in the ledger, what
-was compared is in the rungs, what was learnt is in the checkpoints, all in the experiment's
-directory. So a resume does not depend on Ray's own snapshot, which is up to ten seconds old and
-holds no scheduler: it starts a new Ray run that continues the unfinished trials.
+Ray places trials and starts them again after a crash. What is known of them and what was decided is
+in the ledger, what was learnt is in the checkpoints, in the experiment's directory or where
+`--checkpoints` says. So a resume does not depend on Ray's own snapshot, which is up to ten seconds
+old and holds no scheduler: it starts a new Ray run that continues the unfinished trials.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from tuning.faults.closing import Closing
 from tuning.faults.head_watch import HeadWatch, gcs_answers, patience
 from tuning.faults.preflight import check_cluster, check_data, concurrent, concurrent_now
 from tuning.faults.ray_repairs import a_killed_trial_ends_no_search
+from tuning.faults.refusals import NotNowError
 from tuning.faults.watchdog import Watchdog
 from tuning.follow import Follow, OnChange
 from tuning.ledger import Ledger
@@ -111,7 +112,7 @@ def run_experiment(
             checkpoints=checkpoints,
         )
         if resume is None:
-            directory.mkdir(parents=True)
+            _make(directory)
             stack.enter_context(places.driving(directory))
         warm_start.freeze(directory, earlier)
         for one in earlier:
@@ -277,6 +278,13 @@ def _new_directory(space: SearchSpace, folder: Path, name: str | None) -> Path:
     if (folder / name).exists():
         raise ConfigError(f"{name}: there is an experiment of this name in {folder}; --resume it")
     return folder / name
+
+
+def _make(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True)
+    except FileExistsError:  # another driver of the same second was faster
+        raise NotNowError(f"{directory.name}: another search has just taken this name") from None
 
 
 def _name_of(space: SearchSpace) -> Callable[[Trial], str]:

@@ -42,7 +42,7 @@ class Ledger:
         self.experiment = directory.name
         self.trials: dict[int, TrialRecord] = {}
         self.rungs: dict[int, dict[int, Entry]] = {}  # by epoch, by trial: what was decided there
-        self.drained: list[str] = []  # nodes that no trial is placed on any more, and why
+        self.drained: list[str] = []  # nodes that were drained, and why; a resume tries them again
         self.count = 0  # events
         self.seconds = 0.0  # wall-clock time of all sessions so far
         self.listeners: list[Callable[[TrialRecord], None]] = []  # hear a trial after its event

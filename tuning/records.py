@@ -137,7 +137,7 @@ class ExperimentInfo:
     address: str  # "local", or the address of the cluster
     resources: dict[str, float]  # what the cluster has now: {"CPU": 2.0, ..}
     trials: Mapping[int, TrialRecord] = field(default_factory=dict)  # live, by number
-    drained: Sequence[str] = ()  # live; nodes that no trial is placed on any more, and why
+    drained: Sequence[str] = ()  # live; nodes that were drained, and why
     study: str = ""  # what optuna-dashboard opens, without a password; "" where there is none
 
     @property

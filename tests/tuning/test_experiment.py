@@ -17,9 +17,10 @@ from hpcm import ConfigError
 from tests.tuning.fake_training import misbehave, train
 from tests.tuning.lr_space import METRIC, lr_space
 from tuning.clusters.cluster import cluster
-from tuning.experiment import run_experiment
+from tuning.experiment import _make, run_experiment
 from tuning.faults.node_checks import Places, _ask
 from tuning.faults.node_facts import Inputs, differences, node_facts
+from tuning.faults.refusals import NotNowError
 from tuning.ledger import Ledger, read_events, read_trials
 from tuning.records import ExperimentInfo, ExperimentResult, TrialRecord
 
@@ -220,6 +221,12 @@ def test_a_node_is_asked_for_its_facts(folder: Path, tmp_path: Path) -> None:
     gone = {**node, "NodeID": "0" * 56}
     ((facts, problems),) = _ask({"gone": gone}, inputs, places).values()
     assert problems[0].startswith("cannot run anything: ")
+
+
+def test_a_name_that_another_driver_was_faster_to_take(tmp_path: Path) -> None:
+    _make(tmp_path / "rates-1")
+    with pytest.raises(NotNowError, match="rates-1: another search has just taken this name"):
+        _make(tmp_path / "rates-1")
 
 
 def test_bad_input_creates_nothing(run: Any, tmp_path: Path) -> None:

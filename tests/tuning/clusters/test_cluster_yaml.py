@@ -139,6 +139,11 @@ def replace(old: str, new: str) -> Change:
             lambda config: config["provider"].pop("worker_ips"),
             "Ray refuses it",
         ),
+        (
+            "deploy/onprem.yaml",
+            set_key("max_workers", value=2),
+            "max_workers: 2, but provider.worker_ips has 3",
+        ),
         ("deploy/kuberay.yaml", replace("rayVersion: 2.60.0", "rayVersion: 2.9.0"), "rayVersion"),
         ("deploy/kuberay.yaml", replace("mode: token", "mode: disabled"), "authOptions.mode"),
         ("deploy/kuberay.yaml", replace("ClusterIP", "LoadBalancer"), "LoadBalancer"),
@@ -259,7 +264,10 @@ def test_search_script_starts_once_and_then_resumes(tmp_path: Path) -> None:
         return run.stdout.strip()
 
     assert said() == f"tune.py --storage {storage} --space phase3"
-    (storage / "phase3-20260101-120000").mkdir()
+    experiment = storage / "phase3-20260101-120000"
+    experiment.mkdir()  # a driver that died at once, or lost+found: no experiment yet
+    assert said() == f"tune.py --storage {storage} --space phase3"
+    (experiment / "experiment.json").touch()
     assert said() == f"tune.py --storage {storage} --space phase3 --resume last"
 
 
