@@ -60,13 +60,13 @@ def ray_up_problems(config: dict[str, Any]) -> Iterator[str]:
         yield f"Ray refuses it: {getattr(error, 'message', error)}"
         return
     provider = config["provider"]
+    workers, most = len(provider.get("worker_ips", [])), config.get("max_workers")
+    if most is not None and workers > most:
+        yield f"max_workers: {most}, but provider.worker_ips has {workers}; Ray connects no more"
     addresses = [provider.get("head_ip"), *provider.get("worker_ips", [])]
     for address, count in Counter(filter(None, addresses)).items():
         if count > 1:
             yield f"provider: {address} is {count} nodes; every node has its own address"
-    workers, most = len(provider.get("worker_ips", [])), config.get("max_workers")
-    if most is not None and workers > most:
-        yield f"max_workers: {most}, but provider.worker_ips has {workers}; Ray connects no more"
     starts = config.get("head_start_ray_commands", []), config.get("worker_start_ray_commands", [])
     for name, commands in zip(("head", "worker"), starts, strict=True):
         yield from _start_problems(f"{name}_start_ray_commands", name == "head", commands)

@@ -141,8 +141,8 @@ def replace(old: str, new: str) -> Change:
         ),
         (
             "deploy/onprem.yaml",
-            set_key("max_workers", value=2),
-            "max_workers: 2, but provider.worker_ips has 3",
+            set_key("provider", "worker_ips", value=[f"192.0.2.{n}" for n in range(11, 15)]),
+            "max_workers: 3, but provider.worker_ips has 4",
         ),
         ("deploy/kuberay.yaml", replace("rayVersion: 2.60.0", "rayVersion: 2.9.0"), "rayVersion"),
         ("deploy/kuberay.yaml", replace("mode: token", "mode: disabled"), "authOptions.mode"),
