@@ -264,11 +264,12 @@ class _Watch:
 
     def lost(self, interrupted: bool) -> None:
         """The head of the Ray cluster is gone: say so, and end the process."""
-        with contextlib.suppress(OSError):
+        try:
             self._console.stop()
             self._console.say(f"the head of the Ray cluster is gone; {self._again}", "red")
             sys.stdout.flush()
-        end_process(INTERRUPTED if interrupted else FAILED)
+        finally:  # said or not
+            end_process(INTERRUPTED if interrupted else FAILED)
 
     def close(self) -> None:
         """Leave the terminal and W&B in order, whatever happened."""
@@ -293,10 +294,13 @@ class _Watch:
         def heard(signum: int, frame: FrameType | None) -> None:
             first, self._asked_to_stop = not self._asked_to_stop, True
             how = ": running trials save after their epoch; once more to stop at once"
-            if signum == signal.SIGHUP:
-                self._console.leave_terminal()
-            self._console.say(f"stopping{how if first else ' at once'}", "yellow")
-            handler(signum, frame)
+            try:
+                with contextlib.suppress(OSError, RuntimeError):  # a full disk; amid another print
+                    if signum == signal.SIGHUP:
+                        self._console.leave_terminal()
+                    self._console.say(f"stopping{how if first else ' at once'}", "yellow")
+            finally:  # said or not
+                handler(signum, frame)
 
         if callable(handler):
             signal.signal(number, heard)

@@ -73,7 +73,7 @@ class Confirmation:
 
     space: SearchSpace
     finalists: tuple[Finalist, ...]  # the prior first
-    left: int  # runs that have not ended
+    left: int  # runs that did not come to their end; the hours may have cut them
 
     @property
     def complete(self) -> bool:
@@ -155,7 +155,7 @@ def confirmation(
             _finalist(trial, made, space)
             for trial in {trial.number: trial for trial, _ in asked}.values()
         ),
-        left=sum(run is None or not run.ended for run in ended),
+        left=sum(run is None or run.state not in ("finished", "failed") for run in ended),
     )
 
 

@@ -187,7 +187,12 @@ class _Session:
         if checkpoints is not None:
             facts["checkpoints"] = checkpoints
         places.write_experiment(self.directory, self.space, **facts)
-        ledger.open(resumed=self.resumed, digest=self.space.digest, host=platform.node(), **facts)
+        broken = Closing.to_reopen(ledger)
+        devices = self.space.resources.gpu or self.space.resources.cpu
+        known = {"digest": self.space.digest, "host": platform.node(), "devices": devices}
+        ledger.open(resumed=self.resumed, **known, **facts)
+        for number in broken:
+            ledger.append("reopened", number)
         for record in _all(ledger):  # cut by an earlier end of the hours, not by a rung
             if record.state == "stopped" and record.rung_stopped_at is None:
                 ledger.append("reopened", record.number)
@@ -245,8 +250,7 @@ class _Session:
         self, ledger: Ledger, closing: Closing, info: ExperimentInfo, error: str | None
     ) -> ExperimentResult:
         hours = self.space.budget.hours
-        if closing.reason == "refused":
-            error = f"the prior was refused: {closing.refusal}"
+        error = closing.problem or error
         if closing.reason == "hours" and error is None:
             for record in _all(ledger):
                 if not record.ended:

@@ -11,6 +11,7 @@ from typing import Any
 
 from hpcm.config import TrainConfig
 from hpcm.schema import ConfigError
+from tuning.outcome import beside
 from tuning.provenance import data_facts, git_commit, versions
 from tuning.records import ExperimentResult, TrialRecord
 from tuning.retarget import differences, full_command, repeat_command, repeat_commands
@@ -231,10 +232,10 @@ def _numbers(result: ExperimentResult) -> list[str]:
     """The best trial beside the prior at the same epoch."""
     best = result.best
     assert best is not None
-    rows = [("", f"epoch {best.epochs}", "prior config", "difference")]
+    shown, its = beside(best, result.prior, result.info.space.objective.metric)
+    rows = [("", f"epoch {int(shown['epoch'])}", "prior config", "difference")]
     for metric in SHOWN_METRICS:
-        value = best.last.get(metric)
-        prior = result.prior.curve(metric).get(best.epochs) if result.prior else None
+        value, prior = shown.get(metric), its.get(metric)
         rows.append(
             (
                 metric_name(metric),

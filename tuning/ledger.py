@@ -43,6 +43,8 @@ class Ledger:
         self.trials: dict[int, TrialRecord] = {}
         self.rungs: dict[int, dict[int, Entry]] = {}  # by epoch, by trial: what was decided there
         self.drained: list[str] = []  # nodes that were drained, and why; a resume tries them again
+        self.in_a_row: list[int] = []  # trials that failed since an epoch was trained, not diverged
+        self.reopened: set[int] = set()  # trials that were given another chance after they failed
         self.count = 0  # events
         self.seconds = 0.0  # wall-clock time of all sessions so far
         self.listeners: list[Callable[[TrialRecord], None]] = []  # hear a trial after its event
@@ -143,6 +145,8 @@ class Ledger:
         match line["event"]:
             case "opened":
                 self._opened = line["time"]
+                self._devices = line.get("devices", self._devices)
+                self.in_a_row.clear()
                 for trial in self.trials.values():
                     if trial.state == "running":
                         trial.state = "pending"
@@ -176,6 +180,7 @@ class Ledger:
             devices = max(1.0, self._devices) if trial.alone else self._devices
             trial.cost_hours += seconds * devices / 3600
             if metrics["epoch"] > trial.furthest:
+                self.in_a_row.clear()
                 trial.furthest = int(metrics["epoch"])
                 renew(trial.failures)
                 trial.crash = ""
@@ -196,6 +201,10 @@ class Ledger:
             trial.exploits.append(Exploit(epoch, donor, params, before=trial.params))
             trial.params = params
         elif event in ("suspended", "reopened"):
+            if trial.state == "failed":
+                self.reopened.add(trial.number)
+                trial.failures.clear()
+                trial.crash = ""
             trial.state, trial.rung_stopped_at, trial.reason = "pending", None, None
         elif event == "retried":
             trial.state = "pending"
@@ -211,6 +220,9 @@ class Ledger:
             trial.reason = line.get("reason")
             trial.rung_stopped_at = line.get("rung")
             trial.diverged = bool(line.get("diverged"))
+            trial.kind = line.get("kind")
+            if event == "failed" and not trial.diverged:
+                self.in_a_row.append(trial.number)
 
 
 def read_events(directory: Path) -> Iterator[dict[str, Any]]:

@@ -18,9 +18,9 @@ from typing import Any, Literal
 from ray import tune
 from ray.util.metrics import Counter, Gauge
 
-from tuning.faults.failures import KINDS, POLICIES
+from tuning.faults.failures import KINDS
 from tuning.ledger import Ledger
-from tuning.outcome import best_of
+from tuning.outcome import beside, best_of
 from tuning.records import TrialRecord
 from tuning.spaces.draws import total_trials
 from tuning.spaces.space import SearchSpace
@@ -47,7 +47,7 @@ METRICS: dict[str, Metric] = {
     "hpcm_trials_budget": Metric("gauge", "trials that the budget allows"),
     "hpcm_confirm_runs": Metric("gauge", "runs on fresh seeds by state", ("state",)),
     "hpcm_slots": Metric("gauge", "trials that run at a time where there are enough"),
-    "hpcm_best_objective": Metric("gauge", "the best trial's objective, at its last epoch"),
+    "hpcm_best_objective": Metric("gauge", "the best trial's objective, at its last validation"),
     "hpcm_prior_objective": Metric("gauge", "the prior's objective at the best trial's epoch"),
     "hpcm_hours": Metric("gauge", "GPU-hours of training (CPU-hours without GPUs)", ("device",)),
     "hpcm_rung_trials": Metric("gauge", "trials that reached a rung, wait there, were stopped "
@@ -184,13 +184,11 @@ def counted(records: Iterable[TrialRecord]) -> dict[str, float]:
 
 def failure_class(record: TrialRecord) -> str:
     """Why a failed trial failed: one of :data:`FAILURE_CLASSES`, by what the ledger says of it."""
-    reason = record.reason or ""
     if record.diverged:
         return "diverged"
-    if reason.startswith(REFUSED):
+    if record.kind is None and (record.reason or "").startswith(REFUSED):
         return "refused"
-    kinds = (kind for kind, policy in POLICIES.items() if reason.startswith(policy.told))
-    return next(kinds, "exception")
+    return record.kind if record.kind in KINDS else "exception"
 
 
 def _occupancy(records: list[TrialRecord], level: int) -> dict[str, int]:
@@ -206,11 +204,10 @@ def _standing(records: list[TrialRecord], space: SearchSpace) -> Iterator[Value]
     if best is None:
         return
     metric = space.objective.metric
-    yield Value("hpcm_best_objective", best.last[metric], {})
-    prior = next((r for r in records if r.is_prior), None)
-    reference = prior.curve(metric).get(best.epochs) if prior else None
-    if reference is not None:
-        yield Value("hpcm_prior_objective", reference, {})
+    shown, its = beside(best, next((r for r in records if r.is_prior), None), metric)
+    yield Value("hpcm_best_objective", shown[metric], {})
+    if metric in its:
+        yield Value("hpcm_prior_objective", its[metric], {})
 
 
 def _series(name: str, metric: Metric) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from tuning.confirm import confirmation
@@ -43,18 +44,41 @@ def experiment_result(
 
 
 def best_of(trials: Sequence[TrialRecord], space: SearchSpace) -> TrialRecord | None:
-    """The best trial so far among those that went furthest, by the objective.
+    """The best trial so far, at the highest epoch at which trials can be compared.
 
-    None where none of these keeps the objective's constraints.
+    That is the maximum fidelity once a trial is there; before, the highest epoch that two of them
+    reported the objective at. None where no trial there keeps the objective's constraints.
     """
     metric, sign = space.objective.metric, 1 if space.objective.mode == "min" else -1
     searched = [trial for trial in trials if trial.of is None and trial.state != "failed"]
-    scored = [trial for trial in searched if metric in trial.last]
-    furthest = max((trial.epochs for trial in scored), default=0)
+    curves = {trial.number: trial.curve(metric) for trial in searched}
+    reached = Counter(epoch for curve in curves.values() for epoch in curve)
+    shared = [epoch for epoch, count in reached.items() if count > 1 or epoch == space.fidelity.max]
+    epoch = max(shared or reached, default=0)
     level = [
-        trial for trial in scored if trial.epochs == furthest and feasible(trial, space.objective)
+        trial
+        for trial in searched
+        if epoch in curves[trial.number] and feasible(trial, space.objective)
     ]
-    return min(level, key=lambda trial: sign * trial.last[metric], default=None)
+    return min(level, key=lambda trial: sign * curves[trial.number][epoch], default=None)
+
+
+def beside(
+    best: TrialRecord, prior: TrialRecord | None, metric: str
+) -> tuple[dict[str, float], dict[str, float]]:
+    """A report of the best trial that has ``metric``, and the prior's of the same epoch.
+
+    The newest, or where the prior went as far the newest of an epoch at which both have it; the
+    prior's is empty where there is none.
+    """
+    mine = {report["epoch"]: report for report in best.reports if metric in report}
+    theirs = (
+        {report["epoch"]: report for report in prior.reports if metric in report} if prior else {}
+    )
+    both = mine.keys() & theirs.keys()
+    as_far = prior is not None and prior.epochs >= max(mine)
+    epoch = max(both if both and as_far else mine)
+    return mine[epoch], theirs.get(epoch, {})
 
 
 def hours_without_stopping(trial: TrialRecord, space: SearchSpace) -> float:

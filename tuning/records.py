@@ -50,6 +50,7 @@ class TrialRecord:
     rung_stopped_at: int | None = None  # epoch of the rung that stopped it
     reason: str | None = None  # of a stop, a failure or the last retry, one line
     diverged: bool = False  # failed because its numbers did, not its code
+    kind: str | None = None  # of its failure, by tuning/faults/failures.py; None: it said it itself
     paused: bool = False  # pending, with a checkpoint at a rung, until it is promoted
     retries: int = 0  # times it was started again after a failure
     failures: dict[str, int] = field(
@@ -77,6 +78,10 @@ class TrialRecord:
     def last(self) -> dict[str, float]:
         """The newest report, empty before the first."""
         return self.reports[-1] if self.reports else {}
+
+    def scored(self, metric: str) -> dict[str, float]:
+        """The newest report that has ``metric``; empty before. Not every epoch is validated."""
+        return next((report for report in reversed(self.reports) if metric in report), {})
 
     @property
     def ended(self) -> bool:

@@ -7,6 +7,9 @@ from functools import lru_cache
 
 HIDDEN = "***"
 
+# A value in quotes, which may have spaces: up to its end, or that of the line where it was cut off.
+_QUOTE = r"(?:[bru]{0,2}(['\"]))?"  # group 2
+_QUOTED = r"(?:(?!\2)(?:\\.|[^\\\n]))+"
 # What precedes a secret is kept (group 1), so that a reader sees where one was.
 _SECRETS = [
     re.compile(pattern, re.IGNORECASE)
@@ -15,14 +18,15 @@ _SECRETS = [
         r"(\b(?:authorization\W{1,4})?(?:bearer|basic)\s+)[\w.+/=~-]{8,}",
         # NAME=value, "name": "value", --name value: of anything called a key, a secret, ..
         r"([\w-]*(?:(?:api|access|account|private)[_-]?key|secret|token|passw(?:or)?d|passphrase)[\w-]*"
-        r"['\"]?\s*[=:]\s*['\"]?)[^\s'\",;&)}]+",
+        rf"['\"]?\s*[=:]\s*{_QUOTE})(?(2){_QUOTED}|[^\s'\",;&)}}]+)",
         r"([?&]sig=)[^\s'\"&]+",  # of a shared access signature
-        r"(--[\w-]*(?:key|secret|token|password)\s+)[^\s'\"]+",
-        # known by their own looks: wandb, AWS, GitHub, Hugging Face
+        rf"(--[\w-]*(?:key|secret|token|password)(?:['\"],)?\s+{_QUOTE})(?(2){_QUOTED}|[^\s'\"]+)",
+        # known by their own looks: wandb, AWS, GitHub, GitLab, Hugging Face
         r"(\bwandb_v\d_)\w+",
         r"()\b[0-9a-f]{40}(?:[0-9a-f]{24})?\b",
         r"(\b(?:AKIA|ASIA))[0-9A-Z]{16}\b",
-        r"(\b(?:gh[opsu]_|hf_|sk-))[\w-]{16,}",
+        r"(\b(?:gh[oprsu]_|github_pat_|hf_|sk-))[\w-]{16,}",
+        r"(\bglpat-)[\w-]{16,}(?:\.\w+)*",
     )
 ]
 

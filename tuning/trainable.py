@@ -15,6 +15,7 @@ import hpcm
 from hpcm import ConfigError, Diverged, EpochReport, TrainConfig
 from tuning.checkpoints.store import CheckpointStore
 from tuning.confirm import SEED
+from tuning.faults.diagnosis import StoreAwayError, one_line
 from tuning.faults.node_facts import Reference
 from tuning.spaces.space import SearchSpace
 from tuning.trial_keys import DIVERGED, FAILED, NOTICE, RESTORED, SUSPENDED
@@ -137,13 +138,21 @@ def _start(
     cfg: TrainConfig, train: TrainFunction, store: CheckpointStore
 ) -> tuple[Iterator[EpochReport], dict[str, float] | None]:
     """A training from the newest good checkpoint, or from the start; and that epoch's metrics."""
-    store.sweep()
-    for directory, metrics in store.newest_first():
+    for directory, metrics in _good_ones(store):
         try:
             return train(cfg, resume=directory), metrics
         except ConfigError as error:  # the one before it, at the worst a fresh start
             store.pass_over(directory.name, str(error))
     return train(cfg, resume=None), None
+
+
+def _good_ones(store: CheckpointStore) -> Iterator[tuple[Path, dict[str, float]]]:
+    """The store's checkpoints, newest first. Raises :class:`StoreAwayError` where it is away."""
+    try:
+        store.sweep()
+        yield from store.newest_first()
+    except OSError as error:
+        raise StoreAwayError(one_line(str(error))) from error
 
 
 def trial_name(space: SearchSpace, number: int) -> str:

@@ -63,25 +63,31 @@ def drilled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drilled]:
 
 
 @pytest.mark.parametrize(
-    ("rate", "epochs", "told"),
+    ("rate", "epochs", "kind", "told"),
     [
-        (4e-4, [4, 5], "its process died"),  # at epoch 6, saved at 3
-        (1.7e-4, [4, 5], "hung: no report for"),
-        (3e-4, [4, 5], "RuntimeError: a cosmic ray"),
-        (2.5e-4, [2, 3, 4, 5], "its process died"),  # the one before the damaged one is of epoch 1
-        (2e-4, [1, 2, 3, 4, 5], "its process died"),  # none is left
+        (4e-4, [4, 5], "killed", "its process died"),  # at epoch 6, saved at 3
+        (1.7e-4, [4, 5], "hung", "hung: no report for"),
+        (3e-4, [4, 5], "exception", "RuntimeError: a cosmic ray"),
+        (2.5e-4, [2, 3, 4, 5], "killed", "its process died"),  # before the damaged one: epoch 1
+        (2e-4, [1, 2, 3, 4, 5], "killed", "its process died"),  # none is left
     ],
     ids=["killed", "hung", "exception-once", "newest-checkpoint-corrupt", "checkpoints-gone"],
 )
 def test_a_trial_goes_on_from_its_checkpoint(
-    rate: float, epochs: list[int], told: str, drilled: Drilled, lost: Callable[[str], None]
+    rate: float,
+    epochs: list[int],
+    kind: str,
+    told: str,
+    drilled: Drilled,
+    lost: Callable[[str], None],
 ) -> None:
     trial = drilled.trials[rate]
+    retried = [e for e in drilled.search.events() if e["event"] == "retried"]
+    lines = [e for e in retried if e["trial"] == trial.number]
+    assert [(e["kind"], told in e["reason"]) for e in lines] == [(kind, True)], lines
     assert (trial.state, trial.epochs, trial.retries) == ("finished", 9, 1)
     again = Counter(e.epoch for e in drilled.search.trained() if e.rate == rate)
     assert sorted(epoch for epoch, count in again.items() if count > 1) == epochs
-    reasons = [e["reason"] for e in drilled.search.events() if e["event"] == "retried"]
-    assert any(told in reason for reason in reasons)
     (fault,) = fault_times(drilled.search.folder, rate)
     back = drilled.search.back(trial.number, fault)
     lost(f"{len(epochs)} epochs; it went on after {back:.1f} s")

@@ -28,6 +28,8 @@ def score(cfg: TrainConfig, epoch: int) -> float:
 def train(cfg: TrainConfig, *, resume: Path | None = None) -> Iterator[EpochReport]:
     """Yield a report per epoch, from the checkpoint's epoch on."""
     first = 1
+    if asked_for(cfg, Path(os.environ["FAKE_TRAINING"])) == "missing":
+        raise ConfigError("no such set")
     if resume is not None:
         state = json.loads((resume / "state.json").read_text())
         if state["lr"] != cfg.optimizer.lr:
@@ -67,23 +69,27 @@ def _epochs(cfg: TrainConfig, first: int) -> Iterator[EpochReport]:
 def misbehave(folder: Path, **how: float) -> None:
     """``misbehave(folder, diverge=1e-3)``: refuse, diverge, nan, crash, crash_once, die_once.
 
-    ``early=1e-3`` stops early, after epoch 5.
+    ``early=1e-3`` stops early, after epoch 5; ``missing=1e-3`` is refused before the first one.
     """
     folder.joinpath("misbehave.json").write_text(json.dumps({repr(v): k for k, v in how.items()}))
 
 
-def _stops_early(cfg: TrainConfig, epoch: int, folder: Path) -> bool:
+def asked_for(cfg: TrainConfig, folder: Path) -> str | None:
+    """What ``misbehave`` asked of this learning rate."""
     path = folder / "misbehave.json"
-    asked = path.exists() and json.loads(path.read_text()).get(repr(cfg.optimizer.lr)) == "early"
-    return epoch == cfg.epochs or (asked and epoch == 5)
+    found: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    return found.get(repr(cfg.optimizer.lr))
+
+
+def _stops_early(cfg: TrainConfig, epoch: int, folder: Path) -> bool:
+    return epoch == cfg.epochs or (asked_for(cfg, folder) == "early" and epoch == 5)
 
 
 def _misbehaves(cfg: TrainConfig, epoch: int, folder: Path) -> bool:
     """Come to grief as asked; whether the score is to be NaN."""
-    path = folder / "misbehave.json"
-    if epoch != 2 or not path.exists():
+    how = asked_for(cfg, folder)
+    if epoch != 2 or how is None:
         return False
-    how = json.loads(path.read_text()).get(repr(cfg.optimizer.lr))
     once = folder / f"{how}-{cfg.optimizer.lr!r}"
     if how in ("crash_once", "die_once") and once.exists():
         return False

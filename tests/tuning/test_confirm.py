@@ -247,6 +247,22 @@ def test_nothing_is_run_again_unless_asked_for(tmp_path: Path) -> None:
     run.ledger.close()
 
 
+def test_a_run_that_the_hours_cut_leaves_it_unconfirmed(tmp_path: Path) -> None:
+    """Else the finalist whose run was cut would be passed over for a worse one."""
+    run = all_go_on(tmp_path)
+    run.search()
+    while (config := run.ask()) != Searcher.FINISHED:
+        run.play(config, run.run_score(config))
+    last = run.ledger.confirmations()[-1].number
+    run.ledger.append("reopened", last)
+    run.ledger.append("stopped", last, reason="the hours are spent")
+    result = run.result(tmp_path, budget_spent=True)
+    assert result.confirmation is not None
+    assert (result.confirmation.left, result.confirmation.best) == (1, None)
+    assert result.best is run.ledger.trials[2]  # by the search alone
+    run.ledger.close()
+
+
 def test_a_search_that_is_over_can_be_confirmed_later(tmp_path: Path) -> None:
     run = all_go_on(tmp_path, confirm={"top": 0})
     run.search()

@@ -223,6 +223,26 @@ def test_a_node_is_asked_for_its_facts(folder: Path, tmp_path: Path) -> None:
     assert problems[0].startswith("cannot run anything: ")
 
 
+def test_trials_that_all_fail_break_it_off_and_a_resume_tries_them_again(
+    run: Any, folder: Path
+) -> None:
+    """As when a data folder is lost for a while: without it the budget would be used up at once."""
+    rates = (2e-3, 1e-4, 2e-4, 3e-4, 4e-4, 5e-4, 6e-4)
+    how = {repr(rate): "missing" for rate in rates[1:]}
+    (folder / "misbehave.json").write_text(json.dumps(how))
+    grid = {"parameters": choices(*rates), "searcher": {"name": "grid"}}
+    grid |= {"scheduler": {"name": "fifo"}, "budget": {"trials": 7, "concurrent": 1}}
+    broken = run(**grid)
+    assert not broken.complete
+    assert broken.error == "5 trials failed one after the other, the last: refused: no such set"
+    assert [t.state for t in broken.trials] == ["finished", *["failed"] * 5]
+    (folder / "misbehave.json").unlink()
+    mended = run(resume="last", **grid)
+    assert mended.complete
+    assert not [t for t in mended.trials if t.state == "failed"]
+    assert len(mended.trials) == 7
+
+
 def test_a_name_that_another_driver_was_faster_to_take(tmp_path: Path) -> None:
     _make(tmp_path / "rates-1")
     with pytest.raises(NotNowError, match="rates-1: another search has just taken this name"):

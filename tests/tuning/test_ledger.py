@@ -187,3 +187,19 @@ def test_a_reader_goes_on_where_it_was(tmp_path: Path) -> None:
     writer.read_on()  # what it wrote itself is not applied twice
     assert reader.records() == writer.records()
     writer.close()
+
+
+def test_what_was_spent_is_counted_as_it_was_spent(tmp_path: Path) -> None:
+    """A resume with other resources changes the cost of later epochs alone."""
+    ledger = open_ledger(tmp_path)
+    ledger.close()
+    for devices in (8, 0.5):
+        ledger = Ledger(tmp_path / "rates-x", devices)
+        ledger.open(devices=devices)
+        if not ledger.trials:
+            ledger.append("proposed", 0, params={})
+        ledger.append("started", 0)
+        ledger.append("report", 0, metrics=metrics(int(9 - devices)))
+        ledger.close()
+    (record,) = Ledger(tmp_path / "rates-x", 1.0).records()
+    assert record.cost_hours == pytest.approx(36 / 3600 * 8.5)

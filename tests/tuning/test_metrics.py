@@ -10,7 +10,7 @@ import pytest
 
 from tests.tuning.lr_space import kill, lr_space, open_ledger, report
 from tuning import metrics
-from tuning.faults.failures import POLICIES
+from tuning.faults.failures import KINDS
 from tuning.ledger import Ledger
 from tuning.metrics import FAILURE_CLASSES, METRICS, MOST_TRIALS, SearchMetrics, failure_class
 from tuning.records import TrialRecord
@@ -75,6 +75,9 @@ def a_search_in_every_state(ledger: Ledger) -> None:
     ledger.append("failed", 4, reason="diverged: loss is inf", diverged=True)
     ledger.append("retried", 5, reason="RuntimeError: a cosmic ray")
     ledger.append("failed", 6, reason="refused: no such set")
+    propose(ledger, 8)
+    facts = {"kind": "device_memory", "node": "n1"}
+    ledger.append("failed", 8, reason="it does not fit into a whole GPU", **facts)
     ledger.append("proposed", 7, params={"optimizer.lr": 1e-4}, source="confirm", of=0, seed=1)
     ledger.append("started", 7, ray_id="r7")
     ledger.append("report", 7, metrics=report(1, 3.0, **{"train/seconds": 2.0}))
@@ -89,12 +92,12 @@ def test_a_search_in_every_state(ledger: Ledger, tmp_path: Path, told: Told) -> 
     a_search_in_every_state(ledger)
     exported.tell(age=3.0)
     states = {state: of(told, "hpcm_trials", state=state) for state in metrics.STATES}
-    expected = {"running": 2, "waiting": 1, "pending": 1, "finished": 0, "stopped": 1, "failed": 2}
+    expected = {"running": 2, "waiting": 1, "pending": 1, "finished": 0, "stopped": 1, "failed": 3}
     assert states == expected
     assert of(told, "hpcm_trials_budget") == 8
     assert of(told, "hpcm_slots") == 3  # two at the start; a node has joined
-    assert of(told, "hpcm_best_objective") == 6.0  # the prior went further than trial 1
-    assert of(told, "hpcm_prior_objective") == 6.0
+    assert of(told, "hpcm_best_objective") == 2.0  # trial 1: the prior alone went further
+    assert of(told, "hpcm_prior_objective") == 7.0  # at the same epoch
     assert of(told, "hpcm_confirm_runs", state="running") == 1
     assert of(told, "hpcm_trial_objective", trial="rates-0007") == 3.0
     assert of(told, "hpcm_hours", device="cpu") == pytest.approx(13 * 2.0 / 3600)
@@ -104,6 +107,8 @@ def test_a_search_in_every_state(ledger: Ledger, tmp_path: Path, told: Told) -> 
     assert of(told, "hpcm_rung_trials", epoch="3", fate="reached") == 2
     assert of(told, "hpcm_failures", **{"class": "diverged"}) == 1
     assert of(told, "hpcm_failures", **{"class": "refused"}) == 1
+    assert of(told, "hpcm_failures", **{"class": "device_memory"}) == 1
+    assert of(told, "hpcm_failures", **{"class": "exception"}) == 0
     assert of(told, "hpcm_report_age_seconds") == 3.0
     assert of(told, "hpcm_epochs") == 13
     assert of(told, "hpcm_restarts") == 1
@@ -141,7 +146,7 @@ def test_the_series_do_not_grow_with_the_search(
         ledger.append("failed", number, reason=f"RuntimeError: number {number}")
     propose(ledger, ended, 2.0)
     exported.tell(age=0.0)
-    assert len(told) == 37  # 29 of the search, 8 of the running trial
+    assert len(told) == 19 + len(FAILURE_CLASSES) + 8  # of the search and of the running trial
     assert of(told, "hpcm_failures", **{"class": "exception"}) == ended
 
 
@@ -195,18 +200,19 @@ def test_it_is_told_every_few_seconds(
 
 
 @pytest.mark.parametrize(
-    ("reason", "diverged", "kind"),
+    ("reason", "facts", "kind"),
     [
-        ("diverged: loss is inf", True, "diverged"),
-        ("refused: no such set", False, "refused"),
-        (POLICIES["node_lost"].told, False, "node_lost"),
-        (POLICIES["hung"].told + " for 12 minutes", False, "hung"),
-        ("RuntimeError: a cosmic ray", False, "exception"),
-        ("the same error twice, not tried again: RuntimeError: a cosmic ray", False, "exception"),
-        (None, False, "exception"),
+        ("diverged: loss is inf", {"diverged": True}, "diverged"),
+        ("refused: no such set", {}, "refused"),
+        *(("words of somebody else's", {"kind": kind}, kind) for kind in KINDS),
+        ("refused: by the server", {"kind": "exception"}, "exception"),
+        ("hung up by the server", {"kind": "exception"}, "exception"),
+        ("hung, but nobody said so", {}, "exception"),
+        ("of a later version", {"kind": "bored"}, "exception"),
+        (None, {}, "exception"),
     ],
 )
-def test_classes_of_failures(reason: str | None, diverged: bool, kind: str) -> None:
-    trial = TrialRecord("x-1", 1, {}, state="failed", reason=reason, diverged=diverged)
+def test_classes_of_failures(reason: str | None, facts: dict[str, Any], kind: str) -> None:
+    trial = TrialRecord("x-1", 1, {}, state="failed", reason=reason, **facts)
     assert failure_class(trial) == kind
     assert kind in FAILURE_CLASSES

@@ -35,6 +35,16 @@ HEX = "0123456789abcdef" * 2 + "01234567"  # 40 digits: the form of a wandb key
         ("--password hunter2 --port 5", "--password *** --port 5"),
         ("password: hunter2", "password: ***"),
         ("hf_abcdefghijklmnopqrst", "hf_***"),
+        ("password: 'my pass, word', port: 5", "password: '***', port: 5"),
+        (r'{"password": "a \"b\" c", "port": 5}', '{"password": "***", "port": 5}'),
+        ("passwd=b'a b' port=5", "passwd=b'***' port=5"),
+        ('password: "cut off here\nport: 5', 'password: "***\nport: 5'),
+        ("password='' user='ann'", "password='' user='ann'"),
+        ("--password 'my pass word' --port 5", "--password '***' --port 5"),
+        ("['psql', '--password', 'a b', '-x']", "['psql', '--password', '***', '-x']"),
+        ("github_pat_11ABCDEFG0abcdefghijkl_ABCdef012 refused", "github_pat_*** refused"),
+        ("cannot clone with glpat-abcdefghij_KLMN-Pqr.", "cannot clone with glpat-***."),
+        ("glpat-abcdefghijKLMNOPqrst.01.0a1b2c3d4 refused", "glpat-*** refused"),
     ],
 )
 def test_hidden(text: str, shown: str) -> None:

@@ -16,6 +16,7 @@ from tests.tuning.fake_training import misbehave, score, train
 from tests.tuning.lr_space import METRIC, lr_space
 from tuning.checkpoints.folders import LocalFolder
 from tuning.checkpoints.store import CheckpointStore
+from tuning.faults.diagnosis import StoreAwayError
 from tuning.trainable import STOP_FILE, Place, run_trial, trainable, trial_name
 
 LR = 1e-3
@@ -120,6 +121,17 @@ def test_what_was_passed_over_is_said(place: Place, run: Any) -> None:
     assert told[0]["notice"] == f"its checkpoint {newest.name} was passed over: {reason}"
     assert (told[0]["epoch"], told[0]["restored"]) == (1.0, True)
     assert not any("notice" in report for report in told[1:])
+
+
+def test_a_store_that_is_away_at_the_start_is_told_apart(
+    place: Place, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(store: CheckpointStore) -> None:
+        raise OSError("AWS Error NETWORK_CONNECTION")
+
+    monkeypatch.setattr(CheckpointStore, "newest_first", away)
+    with pytest.raises(StoreAwayError, match=r"^AWS Error NETWORK_CONNECTION$"):
+        run()
 
 
 def test_an_epoch_that_cannot_be_saved_costs_no_trial(

@@ -27,6 +27,7 @@ ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # signals are ours, see tuning/faults/closing.py
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a missing metric fails its trial, not the search
+    "TUNE_GLOBAL_CHECKPOINT_S": "60",  # each copies the logs of all trials; Ray's 10 are too few
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # they are in the ledger and in error.txt
     "TUNE_WARN_THRESHOLD_S": "10",
 }

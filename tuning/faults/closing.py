@@ -1,4 +1,4 @@
-"""How an experiment ends early: a signal, the end of its hours, or a prior that is refused."""
+"""How an experiment ends early: a signal, the end of its hours, or trials that all fail."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from ray.tune.stopper import NoopStopper
 from tuning.ledger import Ledger
 from tuning.trainable import REFUSED, STOP_FILE
 
-Reason = Literal["signal", "hours", "refused"]
+Reason = Literal["signal", "hours", "refused", "broken"]
+#: Trials that fail one after the other, with no epoch in between and not by their own numbers: then
+#: it is not the trials. Without an end a lost data folder would use up the budget within minutes.
+IN_A_ROW = 5
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -43,6 +46,16 @@ class Closing(tune.Stopper):
         """Never: trials are stopped by the scheduler."""
         return False
 
+    @staticmethod
+    def to_reopen(ledger: Ledger) -> list[int]:
+        """Trials that a resume gives another chance, once: what made them fail may be mended.
+
+        The prior, where it was refused, always: without it there is no search.
+        """
+        row = ledger.in_a_row if len(ledger.in_a_row) >= IN_A_ROW else ()
+        found = [number for number in row if number not in ledger.reopened]
+        return sorted({*found, *([0] if refused(ledger) is not None else [])})
+
     @property
     def interrupted(self) -> bool:
         """Whether it was a signal."""
@@ -63,6 +76,8 @@ class Closing(tune.Stopper):
         late = self._deadline is not None and time.monotonic() > self._deadline
         if self.reason is None and self.refusal is not None:
             self.ask("refused")
+        if self.reason is None and len(self._ledger.in_a_row) >= IN_A_ROW:
+            self.ask("broken")
         if self.reason is None and late:
             self.ask("hours")
         return self.reason is not None
@@ -70,9 +85,18 @@ class Closing(tune.Stopper):
     @property
     def refusal(self) -> str | None:
         """Why the prior's config is refused where trials run; then all of them would be."""
-        prior = self._ledger.trials.get(0)
-        reason = (prior.reason or "") if prior is not None and prior.state == "failed" else ""
-        return reason.removeprefix(REFUSED) if reason.startswith(REFUSED) else None
+        return refused(self._ledger)
+
+    @property
+    def problem(self) -> str | None:
+        """Why the search breaks off, where it does: what an experiment cannot go on with."""
+        if self.reason == "refused":
+            return f"the prior was refused: {self.refusal}"
+        if self.reason == "broken":
+            row = self._ledger.in_a_row
+            last = self._ledger.trials[row[-1]].reason
+            return f"{len(row)} trials failed one after the other, the last: {last}"
+        return None
 
     def ask(self, reason: Reason) -> None:
         """Close. A signal counts more than what was before it."""
@@ -122,3 +146,10 @@ class Closing(tune.Stopper):
             for wanted, handler in before.items():
                 signal.signal(wanted, handler)
             self._file.unlink(missing_ok=True)
+
+
+def refused(ledger: Ledger) -> str | None:
+    """Why the prior failed, where its config or its data were refused."""
+    prior = ledger.trials.get(0)
+    reason = (prior.reason or "") if prior is not None and prior.state == "failed" else ""
+    return reason.removeprefix(REFUSED) if reason.startswith(REFUSED) else None

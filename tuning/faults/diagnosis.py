@@ -17,6 +17,13 @@ class NodeUnfitError(RuntimeError):
     """
 
 
+class StoreAwayError(OSError):
+    """The place of the checkpoints did not answer a trial at its start; says what came instead.
+
+    No fault of the trial, nor of its node, and it may take minutes.
+    """
+
+
 class KilledForMemoryError(RayActorError):
     """Ray's memory monitor ended the trial's process; see :mod:`tuning.faults.ray_repairs`."""
 
@@ -30,6 +37,8 @@ def diagnose(error: BaseException | None, told: str = "") -> Failure:
     named = f"{type(cause).__name__}: {text}" if cause is not None else text
     if isinstance(cause, NodeUnfitError):
         return Failure("node_unfit", text[:LONGEST])
+    if isinstance(cause, StoreAwayError):
+        return _of_the_store(text)
     if _is_of_the_device(cause, text):
         return Failure("device_memory", named[:LONGEST])
     if isinstance(cause, MemoryError) or "DefaultCPUAllocator" in text:
@@ -55,8 +64,15 @@ def _of_a_process(error: RayActorError) -> Failure:
         unfit = last.partition(f"{NodeUnfitError.__name__}: ")[2]
         if unfit:
             return Failure("node_unfit", unfit[:LONGEST])
+        away = last.partition(f"{StoreAwayError.__name__}: ")[2]
+        if away:
+            return _of_the_store(away)
         return Failure("exception", f"its process did not start: {last}"[:LONGEST])
     return Failure("killed", POLICIES["killed"].told)
+
+
+def _of_the_store(text: str) -> Failure:
+    return Failure("store", f"{POLICIES['store'].told}: {text}"[:LONGEST])
 
 
 def _is_of_the_device(cause: BaseException | None, text: str) -> bool:

@@ -12,7 +12,15 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 Kind = Literal[
-    "preempted", "node_lost", "node_unfit", "killed", "memory", "device_memory", "hung", "exception"
+    "preempted",
+    "node_lost",
+    "node_unfit",
+    "store",
+    "killed",
+    "memory",
+    "device_memory",
+    "hung",
+    "exception",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -31,6 +39,7 @@ POLICIES: dict[Kind, Policy] = {
     "preempted": Policy("its node was reclaimed", 8, True, False),
     "node_lost": Policy("its node was lost", 8, True, False),
     "node_unfit": Policy("its node does not fit", 8, True, True),
+    "store": Policy("the place of the checkpoints did not answer", 8, True, False),
     "killed": Policy("its process died (killed, or a crash in native code)", 2, True, True),
     "memory": Policy("out of main memory", 2, True, False),
     "device_memory": Policy("out of GPU memory", 1, False, False),  # once more, alone on its GPU

@@ -9,6 +9,8 @@ from typing import Any
 import ray
 
 from hpcm import ConfigError, TrainConfig, check_inputs
+from hpcm.evaluation.image_sets import image_set
+from hpcm.evaluation.validation import scores_ms_ssim
 from tuning.checkpoints.disk_space import check_disk
 from tuning.checkpoints.places import local_folder
 from tuning.clusters.autoscaling import autoscaling
@@ -21,6 +23,7 @@ from tuning.spaces.space import SearchSpace
 
 READ = ("data.", "model.", "start_from")  # fields that decide what a trial reads
 HEAD = "node:__internal_head__"  # a resource that Ray gives to the head alone
+MS_SSIM = "val_ms_ssim_db"
 EPS = 1e-9  # Ray counts in ten-thousandths
 
 
@@ -104,10 +107,18 @@ def _all(space: SearchSpace) -> list[dict[str, Any]]:
 def check_data(space: SearchSpace) -> None:
     """Raise :class:`ConfigError` where images or weights that trials would read are missing.
 
-    Where they are searched, every choice is looked at.
+    Where they are searched, every choice is looked at. So is MS-SSIM, where the objective asks for
+    it: not every image set has it.
     """
     prior = space.config(space.prior(), epochs=1)
     check_inputs(prior)
+    objective = space.objective
+    metrics = {objective.metric, *objective.pareto, *objective.constraints}
+    if MS_SSIM in metrics and not scores_ms_ssim(image_set(prior.data.val)):
+        raise ConfigError(
+            f"objective: {MS_SSIM} cannot be computed for data.val '{prior.data.val}': it takes"
+            " the package pytorch-msssim and images of 161 pixels or more on every side"
+        )
     if not any(path.startswith(READ) for path in space.parameters):
         return
     seen = {_inputs(prior)}

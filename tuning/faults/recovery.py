@@ -7,6 +7,7 @@ not begin to count anew.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,14 @@ class Recovery:
         self._runs_on: dict[int, str] = {}  # trial: node
         self._failed_on: dict[int, str] = {}  # trial: the node of its last failure
         self._elsewhere: set[int] = set()  # trials that have to wait for another node
+        self._avoids: dict[int, list[str]] = {}  # waiting trials: nodes that they do not ask for
         self._hung: dict[int, Failure] = {}
         self._over: set[int] = set()  # trials that Ray is to end where it would start them again
+        self._controller: Any = None  # Ray's, once a trial was added
 
     def started(self, trial: Trial) -> None:
         """A trial has a process, on some node."""
-        self._hung.pop(number_of(trial), None)
+        self._forget(number_of(trial))
         actor = trial.temporary_state.ray_actor
         node = node_of(actor._actor_id.hex()) if actor is not None else None
         if node:
@@ -58,6 +61,9 @@ class Recovery:
         While the experiment closes it is no failure: who ends a job may kill all of its processes.
         """
         record = self.ledger.trials[number_of(trial)]
+        if record.ended:  # it broke while Ray ended it
+            self._over.add(record.number)
+            return
         if (self.ledger.path.parent / STOP_FILE).exists():
             self._over.add(record.number)
             self.ledger.append("suspended", record.number)
@@ -76,19 +82,54 @@ class Recovery:
 
     def place(self, controller: Any, trial: Trial) -> None:
         """A trial waits for a process: end it if that is not to be, else say what it needs."""
+        self._forget(number_of(trial))
+        self._controller = controller
         record = self.ledger.trials[number_of(trial)]
         if record.number in self._over:
             self._over.remove(record.number)
             controller.stop_trial(trial)
             return
-        need = self.space.resources
-        gpu = 1.0 if record.alone and 0 < need.gpu < 1 else need.gpu
         avoided = self.nodes.to_avoid(
             self._failed_on.pop(record.number, None), record.number in self._elsewhere
         )
         self._elsewhere.discard(record.number)
-        if avoided or gpu != need.gpu:
-            _ask_for(controller, trial, request(need.cpu, gpu, avoided))
+        if avoided:
+            self._avoids[record.number] = avoided
+        if avoided or self._gpu(record) != self.space.resources.gpu:
+            _ask_for(controller, trial, self._room(record, avoided))
+
+    def look_again(self, trials: Sequence[Trial]) -> None:
+        """Trials that wait for other nodes, which are all gone, take what there is."""
+        for trial in trials:
+            number = number_of(trial)
+            avoided = self._avoids.get(number) if trial.status == Trial.PENDING else None
+            if avoided and not self.nodes.others(avoided):
+                self._ask_again(trial, self.nodes.to_avoid(None))
+
+    def _ask_again(self, trial: Trial, avoided: list[str]) -> None:
+        """Have a waiting trial ask for any node but these; not where its process is on its way."""
+        if not _withdraw(self._controller, trial):
+            return
+        record = self.ledger.trials[number_of(trial)]
+        self._avoids[record.number] = avoided
+        _ask_for(self._controller, trial, self._room(record, avoided))
+        queue = self._controller._pending_trials_list
+        if trial not in queue:
+            queue.append(trial)
+
+    def _forget(self, number: int) -> None:
+        """What was known of a trial's process before the next one."""
+        self._runs_on.pop(number, None)
+        self._hung.pop(number, None)
+        self._avoids.pop(number, None)
+
+    def _gpu(self, record: TrialRecord) -> float:
+        """What a trial needs of a GPU: all of it once a part was too little."""
+        need = self.space.resources.gpu
+        return 1.0 if record.alone and 0 < need < 1 else need
+
+    def _room(self, record: TrialRecord, avoided: list[str]) -> tune.PlacementGroupFactory:
+        return request(self.space.resources.cpu, self._gpu(record), avoided)
 
     def _blame(self, number: int, error: BaseException | None, failure: Failure) -> str | None:
         """The node on which it failed, drained where that was once too often."""
@@ -178,6 +219,24 @@ def _ask_for(controller: Any, trial: Trial, room: tune.PlacementGroupFactory) ->
     trial.update_resources(room)
     if waits:
         filed[room].add(trial)
+
+
+def _withdraw(controller: Any, trial: Trial) -> bool:
+    """Take back Ray's request for a waiting trial's process; False once the process is created.
+
+    Ray asks for it as soon as the trial is added, and cancels this way what is not created yet:
+    no callback follows. Its next step requests a process for whatever the trial asks for then.
+    """
+    actor, manager = controller._trial_to_actor.get(trial), controller._actor_manager
+    if actor is not None:
+        if actor not in manager._pending_actors_to_attrs:
+            return False
+        manager.remove_actor(actor)
+        del controller._trial_to_actor[trial], controller._actor_to_trial[actor]
+    if trial in controller._staged_trials:
+        controller._staged_trials.remove(trial)
+        controller._actor_cache.decrease_max(trial.placement_group_factory)
+    return True
 
 
 def _actor_of(error: BaseException | None) -> str | None:

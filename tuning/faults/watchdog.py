@@ -23,7 +23,8 @@ from tuning.terminal.wording import clock_text
 from tuning.trial_keys import RESTORED
 
 EVERY = 5.0  # seconds between two looks
-DEAF = 60.0  # seconds between two of Ray's steps from which on the driver was not listening
+AGAIN = 60.0  # seconds between two looks at trials that wait for a node
+DEAF = 60.0  # seconds without a step or a report from which on the driver was not listening
 UNMEASURED = 24 * 3600.0  # seconds that a first epoch may take while none has been measured
 
 
@@ -40,7 +41,8 @@ class Watchdog(tune.Callback):
 
     An epoch's time is the longest between two reports of this trial, validation and checkpoint
     included, or of any other while this one has none; and ``hang_minutes`` are always allowed.
-    ``recovery`` hears of it first, and of the start of every process.
+    ``recovery`` hears of it first, and of the start of every process; and it is asked to look again
+    at trials that wait for a node.
     """
 
     def __init__(
@@ -57,7 +59,7 @@ class Watchdog(tune.Callback):
         self._longest = max(  # of all trials, those of earlier sessions included
             (r.get("train/seconds", 0.0) for t in ledger.records() for r in t.reports), default=0.0
         )
-        self._looked = self._stepped = clock()
+        self._looked = self._asked = self._heard = clock()
 
     def on_trial_start(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
@@ -75,7 +77,7 @@ class Watchdog(tune.Callback):
         **info: Any,
     ) -> None:
         """It was heard."""
-        now = self._clock()
+        now = self._listen()
         silence = self._silent.setdefault(trial.trial_id, Silence(now))
         if RESTORED not in result:  # else no epoch was trained for it
             silence.longest = max(silence.longest, now - silence.since)
@@ -84,14 +86,13 @@ class Watchdog(tune.Callback):
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Ray steps about ten times a second, whether something happened or not."""
-        now = self._clock()
-        gap, self._stepped = now - self._stepped, now
-        if gap > DEAF:  # reports wait to be heard
-            for silence in self._silent.values():
-                silence.since += gap
+        now = self._listen()
         if now - self._looked >= EVERY:
             self._looked = now
             self._look(trials, now)
+        if now - self._asked >= AGAIN:
+            self._asked = now
+            self._recovery.look_again(trials)
 
     def limit(self, trial: str) -> float:
         """Seconds for which a running trial, by Ray's id, may be silent."""
@@ -100,6 +101,15 @@ class Watchdog(tune.Callback):
         epoch = self._silent[trial].longest or self._longest
         allowed = self._faults.hang_after * epoch if epoch else UNMEASURED
         return max(allowed, 60.0 * self._faults.hang_minutes)
+
+    def _listen(self) -> float:
+        """The time; a gap before it, in which reports had to wait, is no trial's silence."""
+        now = self._clock()
+        gap, self._heard = now - self._heard, now
+        if gap > DEAF:
+            for silence in self._silent.values():
+                silence.since = min(silence.since + gap, now)
+        return now
 
     def _look(self, trials: list[Trial], now: float) -> None:
         running = {trial.trial_id: trial for trial in trials if trial.status == Trial.RUNNING}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tuning.confirm import Confirmation, confirmation
-from tuning.outcome import best_of, hours_without_stopping
+from tuning.outcome import beside, best_of, hours_without_stopping
 from tuning.page.axes import Axis, axes_of, points_of, short_labels
 from tuning.page.confirm import confirm_data
 from tuning.page.live_ledger import LiveLedger
@@ -80,6 +80,7 @@ def trial_data(ledger: LiveLedger, space: SearchSpace, number: int) -> dict[str,
     record = ledger.trials[number]
     prior, values = space.values(space.prior()), space.values(record.params)
     bpp, psnr = record.curve("val_bpp"), record.curve("val_psnr")
+    newest = record.scored(space.objective.metric)
     return {
         "number": number,
         "id": record.id,
@@ -90,7 +91,7 @@ def trial_data(ledger: LiveLedger, space: SearchSpace, number: int) -> dict[str,
         ],
         "groups": {group: _group(record, group, space) for group in GROUPS},
         "path": [(bpp[epoch], psnr[epoch]) for epoch in thin(bpp, space) if epoch in psnr],
-        "metrics": {key: value for key, value in record.last.items() if key.startswith("val_")},
+        "metrics": {key: value for key, value in newest.items() if key.startswith("val_")},
         "history": [_event(line) for line in ledger.history.get(number, [])],
     }
 
@@ -164,9 +165,9 @@ def _trial(
     record: TrialRecord, records: Sequence[TrialRecord], space: SearchSpace, word: str
 ) -> dict[str, Any]:
     metric = space.objective.metric
-    curve = record.curve(metric)
-    reference = records[0].curve(metric).get(record.epochs) if records[0].is_prior else None
-    value = record.last.get(metric)
+    curve, last = record.curve(metric), record.scored(metric)
+    its = records[0].curve(metric) if records[0].is_prior else {}
+    reference, value = its.get(int(last.get("epoch", 0))), last.get(metric)
     relative = None
     if value is not None and reference and not record.is_prior:
         relative = value - reference if metric in UNITS else 100 * (value / reference - 1)
@@ -176,8 +177,8 @@ def _trial(
         "epochs": record.epochs,
         "objective": value,
         "relative": relative,
-        "bpp": record.last.get("val_bpp"),
-        "psnr": record.last.get("val_psnr"),
+        "bpp": last.get("val_bpp"),
+        "psnr": last.get("val_psnr"),
         "seconds": record.seconds,
         "hours": record.cost_hours,
         "feasible": not record.reports or feasible(record, space.objective),
@@ -204,15 +205,15 @@ def _best(
     if best is None:
         return None
     prior = next((record for record in records if record.is_prior), None)
+    shown, its = beside(best, prior, space.objective.metric)
     rows = []
     for metric in dict.fromkeys((space.objective.metric, *SHOWN_METRICS)):
-        value = best.last.get(metric)
-        reference = prior.curve(metric).get(best.epochs) if prior else None
+        value, reference = shown.get(metric), its.get(metric)
         told = "" if best.is_prior else difference_text(metric, value, reference)
         rows.append(
             {"name": metric_name(metric), "best": value, "prior": reference, "difference": told}
         )
-    return {"trial": best.number, "epochs": best.epochs, "rows": rows}
+    return {"trial": best.number, "epochs": int(shown["epoch"]), "rows": rows}
 
 
 def _rung(level: int, ledger: LiveLedger, space: SearchSpace) -> dict[str, Any]:

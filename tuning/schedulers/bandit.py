@@ -84,8 +84,8 @@ class Bandit:
                 if copied := [e for e in record.exploits if e.epoch == start]:
                     origin = self.ledger.trials[copied[0].donor]
                 before, after = self._score(origin, start), self._score(record, end)
-                if not math.isfinite(after):
-                    continue
+                if not (math.isfinite(before) and math.isfinite(after)):
+                    continue  # its reports went with its checkpoints
                 rows.append([start, before, *(c.share(params[c.path]) for c in mutable)])
                 gains.append((before - after) / (end - start))
         return rows[-MOST_ROWS:], gains[-MOST_ROWS:]
@@ -100,7 +100,7 @@ class Bandit:
         ]
 
     def _score(self, record: TrialRecord, level: int) -> float:
-        return self.sign * record.curve(self.metric)[level]
+        return self.sign * record.curve(self.metric).get(level, math.nan)
 
 
 def choose(

@@ -39,7 +39,8 @@ class HyperbandScheduler(CohortScheduler):
 
     def __init__(self, space: SearchSpace, ledger: Ledger, section: Hyperband) -> None:
         super().__init__(space, ledger)
-        layout = brackets(section, self.rungs[:-1], total_trials(space))
+        trials = max(total_trials(space), len(ledger.records()))  # a resume may ask for fewer
+        layout = brackets(section, self.rungs[:-1], trials)
         self.brackets = {place: bracket for bracket in layout for place in bracket.members}
 
     def cohort(self, place: int) -> Bracket:

@@ -8,6 +8,7 @@ trial twice, or of a stopped one as if it were complete.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,8 @@ from tuning.spaces.draws import total_trials as total_trials
 from tuning.spaces.searcher_sections import Grid
 from tuning.spaces.space import SearchSpace
 from tuning.study.outcomes import Outcomes
+
+MOST_UNSAID = 2  # times that a trial is started again whose process ended without a word
 
 
 class Proposer(Searcher):
@@ -52,6 +55,8 @@ class Proposer(Searcher):
         self._earlier = evidence_in(ledger.path.parent, space)
         self._points = grid(space) if isinstance(space.searcher, Grid) else None
         self._total = total_trials(space)
+        self._asked: dict[str, int] = {}  # trial, by Ray's id, since it was given to Ray
+        self._unsaid = Counter[int]()  # times that a trial's process ended without a word
 
     def suggest(self, trial_id: str) -> Any:
         """The flat config of the next trial with its number under ``trial``, or FINISHED."""
@@ -71,6 +76,7 @@ class Proposer(Searcher):
             self._confirm(number, *run)
         else:
             return Searcher.FINISHED
+        self._asked[trial_id] = number
         return sampled(self.ledger.trials[number])
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -79,7 +85,22 @@ class Proposer(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Nothing: the ledger has it."""
+        """Ray is done with it; the ledger knows why, or it is started again.
+
+        Nobody else would, and the search would wait for it for ever.
+        """
+        number = self._asked.pop(trial_id, None)
+        if number is None or self.closing():
+            return
+        record = self.ledger.trials[number]
+        if record.ended or self.scheduler.waits(number) or number in self._waiting:
+            return
+        self._unsaid[number] += 1
+        if self._unsaid[number] <= MOST_UNSAID:
+            self._waiting.append(number)
+        else:
+            reason = f"its process ended {self._unsaid[number]} times and did not say why"
+            self.ledger.append("failed", number, reason=reason)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the ledger is the state."""
@@ -92,7 +113,9 @@ class Proposer(Searcher):
         if number == 0:
             params, source = space.prior(), PRIOR
         elif self._points is not None:
-            params, source = self._points[len(self.ledger.records())], Grid.name
+            tried = [record.params for record in self.ledger.records()]
+            params = next(point for point in self._points if point not in tried)
+            source = Grid.name
         else:
             known = [*self._earlier, *self.ledger.records()]
             params, source = propose(space, self.outcomes, number, known)

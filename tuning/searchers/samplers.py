@@ -124,6 +124,8 @@ def _scored(
     for record in records:
         if record.source == CmaEs.name and outcomes.has_result(record):
             frozen = outcomes.frozen(record, worst)
+            if frozen.value is None:  # diverged before anybody had a number
+                continue
             missed = sum(max(0.0, value) for value in frozen.constraints.values())
             epochs = outcomes.most if record.diverged else record.epochs
             sign = 1.0 if outcomes.mode == "min" else -1.0

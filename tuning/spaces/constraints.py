@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -9,24 +10,26 @@ if TYPE_CHECKING:
     from tuning.records import TrialRecord
     from tuning.spaces.sections import Objective
 
-UNKNOWN = 1.0  # counted where the metric was not reported: missed by all of the bound
+UNKNOWN = 1.0  # counted where the metric is not a finite number: missed by all of the bound
 
 
 def violations(metrics: Mapping[str, float], objective: Objective) -> dict[str, float]:
     """By how much each bound is missed, as a share of it; 0 or less where it is kept."""
     found = {}
     for metric, bound in objective.constraints.items():
-        value = metrics.get(metric)
+        value = metrics.get(metric, math.nan)
         for side, limit, sign in (("min", bound.min, -1.0), ("max", bound.max, 1.0)):
             if limit is not None:
-                missed = UNKNOWN if value is None else sign * (value - limit) / (abs(limit) or 1.0)
+                missed = sign * (value - limit) / (abs(limit) or 1.0)
+                missed = missed if math.isfinite(value) else UNKNOWN
                 found[f"{metric} {side}"] = missed
     return found
 
 
 def feasible(trial: TrialRecord, objective: Objective) -> bool:
-    """Whether the trial keeps every bound at its last epoch."""
-    return all(missed <= 0 for missed in violations(trial.last, objective).values())
+    """Whether the trial keeps every bound at the last epoch that was validated."""
+    found = violations(trial.scored(objective.metric), objective)
+    return all(missed <= 0 for missed in found.values())
 
 
 def constraints_text(objective: Objective) -> str:

@@ -98,6 +98,8 @@ class Outcomes:
         newest = self.newest(record)
         last = [newest[metric] for metric in self.metrics] if newest else None
         match record.state:
+            case "finished" | "stopped" if last is None and len(self.metrics) > 1:
+                return TrialState.FAIL, None
             case "finished":
                 return TrialState.COMPLETE, last
             case "stopped":

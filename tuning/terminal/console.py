@@ -22,7 +22,7 @@ from rich.text import Text
 
 from tuning.clusters.cluster import LOCAL
 from tuning.confirm import most_runs
-from tuning.outcome import best_of
+from tuning.outcome import beside, best_of
 from tuning.records import ExperimentInfo, TrialRecord
 from tuning.searchers.proposer import total_trials
 from tuning.storage import DEFAULT_STORAGE
@@ -44,6 +44,17 @@ ROWS_AROUND = 8  # lines of the screen that are not trials: header, borders, foo
 FEWEST_ROWS = 5
 
 
+class _RichConsole(RichConsole):
+    """Rich's, but a reader that is gone (`| tee` hears Ctrl-C too) does not end the process."""
+
+    def on_broken_pipe(self) -> None:
+        """Go on unseen; errors that went into the same pipe go nowhere as well."""
+        self.quiet = True
+        broken = self.file.fileno()
+        also = (2,) if os.path.sameopenfile(broken, 2) else ()
+        _lead_nowhere(broken, *also)
+
+
 class Console:
     """The one place that writes to the user's terminal while a search runs.
 
@@ -52,7 +63,7 @@ class Console:
     """
 
     def __init__(self, stream: TextIO | None = None, terminal: bool | None = None) -> None:
-        self.rich = RichConsole(file=stream, highlight=False, force_terminal=terminal)
+        self.rich = _RichConsole(file=stream, highlight=False, force_terminal=terminal)
         self._live: Live | None = None
         self._info: ExperimentInfo | None = None
         self._progress: Progress | None = None
@@ -91,10 +102,7 @@ class Console:
     def leave_terminal(self) -> None:
         """It was closed: write to nowhere from now on, for every word to it would be an error."""
         if self.rich.is_terminal:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            for stream in (1, 2):
-                os.dup2(nowhere, stream)
-            os.close(nowhere)
+            _lead_nowhere(1, 2)
             self.stop()
 
     def stop(self) -> None:
@@ -112,6 +120,14 @@ class Console:
         return Group(
             _head(self._info, self._trials, elapsed), trial_table(self._trials, space, rows)
         )
+
+
+def _lead_nowhere(*streams: int) -> None:
+    """What is written to these handles from now on is dropped."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in streams:
+        os.dup2(nowhere, stream)
+    os.close(nowhere)
 
 
 def opening_lines(info: ExperimentInfo, trials: Sequence[TrialRecord]) -> list[str]:
@@ -162,9 +178,9 @@ def _best_line(trials: Sequence[TrialRecord], space: SearchSpace) -> Text:
     if best is None:
         return Text("no result yet", style="dim")
     prior = next((trial for trial in trials if trial.is_prior), None)
-    reference = prior.curve(metric).get(best.epochs) if prior else None
-    value = metric_text(metric, best.last[metric])
-    told = f"best: trial {best.number}, {metric_name(metric)} {value} at epoch {best.epochs}"
-    if not best.is_prior and reference is not None:
-        told += f", {difference_text(metric, best.last[metric], reference)} against the prior"
+    shown, its = beside(best, prior, metric)
+    value, epoch = metric_text(metric, shown[metric]), int(shown["epoch"])
+    told = f"best: trial {best.number}, {metric_name(metric)} {value} at epoch {epoch}"
+    if not best.is_prior and metric in its:
+        told += f", {difference_text(metric, shown[metric], its[metric])} against the prior"
     return Text(told, style="green")

@@ -6,6 +6,7 @@ from shlex import quote
 from typing import Any
 
 from tuning.export import Export
+from tuning.outcome import beside
 from tuning.records import ExperimentInfo, ExperimentResult, TrialRecord
 from tuning.searchers.pareto import pareto_front
 from tuning.spaces.constraints import constraints_text
@@ -42,17 +43,18 @@ def summary_lines(result: ExperimentResult, export: Export | None) -> list[str]:
 
 def comparison_lines(result: ExperimentResult, best: TrialRecord) -> list[str]:
     """Metrics at the same epoch, then every parameter, the prior's beside the best trial's."""
-    prior = result.prior
-    metrics = dict.fromkeys((result.info.space.objective.metric, *METRICS))
+    objective = result.info.space.objective.metric
+    metrics = dict.fromkeys((objective, *METRICS))
+    shown, its = beside(best, result.prior, objective)
+    epoch = int(shown["epoch"])
     if best.is_prior:
         found = ", ".join(
-            f"{metric_name(m)} {metric_text(m, best.last[m])}" for m in metrics if m in best.last
+            f"{metric_name(m)} {metric_text(m, shown[m])}" for m in metrics if m in shown
         )
-        return [f"the prior config is the best one, at epoch {best.epochs}: {found}"]
-    rows = [(f"at epoch {best.epochs}", "prior", f"best: trial {best.number}", "difference")]
+        return [f"the prior config is the best one, at epoch {epoch}: {found}"]
+    rows = [(f"at epoch {epoch}", "prior", f"best: trial {best.number}", "difference")]
     for metric in metrics:
-        value = best.last.get(metric)
-        reference = prior.curve(metric).get(best.epochs) if prior else None
+        value, reference = shown.get(metric), its.get(metric)
         rows.append(
             (
                 metric_name(metric),
@@ -67,7 +69,7 @@ def comparison_lines(result: ExperimentResult, best: TrialRecord) -> list[str]:
 def _infeasible(result: ExperimentResult) -> list[str]:
     """That no trial may be called the best, where the constraints are the reason."""
     objective = result.info.space.objective
-    if result.best is not None or not any(objective.metric in t.last for t in result.trials):
+    if result.best is not None or not any(t.scored(objective.metric) for t in result.trials):
         return []
     if not objective.constraints:
         return []

@@ -53,7 +53,7 @@ def trial_table(trials: Sequence[TrialRecord], space: SearchSpace, height: int) 
 
 
 def _interest(trial: TrialRecord, metric: str, mode: str) -> tuple[float, ...]:
-    value = trial.last.get(metric)
+    value = trial.scored(metric).get(metric)
     score = float("inf") if value is None else (value if mode == "min" else -value)
     if trial.state == "running":
         return (0, trial.number, 0)
@@ -63,9 +63,10 @@ def _interest(trial: TrialRecord, metric: str, mode: str) -> tuple[float, ...]:
 def _cells(
     trial: TrialRecord, trials: Sequence[TrialRecord], space: SearchSpace, rungs: Sequence[int]
 ) -> list[str | Text]:
-    metric, last = space.objective.metric, trial.last
+    metric = space.objective.metric
+    last = trial.scored(metric)
     prior = next((other for other in trials if other.is_prior), None)
-    reference = prior.curve(metric).get(trial.epochs) if prior else None
+    reference = prior.curve(metric).get(int(last.get("epoch", 0))) if prior else None
     value = last.get(metric)
     state = f"rung {rungs.index(trial.epochs) + 1}" if trial.epochs in rungs else ""
     return [

@@ -19,7 +19,12 @@ from ray.exceptions import (
 )
 
 from tests.tuning.lr_space import METRIC, kill, open_ledger
-from tuning.faults.diagnosis import KilledForMemoryError, NodeUnfitError, diagnose
+from tuning.faults.diagnosis import (
+    KilledForMemoryError,
+    NodeUnfitError,
+    StoreAwayError,
+    diagnose,
+)
 from tuning.faults.failures import KINDS, POLICIES, may_retry, renew
 from tuning.faults.ray_repairs import a_killed_trial_ends_no_search, as_process_death
 from tuning.ledger import Ledger
@@ -56,6 +61,15 @@ def task_error(cause: Exception) -> RayTaskError:
         (task_error(RuntimeError("CUDA error: an illegal address")), "exception", "illegal"),
         (task_error(RuntimeError("a cosmic\n  ray")), "exception", "RuntimeError: a cosmic ray"),
         (task_error(NodeUnfitError("torch is 2.8")), "node_unfit", "torch is 2.8"),
+        (task_error(StoreAwayError("403")), "store", "checkpoints did not answer: 403"),
+        (
+            ActorDiedError(
+                task_error(StoreAwayError("tuning.faults.diagnosis.StoreAwayError: 403"))
+            ),
+            "store",
+            "the place of the checkpoints did not answer: 403",
+        ),
+        (task_error(OSError("No space left on device")), "exception", "OSError: No space left"),
         (
             ActorDiedError(task_error(ImportError("no module named tuning"))),
             "exception",

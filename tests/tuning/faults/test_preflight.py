@@ -85,6 +85,27 @@ def test_never_more_at_a_time_than_trials(tmp_path: Path, monkeypatch: pytest.Mo
     assert preflight.concurrent(lr_space(tmp_path, budget={"trials": 3, "concurrent": None})) == 3
 
 
+@pytest.mark.parametrize(
+    "objective",
+    [
+        {"metric": "val_ms_ssim_db", "mode": "max"},
+        {"pareto": ["val_bpp", "val_ms_ssim_db"]},
+        {"constraints": {"val_ms_ssim_db": {"min": 12.0}}},
+    ],
+)
+def test_an_objective_that_cannot_be_computed_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, objective: dict[str, Any]
+) -> None:
+    """Else every trial would train to its first rung, and fail there."""
+    data = {"train": "sample", "val": "sample_val", "crops_per_epoch": 32}
+    space = lr_space(tmp_path, objective=objective, base={"data": data})
+    monkeypatch.setattr(preflight, "scores_ms_ssim", lambda images: False)
+    with pytest.raises(ConfigError, match="val_ms_ssim_db cannot be computed for data.val 'sampl"):
+        preflight.check_data(space)
+    monkeypatch.setattr(preflight, "scores_ms_ssim", lambda images: True)
+    preflight.check_data(space)
+
+
 def test_missing_data_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HPCM_DATA", str(tmp_path))
     space = lr_space(tmp_path, base={"data": {"train": "nowhere", "val": "sample_val"}})

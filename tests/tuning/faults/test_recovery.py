@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from ray import cloudpickle
+from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import RayActorError, RayTaskError
+from ray.tune.execution.tune_controller import TuneController
+from ray.tune.utils.object_cache import _ObjectCache
 
 from tests.tuning.lr_space import METRIC, lr_space, open_ledger
 from tuning.faults import recovery as module
-from tuning.faults.diagnosis import KilledForMemoryError, NodeUnfitError
+from tuning.faults.diagnosis import KilledForMemoryError, NodeUnfitError, StoreAwayError
 from tuning.faults.recovery import Recovery
 from tuning.ledger import read_events
 
@@ -29,6 +33,8 @@ class FakeTrial:
     def __init__(self, folder: Path, number: int) -> None:
         self.config = {"trial": number}
         self.pickled_error_file = str(folder / f"error-{number}.pkl")
+        self.trial_id = f"ray{number}"
+        self.status = "PENDING"
         self.error_file = "error.txt"
         self.resources: Any = None
         self.placement_group_factory = "stock"
@@ -88,6 +94,62 @@ class Play:
 
     def events(self, name: str) -> list[dict[str, Any]]:
         return [e for e in read_events(self.ledger.path.parent) if e["event"] == name]
+
+
+class Staging(Play):
+    """The same, and the parts of Ray's controller that request processes, without Ray."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.requested: list[Any] = []
+        room: Any = SimpleNamespace(
+            request_resources=lambda resource_request: self.requested.append(resource_request),
+            cancel_resource_request=lambda resource_request: self.requested.remove(
+                resource_request
+            ),
+        )
+        self._actor_manager = RayActorManager(room)
+        self._actor_cache: Any = _ObjectCache()
+        self._trial_to_actor: dict[Any, Any] = {}
+        self._actor_to_trial: dict[Any, Any] = {}
+        self._staged_trials: set[Any] = set()
+        self._pending_trials: set[Any] = set()
+        self._pending_trials_list: list[Any] = []
+        self._max_pending_trials = 9
+        self._scheduler_alg = SimpleNamespace(choose_trial_to_run=lambda controller: None)
+
+    def _wrapped(self) -> Staging:
+        return self
+
+    def _maybe_reuse_cached_actor(self, trial: FakeTrial) -> bool:
+        return False
+
+    def _schedule_trial_actor(self, trial: FakeTrial) -> None:
+        asked = trial.placement_group_factory
+        actor = self._actor_manager.add_actor(object, {}, asked)
+        self._trial_to_actor[trial], self._actor_to_trial[actor] = actor, trial
+
+    def break_on(self, number: int, node: str) -> FakeTrial:
+        """A trial that fails there, and is in Ray's queue again."""
+        trial = self.fail(number, RuntimeError(f"x{number}"), node=node)
+        self._pending_trials.add(trial)
+        self._pending_trials_list.append(trial)
+        return trial
+
+    def step(self) -> None:
+        """What Ray does in each of its steps."""
+        TuneController._maybe_add_actors(self)
+
+    def look_again(self, trial: FakeTrial) -> None:
+        self.recovery.look_again([trial])  # type: ignore[list-item]
+
+
+@pytest.fixture
+def staging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Staging]:
+    monkeypatch.setattr(module, "node_of", lambda actor: None)
+    found = Staging(tmp_path)
+    yield found
+    found.ledger.close()
 
 
 @pytest.fixture
@@ -317,3 +379,104 @@ def test_an_error_that_is_not_at_hand_is_no_older_one(play: Play, tmp_path: Path
     play.recovery.failed(trial)  # type: ignore[arg-type]
     reason = play.ledger.trials[1].reason or ""
     assert reason == "crashed: Ray could not run it: new (started 3 times)"
+
+
+def test_a_process_that_never_started_does_not_blame_the_node_of_the_one_before(play: Play) -> None:
+    """A trial waits at a rung, is promoted to another node, and its process dies at its start."""
+    play.busy = {"n2"}
+    for number in (1, 2, 3):
+        trial = play.propose(number)
+        play.recovery._runs_on[number] = "n1"
+        play.recovery.place(play, trial)  # type: ignore[arg-type]
+        play.fail(number, KILLED)
+    assert [line["node"] for line in play.events("retried")] == [None] * 3
+    assert play.events("drained") == []
+
+
+def test_a_kill_that_came_too_late_is_no_reason_of_the_next_failure(play: Play) -> None:
+    trial = play.propose(1)
+    play.recovery.hung(1, "hung: no report for 0:30:01")  # and its last report arrives
+    play.recovery.place(play, trial)  # type: ignore[arg-type]
+    play.fail(1, KILLED)
+    assert [line["kind"] for line in play.events("retried")] == ["killed"]
+
+
+@pytest.mark.parametrize("ending", ["finished", "stopped", "failed"])
+def test_what_breaks_while_ray_ends_a_trial_changes_nothing(play: Play, ending: str) -> None:
+    play.propose(1)
+    play.report(1, 1)
+    play.ledger.append(ending, 1)
+    before = play.events("retried"), play.events("failed")
+    play.fail(1, RuntimeError("no space left for Ray's files"))
+    assert (play.events("retried"), play.events("failed")) == before
+    assert (play.ledger.trials[1].state, play.stopped) == (ending, [1])
+
+
+def test_a_store_that_is_away_is_no_fault_of_a_trial_or_its_node(play: Play) -> None:
+    play.busy = {"n2"}
+    for number in (1, 2, 3, 4):
+        for _ in range(8):  # the same words each time
+            trial = play.fail(number, StoreAwayError("403 Forbidden"), node="n1")
+            assert trial.resources is None
+    assert (play.stopped, play.events("drained"), play.events("failed")) == ([], [], [])
+    play.fail(1, StoreAwayError("403 Forbidden"), node="n1")
+    reason = "the place of the checkpoints did not answer: 403 Forbidden (started 9 times)"
+    assert (play.ledger.trials[1].reason, play.stopped) == (reason, [1])
+
+
+@pytest.mark.parametrize("staged", [True, False], ids=["requested", "not-yet-requested"])
+def test_a_trial_does_not_wait_for_nodes_that_are_gone(staging: Staging, staged: bool) -> None:
+    """It failed on n1 and asked for another node; n2 dies, too, while it waits."""
+    trial = staging.break_on(1, "n1")
+    before = trial.placement_group_factory
+    if staged:
+        staging.step()
+        assert staging.requested == [before]
+    staging.look_again(trial)
+    assert trial.placement_group_factory is before  # n2 lives
+    staging.nodes = ["n1"]
+    staging.look_again(trial)
+    now = trial.placement_group_factory
+    assert "bundle_label_selector" not in now._bound.arguments
+    assert staging._resources_to_pending_trials[before] == set()
+    assert staging._resources_to_pending_trials[now] == {trial}
+    for _ in range(2):
+        staging.step()
+        staging.look_again(trial)
+    assert staging.requested == [now]  # and nothing else
+    assert staging._staged_trials == {trial}
+    assert staging._actor_cache.total_max_objects == 1
+    assert list(staging._trial_to_actor.values()) == list(staging._actor_to_trial)
+
+
+def test_drained_nodes_are_still_avoided_where_another_is_left(staging: Staging) -> None:
+    staging.nodes = ["n1", "n2", "n3"]
+    staging.recovery.nodes.drained["n3"] = "broken"
+    trial = staging.break_on(1, "n1")
+    staging.nodes = ["n1", "n3"]
+    staging.look_again(trial)
+    selector = trial.placement_group_factory._bound.arguments["bundle_label_selector"]
+    assert selector == [{"ray.io/node-id": "!in(n3)"}]
+    staging.nodes = ["n3"]
+    staging.look_again(trial)
+    assert "bundle_label_selector" not in trial.placement_group_factory._bound.arguments
+
+
+def test_a_process_on_its_way_is_left_alone(staging: Staging) -> None:
+    trial = staging.break_on(1, "n1")
+    staging.step()
+    before = trial.placement_group_factory
+    staging._actor_manager._pending_actors_to_attrs.clear()  # Ray creates it
+    staging.nodes = ["n1"]
+    staging.look_again(trial)
+    assert trial.placement_group_factory is before
+    assert staging.requested == [before]
+
+
+@pytest.mark.parametrize("status", ["RUNNING", "TERMINATED", "ERROR"])
+def test_only_waiting_trials_are_looked_at_again(staging: Staging, status: str) -> None:
+    trial = staging.break_on(1, "n1")
+    before, trial.status = trial.placement_group_factory, status
+    staging.nodes = ["n1"]
+    staging.look_again(trial)
+    assert trial.placement_group_factory is before

@@ -25,7 +25,12 @@ class Play:
         self.killed: list[Any] = []
         self.told: dict[int, str] = {}
         self.trials: list[Any] = []
-        recovery: Any = SimpleNamespace(started=lambda trial: None, hung=self.told.__setitem__)
+        self.again: list[float] = []
+        recovery: Any = SimpleNamespace(
+            started=lambda trial: None,
+            hung=self.told.__setitem__,
+            look_again=lambda trials: self.again.append(self.now),
+        )
         self.dog = Watchdog(
             faults, self.ledger, recovery, clock=lambda: self.now, kill=self.killed.append
         )
@@ -142,6 +147,47 @@ def test_a_driver_that_was_deaf_blames_nobody(play: Play) -> None:
     assert play.killed == []
     play.wait(11 * MINUTE)
     assert play.killed == ["actor1"]
+
+
+def test_a_pause_of_the_driver_is_no_epoch(play: Play) -> None:
+    """A report is the first thing that it hears when it goes on."""
+    trial, other = play.start(1), play.start(2)
+    for _ in range(2):
+        play.wait(MINUTE)
+        play.report(trial)
+        play.report(other)
+    play.now += 3600.0
+    play.report(trial)
+    play.dog.on_step_end(0, play.trials)
+    assert play.dog.limit("ray1") == play.dog.limit("ray2") == 10 * MINUTE
+    for _ in range(9):
+        play.wait(MINUTE)
+        play.report(trial)
+    assert play.killed == []
+    play.wait(MINUTE + 2 * EVERY)
+    assert play.killed == ["actor2"]
+    assert play.told == {2: "hung: no report for 0:10:05"}
+    play.wait(8 * MINUTE)
+    assert "actor1" not in play.killed
+    play.wait(MINUTE)
+    assert "actor1" in play.killed
+
+
+def test_a_trial_that_starts_after_a_pause_was_not_heard_in_the_future(play: Play) -> None:
+    first = play.start(1)
+    play.wait(MINUTE)
+    play.report(first)
+    play.now += 3600.0
+    play.start(2)
+    play.wait(EVERY)
+    play.report(first)
+    play.wait(10 * MINUTE + 2 * EVERY)
+    assert "actor2" in play.killed
+
+
+def test_waiting_trials_are_looked_at_about_every_minute(play: Play) -> None:
+    play.wait(5 * MINUTE)
+    assert play.again == [MINUTE * (n + 1) for n in range(5)]
 
 
 def test_a_trial_that_ended_is_forgotten(play: Play) -> None:

@@ -217,12 +217,33 @@ def test_the_end_of_a_long_log(experiment: Made) -> None:
     assert len(tail["text"]) <= TAIL
 
 
+def test_the_log_of_the_last_start(experiment: Made) -> None:
+    """Ray gives a trial that goes on within a session another folder."""
+    directory, _ = experiment
+    os.utime(directory / "quick-0003" / "error.txt", (100, 100))
+    written = {"0003_0a1b": 200, "0003_ffff": 150, "0003_0a1b2": 300, "0003_old!": 300, "0030": 300}
+    for name, time in written.items():
+        (directory / f"quick-{name}").mkdir()
+        for log in ("stdout", "stderr"):
+            path = directory / f"quick-{name}" / log
+            path.write_text("" if log == "stderr" else f"in {name}\n")
+            os.utime(path, (time, time))
+    os.utime(directory / "quick-0003_ffff" / "stderr", (400, 400))  # but there is nothing in it
+    (directory / "quick-0003_1111").mkdir()  # the next start has said nothing yet
+    (file,) = data(directory, "/api/trials/3/log")["files"]
+    assert (file["name"], file["text"]) == ("stdout", "in 0003_0a1b\n")
+    os.utime(directory / "quick-0003" / "error.txt", (500, 500))
+    (file,) = data(directory, "/api/trials/3/log")["files"]
+    assert file["name"] == "error.txt"
+
+
 def test_no_log_from_anywhere_else(experiment: Made, tmp_path: Path) -> None:
     directory, _ = experiment
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "stderr").write_text("private")
     (directory / "quick-0002").symlink_to(elsewhere)
+    (directory / "quick-0002_0a1b").symlink_to(elsewhere)
     (directory / "quick-0001").mkdir()
     (directory / "quick-0001" / "stdout").symlink_to(elsewhere / "stderr")
     os.mkfifo(directory / "quick-0001" / "stderr")

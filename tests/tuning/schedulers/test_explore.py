@@ -147,4 +147,6 @@ def test_the_bandit_reads_gains_from_the_ledger(tmp_path: Path) -> None:
     assert new["balancer.w_lr"] == prior["balancer.w_lr"]
     assert new != prior
     assert math.isfinite(ledger.trials[1].curve(METRIC)[9])
+    ledger.append("report", 0, metrics=report(1, 9.9))  # it lost its checkpoints, and its reports
+    assert bandit._gains(mutable, 9)[1] == pytest.approx([0.5 / 3])
     ledger.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import shutil
 import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -234,3 +235,44 @@ def test_more_trials_after_the_end(name: str, finalists: int, tmp_path: Path) ->
     assert all(t.ended for t in more.trials())
     finished = [t for t in before if t[1] == "finished"]
     assert [f for f in fates(more.trials()) if f[0] in {t[0] for t in finished}] == finished
+
+
+class Mute(Searched):
+    """Processes of trial 2 that say they were asked to close, when nobody asked; ``times`` times.
+
+    As a node does that still sees the file of an earlier end.
+    """
+
+    times = 1
+
+    def _reports(self, config: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        if config["trial"] == 2 and self.times:
+            self.times -= 1
+            yield {"suspended": True}
+        yield from super()._reports(config)
+
+
+def test_a_trial_whose_process_ends_without_a_word_is_started_again(tmp_path: Path) -> None:
+    straight = searched(tmp_path / "straight", "asha")
+    assert straight.session()
+    mute = Mute(tmp_path / "mute", straight.space)
+    assert mute.session()
+    assert fates(mute.trials()) == fates(straight.trials())
+
+
+def test_one_that_never_says_a_word_fails_and_the_search_goes_on(tmp_path: Path) -> None:
+    mute = Mute(tmp_path / "mute", searched(tmp_path / "straight", "promote").space)
+    mute.times = 99
+    assert mute.session()
+    told = [(t.number, t.reason) for t in mute.trials() if t.state == "failed"]
+    assert told == [(2, "its process ended 3 times and did not say why")]
+    assert all(t.ended for t in mute.trials())
+
+
+@pytest.mark.parametrize("line", [5, 20, 40, 60])
+def test_hyperband_goes_on_with_a_smaller_budget(line: int, tmp_path: Path) -> None:
+    play = searched(tmp_path, "hyperband", trials=10, concurrent=3)
+    assert not play.session(die_before=line)
+    play.space = replace(play.space, budget=Budget(trials=5, concurrent=3))
+    assert play.session()
+    assert all(t.ended for t in play.trials())

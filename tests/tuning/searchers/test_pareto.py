@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -86,10 +87,11 @@ def test_how_far_a_bound_is_missed(tmp_path: Path) -> None:
     assert missed["val_bpp min"] == pytest.approx(-2.0)
     assert missed["val_bpp max"] == pytest.approx(0.2)
     assert missed["val_ms_ssim_db min"] == 1.0  # not reported
+    assert violations({"val_bpp": math.nan}, objective)["val_bpp max"] == 1.0
     assert constraints_text(objective) == (
         "val_bpp at least 0.2, val_bpp at most 0.5, val_ms_ssim_db at least 10"
     )
-    trial = TrialRecord("x-0", 0, {}, reports=[{"epoch": 1.0, "val_bpp": 0.5}])
+    trial = TrialRecord("x-0", 0, {}, reports=[{"epoch": 1.0, "val_rd_cost": 1.0, "val_bpp": 0.5}])
     assert not feasible(trial, objective)
     assert feasible(trial, Objective(constraints={"val_bpp": Bound(max=0.5)}))
 

@@ -143,6 +143,28 @@ def test_what_learns_comes_near_the_optimum(tmp_path: Path, name: str) -> None:
     assert medians[0] < 0.75 * medians[1]
 
 
+@pytest.mark.parametrize("sections", SEARCHERS.values(), ids=SEARCHERS)
+def test_trials_without_a_number_crash_no_proposal(
+    tmp_path: Path, sections: dict[str, Any]
+) -> None:
+    """Diverged before anybody had reported; ended without the metrics that are asked for."""
+    space = make(tmp_path, **sections)
+    outcomes, prior = Outcomes(space), space.prior()
+    source = sections["searcher"]["name"]
+    records = [TrialRecord("x-0", 0, prior, "prior", state="running")]
+    params = propose(space, outcomes, 1, records)[0]
+    records.append(TrialRecord("x-1", 1, params, source, state="failed", diverged=True))
+    assert space.active(propose(space, outcomes, 2, records)[0])
+    if outcomes.objective.pareto:
+        for number, state in ((2, "finished"), (3, "stopped")):
+            ended = played(space, number, prior, source)
+            ended.state = state  # type: ignore[assignment]
+            for report in ended.reports:
+                del report["val_psnr"]
+            records.append(ended)
+        assert space.active(propose(space, outcomes, 4, records)[0])
+
+
 def test_a_stopped_trial_is_worse_than_a_whole_one_in_a_front(tmp_path: Path) -> None:
     """Its early values may look as if nothing beat them: few bits of a bad image."""
     from tuning.searchers.samplers import sampler

@@ -195,3 +195,17 @@ def test_grid_tries_every_combination_once(tmp_path: Path) -> None:
     assert found[0] == {"trial": 0, "optimizer.lr": 1e-4, "data.batch_size": 2}
     assert len({(c["optimizer.lr"], c["data.batch_size"]) for c in found}) == 6
     run.ledger.close()
+
+
+def test_a_grid_after_another_searcher_leaves_no_point_out(tmp_path: Path) -> None:
+    choices = {"type": "categorical", "choices": [1e-5, 1e-4, 1e-3, 1e-2], "prior": 1e-4}
+    sections: dict[str, Any] = {"parameters": {"optimizer.lr": choices}, "budget": {"trials": 4}}
+    drawn = Search(tmp_path, lr_space(tmp_path, **sections, searcher={"name": "random"}))
+    first = [drawn.ask() for _ in range(2)]
+    drawn.ledger.close()
+    again = Search(tmp_path, lr_space(tmp_path, **sections, searcher={"name": "grid"}))
+    assert [again.ask()["trial"] for _ in range(2)] == [0, 1]  # those that were not ended
+    rest = [again.ask() for _ in range(2)]
+    rates = {config["optimizer.lr"] for config in (*first, *rest)}
+    assert len(rates) == 2 + len({config["optimizer.lr"] for config in first})
+    again.ledger.close()

@@ -42,6 +42,23 @@ def test_a_terminal_that_was_closed_is_written_to_no_more() -> None:
     assert said.split() == [b"before"]
 
 
+@pytest.mark.parametrize("both", [False, True])
+def test_a_reader_that_is_gone_does_not_end_the_search(both: bool) -> None:
+    """As `tee` is after Ctrl-C; with `2>&1 | tee` the errors went there too."""
+    code = (
+        "import os, sys; from tuning.terminal.console import Console; console = Console();"
+        "console.say('one'); console.say('two'); print('three', flush=True);"
+        f"{'print(4, file=sys.stderr, flush=True);' if both else ''} sys.exit(7)"
+    )
+    ours, theirs = os.pipe()
+    os.close(ours)
+    errors = theirs if both else subprocess.PIPE
+    run = subprocess.Popen([sys.executable, "-c", code], stdout=theirs, stderr=errors)
+    os.close(theirs)
+    assert run.communicate()[1] == (None if both else b"")
+    assert run.returncode == 7
+
+
 def test_every_event_is_one_line_and_told_once(space: SearchSpace) -> None:
     progress = Progress(space)
     trials = make_trials(space)

@@ -1,0 +1,88 @@
+"""A search breaks off where trial after trial fails, and a resume gives those another chance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.tuning.lr_space import kill, open_ledger, report
+from tuning.faults.closing import IN_A_ROW, Closing
+from tuning.ledger import Ledger
+
+
+def fail(ledger: Ledger, number: int, reason: str = "refused: no such set", **more: bool) -> None:
+    if number not in ledger.trials:
+        ledger.append("proposed", number, params={"optimizer.lr": 1e-4})
+    ledger.append("started", number)
+    ledger.append("failed", number, reason=reason, **more)
+
+
+def with_prior(folder: Path) -> Ledger:
+    ledger = open_ledger(folder)
+    ledger.append("proposed", 0, params={"optimizer.lr": 1e-4})
+    ledger.append("started", 0)
+    ledger.append("report", 0, metrics=report(1, 2.0))
+    return ledger
+
+
+def test_failures_in_a_row_end_the_search_before_its_budget_is_used_up(tmp_path: Path) -> None:
+    ledger = with_prior(tmp_path)
+    closing = Closing(tmp_path, ledger, None)
+    for number in range(1, IN_A_ROW):
+        fail(ledger, number)
+    assert not closing.asked()
+    ledger.append("report", 0, metrics=report(2, 1.9))  # it works for somebody
+    fail(ledger, IN_A_ROW)
+    assert not closing.asked()
+    for number in range(IN_A_ROW + 1, 2 * IN_A_ROW):
+        fail(ledger, number)
+    assert closing.asked()
+    assert closing.problem == (
+        "5 trials failed one after the other, the last: refused: no such set"
+    )
+    kill(ledger)
+
+
+def test_diverged_trials_say_nothing_of_the_machine(tmp_path: Path) -> None:
+    ledger = with_prior(tmp_path)
+    closing = Closing(tmp_path, ledger, None)
+    for number in range(1, 9):
+        fail(ledger, number, "diverged: loss is inf", diverged=True)
+    assert not closing.asked()
+    kill(ledger)
+
+
+def test_a_resume_gives_them_one_more_chance(tmp_path: Path) -> None:
+    ledger = with_prior(tmp_path)
+    fail(ledger, 1)
+    ledger.append("report", 0, metrics=report(2, 1.9))
+    for number in range(2, 2 + IN_A_ROW):
+        fail(ledger, number)
+    kill(ledger)
+    again = Ledger(tmp_path / "rates-x")
+    assert Closing.to_reopen(again) == [2, 3, 4, 5, 6]  # not the one that failed alone
+    again.open()
+    for number in Closing.to_reopen(again):
+        again.append("reopened", number)
+    assert not again.in_a_row
+    for number in (2, 3, 4, 5, 6):
+        again.append("reopened", number)
+        assert again.trials[number].state == "pending"
+    assert not Closing(tmp_path, again, None).asked()
+    for number in (2, 3, 4, 5, 6):
+        fail(again, number)
+    kill(again)
+    assert Closing.to_reopen(Ledger(tmp_path / "rates-x")) == []
+
+
+def test_a_prior_that_was_refused_is_tried_at_every_resume(tmp_path: Path) -> None:
+    """Its data may be back; without it nothing else is started."""
+    ledger = with_prior(tmp_path)
+    for _ in range(2):
+        fail(ledger, 0)
+        closing = Closing(tmp_path, ledger, None)
+        assert closing.asked()
+        assert closing.problem == "the prior was refused: no such set"
+        assert Closing.to_reopen(ledger) == [0]
+        ledger.append("reopened", 0)
+        assert not Closing(tmp_path, ledger, None).asked()
+    kill(ledger)
