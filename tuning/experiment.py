@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -149,6 +149,7 @@ class _Session:
         ledger = Ledger(self.directory, devices=resources.gpu or resources.cpu)
         self._open(ledger, place.checkpoints_at)
         closing = Closing(self.directory, ledger, self.space.budget.hours)
+        place = replace(place, stop_file=closing.stop_file)
         info = self._info(ledger)
         error: str | None = None
         with closing.on_signals(), a_killed_trial_ends_no_search(), self._head_watched(closing):

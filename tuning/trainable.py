@@ -21,7 +21,7 @@ from tuning.spaces.space import SearchSpace
 from tuning.trial_keys import DIVERGED, FAILED, NOTICE, RESTORED, SUSPENDED
 
 REFUSED = "refused: "  # how the reason of a trial begins whose config or data were refused
-STOP_FILE = "closing"  # in the experiment's directory: save, and stop after this epoch
+STOP_FILE = "closing"  # begins the name of a session's file: save, and stop after this epoch
 
 
 class TrainFunction(Protocol):
@@ -40,10 +40,11 @@ class Place:
     train: TrainFunction = hpcm.train
     reference: Reference | None = None  # what a node must agree with; None: nothing
     checkpoints_at: str | None = None  # folder or URL; None: in the experiment's directory
+    stop_file: str = STOP_FILE  # each session has its own: a node may see an old one for a minute
 
     def closing(self) -> bool:
         """Whether the experiment asks its trials to save and stop."""
-        return (self.directory / STOP_FILE).exists()
+        return (self.directory / self.stop_file).exists()
 
     def check_node(self, again: bool = False) -> None:
         """Raise :class:`NodeUnfitError` where this node differs from the driver's.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import time
 from collections.abc import Iterator
@@ -33,14 +34,16 @@ class Closing(tune.Stopper):
     def __init__(self, directory: Path, ledger: Ledger, hours: float | None) -> None:
         self.reason: Reason | None = None
         self.at_once = False
-        self._file = directory / STOP_FILE
+        for old in directory.glob(f"{STOP_FILE}*"):  # of a driver that was killed
+            old.unlink(missing_ok=True)
+        self.stop_file = f"{STOP_FILE}-{secrets.token_hex(4)}"
+        self._file = directory / self.stop_file
         self._ledger = ledger
         self._deadline = None
         self._arrivals: int | None = None  # a pipe in which the signals' numbers arrive
         self._arrived = False
         if hours is not None:
             self._deadline = time.monotonic() + hours * 3600 - ledger.seconds
-        self._file.unlink(missing_ok=True)
 
     def __call__(self, trial_id: str, result: Any) -> bool:
         """Never: trials are stopped by the scheduler."""

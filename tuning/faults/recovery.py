@@ -64,7 +64,7 @@ class Recovery:
         if record.ended:  # it broke while Ray ended it
             self._over.add(record.number)
             return
-        if (self.ledger.path.parent / STOP_FILE).exists():
+        if any(self.ledger.path.parent.glob(f"{STOP_FILE}*")):
             self._over.add(record.number)
             self.ledger.append("suspended", record.number)
             return

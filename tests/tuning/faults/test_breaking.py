@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.tuning.lr_space import kill, open_ledger, report
+from tests.tuning.lr_space import kill, lr_space, open_ledger, report
 from tuning.faults.closing import IN_A_ROW, Closing
 from tuning.ledger import Ledger
+from tuning.trainable import Place
 
 
 def fail(ledger: Ledger, number: int, reason: str = "refused: no such set", **more: bool) -> None:
@@ -85,4 +86,20 @@ def test_a_prior_that_was_refused_is_tried_at_every_resume(tmp_path: Path) -> No
         assert Closing.to_reopen(ledger) == [0]
         ledger.append("reopened", 0)
         assert not Closing(tmp_path, ledger, None).asked()
+    kill(ledger)
+
+
+def test_each_session_has_a_file_of_its_own_that_asks_trials_to_close(tmp_path: Path) -> None:
+    """Over NFS a node may go on seeing the one of the session before, and end its trials at once."""
+    ledger = with_prior(tmp_path)
+    before = Closing(tmp_path, ledger, None)
+    before.ask("signal")
+    assert (tmp_path / before.stop_file).exists()
+    after = Closing(tmp_path, ledger, None)
+    assert not (tmp_path / before.stop_file).exists()
+    (tmp_path / before.stop_file).touch()  # as such a node sees it
+    place = Place(lr_space(tmp_path), tmp_path, stop_file=after.stop_file)
+    assert not place.closing()
+    after.ask("hours")
+    assert place.closing()
     kill(ledger)
