@@ -90,7 +90,7 @@ def test_a_prior_that_was_refused_is_tried_at_every_resume(tmp_path: Path) -> No
 
 
 def test_each_session_has_a_file_of_its_own_that_asks_trials_to_close(tmp_path: Path) -> None:
-    """Over NFS a node may go on seeing the one of the session before, and end its trials at once."""
+    """Over NFS a node may go on seeing the one of the session before, and end its trials."""
     ledger = with_prior(tmp_path)
     before = Closing(tmp_path, ledger, None)
     before.ask("signal")
