@@ -163,7 +163,7 @@ def test_killed_driver_resumed(driver: Driver) -> None:
 
 
 def test_an_interrupted_driver_exits_130_and_a_second_one_is_refused(driver: Driver) -> None:
-    driver.start(seconds=0.2)
+    driver.start(seconds=4)  # it must be at work still when the second has started its Ray
     driver.wait_until(ended=0, running_epochs=2)
     assert driver.process is not None
     first = driver.process
