@@ -51,16 +51,22 @@ def best_of(trials: Sequence[TrialRecord], space: SearchSpace) -> TrialRecord | 
     """
     metric, sign = space.objective.metric, 1 if space.objective.mode == "min" else -1
     searched = [trial for trial in trials if trial.of is None and trial.state != "failed"]
-    curves = {trial.number: trial.curve(metric) for trial in searched}
+    whole = [t for t in searched if t.scored(metric).get("epoch") == space.fidelity.max]
+    if whole:  # no curve is walked through, as it would be at every screen of a long search
+        scores = {trial.number: trial.scored(metric)[metric] for trial in whole}
+    else:
+        scores = _scores_at_a_common_epoch(searched, metric)
+    level = [t for t in searched if t.number in scores and feasible(t, space.objective)]
+    return min(level, key=lambda trial: sign * scores[trial.number], default=None)
+
+
+def _scores_at_a_common_epoch(trials: Sequence[TrialRecord], metric: str) -> dict[int, float]:
+    """By trial, at the highest epoch that two of them have; at the highest where none is shared."""
+    curves = {trial.number: trial.curve(metric) for trial in trials}
     reached = Counter(epoch for curve in curves.values() for epoch in curve)
-    shared = [epoch for epoch, count in reached.items() if count > 1 or epoch == space.fidelity.max]
+    shared = [epoch for epoch, count in reached.items() if count > 1]
     epoch = max(shared or reached, default=0)
-    level = [
-        trial
-        for trial in searched
-        if epoch in curves[trial.number] and feasible(trial, space.objective)
-    ]
-    return min(level, key=lambda trial: sign * curves[trial.number][epoch], default=None)
+    return {number: curve[epoch] for number, curve in curves.items() if epoch in curve}
 
 
 def beside(
