@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import signal
 from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
@@ -34,8 +35,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Room for the golden files that this session wrote."""
+    """Room for the golden files that this session wrote, and signals as tests expect them.
+
+    What our parent ignored (`nohup make test`, `make test &` in a script) every command that a test
+    starts would ignore too, and some are to be interrupted. A handler, even an idle one, is not
+    inherited.
+    """
     config.stash[_WRITTEN] = []
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
