@@ -17,6 +17,7 @@ PARTS = {
     "record",
     "search_driver",
     "search_slots",
+    "search_whole",
     "sleeping_trial",
 }
 

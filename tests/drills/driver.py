@@ -22,7 +22,7 @@ from tests.drills.fake_training import FakeTraining
 from tuning import cli
 from tuning.clusters.cluster import cluster
 from tuning.experiment import run_experiment
-from tuning.faults import head_watch
+from tuning.faults import head_watch, watchdog
 from tuning.ledger import Ledger
 
 
@@ -35,11 +35,14 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--torn", action="store_true")  # half of that line is written
     parser.add_argument("--clock-jump", type=float)  # seconds, once the session has eight lines
     parser.add_argument("--patience", type=float)  # seconds that a head may be silent
+    parser.add_argument("--start", type=float)  # seconds that a process may take to start
     mine, flags = parser.parse_known_args(words)
     if mine.die_before or mine.clock_jump:
         _meddle(mine.die_before, mine.torn, mine.clock_jump)
     if mine.patience:
         head_watch.PATIENCE = mine.patience
+    if mine.start:
+        watchdog.START = mine.start
     training = FakeTraining(mine.folder, mine.seconds)
     cli.run_experiment = partial(run_experiment, train=training)  # type: ignore[assignment]
     cli.can_measure = lambda space: False

@@ -24,7 +24,7 @@ import ray
 from hpcm import ConfigError, EpochReport, TrainConfig
 
 EPOCHS, FAULTS, STATE = "epochs", "faults.json", "state.json"
-BAD_NODE = "bad_node"
+BAD_NODE, STUCK = "bad_node", "stuck"
 
 
 def score(rate: float, epoch: int) -> float:
@@ -63,6 +63,10 @@ class FakeTraining:
 
     folder: Path
     seconds: float
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What a trial's process does before it has started: the first one hangs there."""
+        return unpickled, (self.folder, self.seconds)
 
     def __call__(self, cfg: TrainConfig, *, resume: Path | None) -> Iterator[EpochReport]:
         """Yield a report per epoch, from the checkpoint's epoch on; refuse a damaged one."""
@@ -132,6 +136,15 @@ class FakeTraining:
                 shutil.rmtree(checkpoints(self.folder, rate)[-1].parent)
                 os.kill(os.getpid(), signal.SIGKILL)
         return how == "nan"
+
+
+def unpickled(folder: Path, seconds: float) -> FakeTraining:
+    """A training; but a trial's process that finds a file ``stuck`` takes it and never goes on."""
+    stuck = folder / STUCK
+    if stuck.exists() and ray.get_runtime_context().worker.mode == ray.WORKER_MODE:
+        stuck.rename(folder / f"was_{STUCK}")
+        time.sleep(3600)
+    return FakeTraining(folder, seconds)
 
 
 def checkpoints(folder: Path, rate: float) -> list[Path]:

@@ -46,6 +46,14 @@ class Recovery:
         if node:
             self._runs_on[number_of(trial)] = node
 
+    def starting(self, trial: Trial) -> Any:
+        """The actor whose process Ray starts for a waiting trial; None while there is no room."""
+        if trial.status != Trial.PENDING or self._controller is None:
+            return None
+        actor = self._controller._trial_to_actor.get(trial)
+        manager = self._controller._actor_manager
+        return manager._live_actors_to_ray_actors_resources.get(actor, (None,))[0]
+
     def worked(self, number: int) -> None:
         """A trial reported an epoch that was not reached before."""
         if number in self._runs_on:
@@ -61,7 +69,7 @@ class Recovery:
         While the experiment closes it is no failure: who ends a job may kill all of its processes.
         """
         record = self.ledger.trials[number_of(trial)]
-        if record.ended:  # it broke while Ray ended it
+        if record.ended or record.paused:  # it broke while Ray ended it
             self._over.add(record.number)
             return
         if any(self.ledger.path.parent.glob(f"{STOP_FILE}*")):

@@ -26,6 +26,7 @@ EVERY = 5.0  # seconds between two looks
 AGAIN = 60.0  # seconds between two looks at trials that wait for a node
 DEAF = 60.0  # seconds without a step or a report from which on the driver was not listening
 UNMEASURED = 24 * 3600.0  # seconds that a first epoch may take while none has been measured
+START = 1800.0  # seconds that a process may take to start: its imports may come over a network
 
 
 @dataclass
@@ -36,13 +37,22 @@ class Silence:
     longest: float = 0.0
 
 
+@dataclass
+class Start:
+    """A process that Ray starts for a waiting trial, since when."""
+
+    actor: Any
+    since: float
+
+
 class Watchdog(tune.Callback):
     """Kills the process of a trial that is silent for ``hang_after`` times as long as an epoch.
 
     An epoch's time is the longest between two reports of this trial, validation and checkpoint
-    included, or of any other while this one has none; and ``hang_minutes`` are always allowed.
-    ``recovery`` hears of it first, and of the start of every process; and it is asked to look again
-    at trials that wait for a node.
+    included, or of any other while this one has none; and ``hang_minutes`` are always allowed. A
+    process that does not even start, as one that waits for a disk, is killed after ``START`` or
+    ``hang_minutes``, whichever is longer. ``recovery`` hears of it first, and of the start of every
+    process; and it is asked to look again at trials that wait for a node.
     """
 
     def __init__(
@@ -56,6 +66,7 @@ class Watchdog(tune.Callback):
     ) -> None:
         self._faults, self._recovery, self._clock, self._kill = faults, recovery, clock, kill
         self._silent: dict[str, Silence] = {}  # by Ray's trial id
+        self._starts: dict[str, Start] = {}  # by Ray's trial id
         self._longest = max(  # of all trials, those of earlier sessions included
             (r.get("train/seconds", 0.0) for t in ledger.records() for r in t.reports), default=0.0
         )
@@ -90,6 +101,7 @@ class Watchdog(tune.Callback):
         if now - self._looked >= EVERY:
             self._looked = now
             self._look(trials, now)
+            self._look_at_starts(trials, now)
         if now - self._asked >= AGAIN:
             self._asked = now
             self._recovery.look_again(trials)
@@ -102,13 +114,20 @@ class Watchdog(tune.Callback):
         allowed = self._faults.hang_after * epoch if epoch else UNMEASURED
         return max(allowed, 60.0 * self._faults.hang_minutes)
 
+    def start_limit(self) -> float:
+        """Seconds that the start of a process may take."""
+        if self._faults.hang_after is None:
+            return float("inf")
+        return max(START, 60.0 * self._faults.hang_minutes)
+
     def _listen(self) -> float:
         """The time; a gap before it, in which reports had to wait, is no trial's silence."""
         now = self._clock()
         gap, self._heard = now - self._heard, now
         if gap > DEAF:
-            for silence in self._silent.values():
-                silence.since = min(silence.since + gap, now)
+            waits: list[Silence | Start] = [*self._silent.values(), *self._starts.values()]
+            for wait in waits:
+                wait.since = min(wait.since + gap, now)
         return now
 
     def _look(self, trials: list[Trial], now: float) -> None:
@@ -117,11 +136,29 @@ class Watchdog(tune.Callback):
             del self._silent[key]
         for key, silence in self._silent.items():
             if now - silence.since > self.limit(key):
-                self._end(running[key], now - silence.since)
+                self._silent_too_long(running[key], now - silence.since)
                 silence.since = now  # once is enough, unless it lives on
 
-    def _end(self, trial: Trial, silent: float) -> None:
+    def _look_at_starts(self, trials: list[Trial], now: float) -> None:
+        before, self._starts = self._starts, {}
+        for trial in trials:
+            actor = self._recovery.starting(trial)
+            if actor is None:
+                continue
+            start = before.get(trial.trial_id)
+            if start is None or start.actor is not actor:
+                start = Start(actor, now)
+            self._starts[trial.trial_id] = start
+            waits = now - start.since
+            if waits > self.start_limit():
+                self._end(trial, actor, f"its process did not start in {clock_text(waits)}")
+                start.since = now
+
+    def _silent_too_long(self, trial: Trial, silent: float) -> None:
         actor = trial.temporary_state.ray_actor
         if actor is not None:
-            self._recovery.hung(number_of(trial), f"hung: no report for {clock_text(silent)}")
-            self._kill(actor)
+            self._end(trial, actor, f"no report for {clock_text(silent)}")
+
+    def _end(self, trial: Trial, actor: Any, why: str) -> None:
+        self._recovery.hung(number_of(trial), f"hung: {why}")
+        self._kill(actor)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.tuning.faults.broken_trials import FULL, KILLED, LOST, Play
+from tests.tuning.faults.broken_trials import FULL, KILLED, LOST, Play, Staging
 from tuning.faults import recovery as module
 from tuning.faults.diagnosis import KilledForMemoryError
 
@@ -165,3 +166,32 @@ def test_what_breaks_while_ray_ends_a_trial_changes_nothing(play: Play, ending: 
     play.fail(1, RuntimeError("no space left for Ray's files"))
     assert (play.events("retried"), play.events("failed")) == before
     assert (play.ledger.trials[1].state, play.stopped) == (ending, [1])
+
+
+def test_what_breaks_while_ray_ends_a_trial_that_waits_does_not_start_it_again(play: Play) -> None:
+    """It would train past its rung, and be promoted on top of that."""
+    play.propose(1)
+    play.report(1, 1)
+    play.ledger.append("paused", 1, reason="waits at epoch 1")
+    play.fail(1, RuntimeError("no space left for Ray's files"))
+    assert (play.events("retried"), play.events("failed"), play.stopped) == ([], [], [1])
+    assert play.ledger.trials[1].paused
+    play.ledger.append("started", 1)  # promoted
+    play.fail(1, KILLED)
+    assert [line["kind"] for line in play.events("retried")] == ["killed"]
+    assert play.stopped == [1]
+
+
+def test_a_process_is_starting_once_ray_has_room_for_it(staging: Staging) -> None:
+    trial: Any = staging.propose(1)
+    assert staging.recovery.starting(trial) is None  # Ray has not named it yet
+    staging.recovery.place(staging, trial)
+    staging._pending_trials.add(trial)
+    staging._pending_trials_list.append(trial)
+    staging.step()
+    assert staging.recovery.starting(trial) is None  # it waits for room
+    tracked = staging._trial_to_actor[trial]
+    staging._actor_manager._live_actors_to_ray_actors_resources[tracked] = ("actor", "room")
+    assert staging.recovery.starting(trial) == "actor"
+    trial.status = "RUNNING"
+    assert staging.recovery.starting(trial) is None

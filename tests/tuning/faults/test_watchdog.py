@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.tuning.lr_space import METRIC, open_ledger
-from tuning.faults.watchdog import EVERY, UNMEASURED, Watchdog
+from tuning.faults.watchdog import EVERY, START, UNMEASURED, Watchdog
 from tuning.spaces.fault_section import Faults
 
 MINUTE = 60.0
@@ -26,8 +26,10 @@ class Play:
         self.told: dict[int, str] = {}
         self.trials: list[Any] = []
         self.again: list[float] = []
+        self.starts: dict[str, Any] = {}  # by Ray's trial id: the actor
         recovery: Any = SimpleNamespace(
             started=lambda trial: None,
+            starting=lambda trial: self.starts.get(trial.trial_id),
             hung=self.told.__setitem__,
             look_again=lambda trials: self.again.append(self.now),
         )
@@ -203,9 +205,50 @@ def test_a_trial_that_ended_is_forgotten(play: Play) -> None:
     assert (play.killed, play.told) == ([], {})
 
 
+def test_a_process_that_does_not_start_is_killed(play: Play) -> None:
+    works, hangs = play.start(1), play.start(2)
+    hangs.status, play.starts["ray2"] = "PENDING", "process2"
+
+    def pass_by(seconds: float) -> None:
+        for _ in range(int(seconds / MINUTE)):
+            play.wait(MINUTE)
+            play.report(works)
+
+    pass_by(START)
+    assert play.killed == []
+    play.wait(2 * EVERY)
+    assert play.killed == ["process2"]
+    assert play.told == {2: "hung: its process did not start in 0:30:05"}
+    pass_by(2 * MINUTE)
+    play.starts["ray2"] = "another2"  # each has its own time
+    pass_by(START)
+    assert play.killed == ["process2"]
+    play.wait(2 * EVERY)
+    assert play.killed == ["process2", "another2"]
+
+
+def test_who_allows_longer_silences_allows_longer_starts(tmp_path: Path) -> None:
+    play = Play(tmp_path, Faults(hang_minutes=60))
+    assert play.dog.start_limit() == 60 * MINUTE
+    play.ledger.close()
+
+
+def test_room_that_comes_late_and_a_deaf_driver_are_no_slow_start(play: Play) -> None:
+    trial = play.start(1)
+    trial.status = "PENDING"
+    play.wait(3 * START)
+    play.starts["ray1"] = "process1"
+    play.wait(START - MINUTE)
+    play.wait(3600.0, step=3600.0)
+    assert play.killed == []
+    play.wait(MINUTE + 2 * EVERY)
+    assert play.killed == ["process1"]
+
+
 def test_null_means_never(tmp_path: Path) -> None:
     play = Play(tmp_path, Faults(hang_after=None))
     play.start(1)
+    play.start(2).status, play.starts["ray2"] = "PENDING", "process2"
     play.wait(2 * UNMEASURED, step=50.0)
     assert play.killed == []
     play.ledger.close()
