@@ -19,6 +19,7 @@ from ray import tune
 
 from benchmarks.sleeping_trial import Rated
 from tuning import load_space, run_experiment
+from tuning.clusters import standby
 from tuning.clusters.cluster import cluster
 from tuning.ledger import LEDGER_FILE
 from tuning.schedulers.epoch_scheduler import EpochScheduler
@@ -93,6 +94,7 @@ def measure(trials: int, slots: int, seconds: float) -> dict[str, Any]:
         with (
             patch.object(ray, "init", partial(ray.init, num_cpus=slots)),
             patch.object(tune, "run", partial(tune.run, reuse_actors=True)),
+            patch.object(standby, "start_another", lambda actor: None),
             cluster(None, dashboard=False),
             meter.reading(),
         ):

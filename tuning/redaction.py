@@ -8,7 +8,8 @@ from functools import lru_cache
 HIDDEN = "***"
 
 # A value in quotes, which may have spaces: up to its end, or that of the line where it was cut off.
-_QUOTE = r"(?:[bru]{0,2}(['\"]))?"  # group 2
+# In JSON that is quoted itself a backslash precedes the quotes.
+_QUOTE = r"(?:[bru]{0,2}(\\?['\"]))?"  # group 2
 _QUOTED = r"(?:(?!\2)(?:\\.|[^\\\n]))+"
 # What precedes a secret is kept (group 1), so that a reader sees where one was.
 _SECRETS = [
@@ -18,7 +19,7 @@ _SECRETS = [
         r"(\b(?:authorization\W{1,4})?(?:bearer|basic)\s+)[\w.+/=~-]{8,}",
         # NAME=value, "name": "value", --name value: of anything called a key, a secret, ..
         r"([\w-]*(?:(?:api|access|account|private)[_-]?key|secret|token|passw(?:or)?d|passphrase)[\w-]*"
-        rf"['\"]?\s*[=:]\s*{_QUOTE})(?(2){_QUOTED}|[^\s'\",;&)}}]+)",
+        rf"(?:\\?['\"])?\s*[=:]\s*{_QUOTE})(?(2){_QUOTED}|[^\s'\",;&)}}]+)",
         r"([?&]sig=)[^\s'\"&]+",  # of a shared access signature
         rf"(--[\w-]*(?:key|secret|token|password)(?:['\"],)?\s+{_QUOTE})(?(2){_QUOTED}|[^\s'\"]+)",
         # known by their own looks: wandb, AWS, GitHub, GitLab, Hugging Face

@@ -37,6 +37,8 @@ HEX = "0123456789abcdef" * 2 + "01234567"  # 40 digits: the form of a wandb key
         ("hf_abcdefghijklmnopqrst", "hf_***"),
         ("password: 'my pass, word', port: 5", "password: '***', port: 5"),
         (r'{"password": "a \"b\" c", "port": 5}', '{"password": "***", "port": 5}'),
+        (r'"{\"password\": \"a b\", \"port\": 5}"', r'"{\"password\": \"***\", \"port\": 5}"'),
+        (r"'{\'token\': \'a\'}' refused", r"'{\'token\': \'***\'}' refused"),
         ("passwd=b'a b' port=5", "passwd=b'***' port=5"),
         ('password: "cut off here\nport: 5', 'password: "***\nport: 5'),
         ("password='' user='ann'", "password='' user='ann'"),

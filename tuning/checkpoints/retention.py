@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from tuning.checkpoints.store import WHILE_RUNNING, CheckpointStore
 from tuning.confirm import most_runs
@@ -23,6 +24,7 @@ from tuning.spaces.draws import total_trials
 from tuning.spaces.space import SearchSpace
 from tuning.terminal.notices import Notices
 
+AGAIN = 60.0  # seconds between two attempts at what could not be removed
 AT_THE_END = 20.0  # seconds that the end of a session waits for what is still to be removed
 
 Stores = Callable[[int], CheckpointStore]  # the checkpoints of a trial
@@ -50,12 +52,15 @@ def kept(record: TrialRecord, space: SearchSpace) -> int:
 
 
 class Retention:
-    """Removes what is no longer needed, in a thread of its own: a shared disk may be slow."""
+    """Removes what is no longer needed, in a thread of its own: a shared disk may be slow.
+
+    What cannot be removed is tried again every ``AGAIN`` seconds, and at the next start.
+    """
 
     def __init__(self, space: SearchSpace, stores: Stores, tell: Callable[[str], None]) -> None:
         self._space, self._stores, self._tell = space, stores, tell
-        self._queue: SimpleQueue[tuple[int, int] | None] = SimpleQueue()
-        self._complained = False
+        self._queue: SimpleQueue[TrialRecord | None] = SimpleQueue()
+        self._behind: dict[int, TrialRecord] = {}  # trials that have too many
         self._thread = threading.Thread(target=self._work, name="retention", daemon=True)
 
     def start(self) -> None:
@@ -65,7 +70,7 @@ class Retention:
     def note(self, record: TrialRecord) -> None:
         """Take a trial as it stands now; waits for nothing."""
         if record.ended or record.paused:
-            self._queue.put((record.number, kept(record, self._space)))
+            self._queue.put(record)
 
     def close(self) -> None:
         """Remove what is left, if that goes within :data:`AT_THE_END`; the next start does rest."""
@@ -73,14 +78,32 @@ class Retention:
         self._thread.join(AT_THE_END)
 
     def _work(self) -> None:
-        while (item := self._queue.get()) is not None:
-            number, count = item
+        due = time.monotonic()
+        while True:
             try:
-                self._stores(number).keep(count)
-            except Exception as error:  # whatever it is, the search goes on
-                if not self._complained:
-                    self._tell(f"old checkpoints of trial {number} are not removed: {error}")
-                self._complained = True
+                wait = max(0.0, due - time.monotonic()) if self._behind else None
+                record = self._queue.get(timeout=wait)
+            except Empty:
+                for known in list(self._behind.values()):
+                    self._tidy(known)
+                due = time.monotonic() + AGAIN
+                continue
+            if record is None:
+                return
+            if not self._behind:
+                due = time.monotonic() + AGAIN
+            self._tidy(record)
+
+    def _tidy(self, record: TrialRecord) -> None:
+        """By how the trial stands: it may have been promoted since."""
+        try:
+            self._stores(record.number).keep(kept(record, self._space))
+        except Exception as error:  # whatever it is, the search goes on
+            if not self._behind:  # once an outage
+                self._tell(f"old checkpoints of trial {record.number} are not removed: {error}")
+            self._behind[record.number] = record
+        else:
+            self._behind.pop(record.number, None)
 
 
 @contextlib.contextmanager

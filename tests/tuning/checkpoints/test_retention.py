@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.tuning.lr_space import METRIC, kill, lr_space, open_ledger
+from tuning.checkpoints import retention as module
 from tuning.checkpoints.retention import bytes_bound, most_checkpoints, retention
 from tuning.checkpoints.store import CheckpointStore
 from tuning.ledger import Ledger
@@ -92,6 +94,42 @@ def test_a_place_that_fails_is_told_once(tmp_path: Path, ledger: Ledger) -> None
         play(ledger, tmp_path, 1, "finished")
     notices.hand_on()
     assert told == ["old checkpoints of trial 0 are not removed: stale file handle"]
+
+
+def test_a_place_that_answers_again_is_tidied(
+    tmp_path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without another word of those trials; and a second outage is told like the first."""
+    monkeypatch.setattr(module, "AGAIN", 0.02)
+    told: list[str] = []
+    notices, away = Notices(told.append), [True]
+
+    def flaky(number: int) -> CheckpointStore:
+        if away[0]:
+            raise OSError("stale file handle")
+        found: CheckpointStore = stores(tmp_path)(number)
+        return found
+
+    def until(numbers: list[int], count: int) -> None:
+        while any(len(saved(tmp_path, number)) != count for number in numbers):
+            time.sleep(0.01)
+
+    with retention(ledger, lr_space(tmp_path), flaky, notices):
+        play(ledger, tmp_path, 0, "finished")
+        play(ledger, tmp_path, 1, "finished")
+        time.sleep(0.2)
+        assert [len(saved(tmp_path, number)) for number in (0, 1)] == [2, 2]
+        away[0] = False
+        until([0, 1], 1)
+        time.sleep(0.1)
+        away[0] = True
+        play(ledger, tmp_path, 2, "finished")
+        time.sleep(0.1)
+        away[0] = False
+        until([2], 1)
+    notices.hand_on()
+    said = "old checkpoints of trial {} are not removed: stale file handle"
+    assert told == [said.format(0), said.format(2)]
 
 
 def test_the_bound(tmp_path: Path) -> None:
