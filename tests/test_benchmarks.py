@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +14,8 @@ from benchmarks.optimizer_step import OPTIMIZERS, measure
 from benchmarks.plain_codec import plain_decode, plain_encode
 from benchmarks.search_driver import measure as measure_driver
 from benchmarks.search_slots import waits
+from benchmarks.search_whole import Meter
+from benchmarks.search_whole import measure as measure_whole
 from hpcm.model import build_model
 from hpcm.model.codec import decode_image, encode_image
 from hpcm.model.file_codec import FileCodec
@@ -59,6 +62,26 @@ def test_the_wait_of_a_slot_is_from_one_trial_to_the_next() -> None:
     found = waits("".join(f"{what} {at} 2.5\n" for what, at in told), seconds=60.0)
     assert found["waits_seconds"] == [2.0, 2.0]
     assert (found["idle_share"], found["cpu_seconds"]) == (4 / 124, 2.5)
+
+
+def test_the_driver_is_looked_at_as_a_search_grows() -> None:
+    meter = Meter()
+    for number in range(520):
+        meter.on_trial_result(0, [], SimpleNamespace(config={"trial": number}), {})
+    assert {mark: state["reports"] for mark, state in meter.marks.items()} == {
+        0: 1,
+        100: 100,
+        500: 500,
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_a_whole_search_on_ray_is_measured() -> None:
+    found = measure_whole(trials=6, slots=2, seconds=0.05)
+    assert found["reports"] >= 6
+    assert found["own_report_milliseconds"]["median"] > 0
+    assert all(size > 0 for size in found["bytes_per_trial"].values())
 
 
 @pytest.mark.parametrize("arguments", [[], ["record"], ["nothing"]])
