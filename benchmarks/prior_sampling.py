@@ -24,8 +24,9 @@ from tuning.records import TrialRecord
 from tuning.searchers.samplers import propose
 from tuning.spaces.coordinates import Coordinate
 from tuning.spaces.draws import draw, draw_one
+from tuning.spaces.loading import load_space
 from tuning.spaces.searcher_sections import Random, Tpe
-from tuning.spaces.space import SearchSpace, load_space
+from tuning.spaces.space import SearchSpace
 from tuning.study.outcomes import Outcomes
 
 SECTIONS = {"tpe": Tpe, "random": Random}

@@ -21,9 +21,10 @@ from tuning.ledger import Ledger
 from tuning.schedulers.build import build_scheduler
 from tuning.searchers.proposer import build_searcher
 from tuning.searchers.samplers import propose
+from tuning.spaces.loading import load_space
 from tuning.spaces.scheduler_sections import Asha, Fifo, Promote
 from tuning.spaces.searcher_sections import Random, Tpe
-from tuning.spaces.space import SearchSpace, load_space
+from tuning.spaces.space import SearchSpace
 from tuning.study.copy import study_copy
 from tuning.study.outcomes import Outcomes
 from tuning.study.storage import STUDY_FILE, StudyPlace

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,17 @@ LAYERS = [
     "training",
 ]
 LAYER = {part: level for level, parts in enumerate(LAYERS) for part in parts.split()}
+
+
+def test_no_modules_of_tuning_import_each_other_in_a_circle() -> None:
+    """Nor for their types alone. A package's `__init__` fetches its names when they are used."""
+    files = [p for p in PYTHON if p.parts[0] == "tuning" and p.name != "__init__.py"]
+    modules = {".".join(path.with_suffix("").parts): path for path in files}
+    graph: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        found = [f"{name}." for name in imports(path)]
+        graph[module] = {one for one in modules if any(n.startswith(f"{one}.") for n in found)}
+    assert list(TopologicalSorter(graph).static_order())  # a CycleError names the modules
 
 
 def test_import_hpcm_brings_no_search_and_no_slow_package() -> None:

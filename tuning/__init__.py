@@ -9,13 +9,13 @@ if TYPE_CHECKING:
     from tuning.analysis import read_result
     from tuning.experiment import run_experiment
     from tuning.export import best_config
-    from tuning.spaces.space import load_space
+    from tuning.spaces.loading import load_space
 
 __all__ = ["best_config", "load_space", "read_result", "run_experiment"]
 
 HOMES = {
     "best_config": "tuning.export",
-    "load_space": "tuning.spaces.space",
+    "load_space": "tuning.spaces.loading",
     "read_result": "tuning.analysis",
     "run_experiment": "tuning.experiment",
 }

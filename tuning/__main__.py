@@ -17,8 +17,8 @@ from tuning import storage as places
 from tuning.ablation import command as ablation
 from tuning.analysis import read_result, survival_table, trials_table
 from tuning.export import export_best
+from tuning.outcome import ExperimentResult
 from tuning.page import serve
-from tuning.records import ExperimentResult
 from tuning.terminal.summary import export_lines, summary_lines
 from tuning.terminal.trial_table import trial_table
 

@@ -9,8 +9,8 @@ import pandas as pd
 
 from tuning import storage as places
 from tuning.ledger import Ledger, read_events
-from tuning.outcome import experiment_result
-from tuning.records import ExperimentInfo, ExperimentResult, TrialRecord
+from tuning.outcome import ExperimentResult, experiment_result
+from tuning.records import ExperimentInfo, TrialRecord
 from tuning.spaces.space import SearchSpace
 from tuning.study.storage import STUDY_FILE
 

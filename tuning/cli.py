@@ -33,10 +33,12 @@ from tuning.faults.head_watch import end_process
 from tuning.faults.preflight import check_data
 from tuning.faults.refusals import NotNowError
 from tuning.flags import parse_flags
+from tuning.outcome import ExperimentResult
 from tuning.provenance import git_commit
-from tuning.records import ExperimentInfo, ExperimentResult, TrialRecord
+from tuning.records import ExperimentInfo, TrialRecord
+from tuning.spaces.loading import load_space
 from tuning.spaces.profiles import ProfileChoice, choose_profile
-from tuning.spaces.space import SearchSpace, load_space
+from tuning.spaces.space import SearchSpace
 from tuning.study.storage import URL_VARIABLE, parse_study_url
 from tuning.terminal.console import Console
 from tuning.terminal.cost import can_measure, estimate, seconds_of_an_epoch

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import mean, stdev
-from typing import TYPE_CHECKING
 
 from hpcm.config import TrainConfig
 from tuning.records import TrialRecord
@@ -22,9 +21,7 @@ from tuning.spaces.constraints import feasible, violations
 from tuning.spaces.documents import Problem
 from tuning.spaces.draws import total_trials
 from tuning.spaces.scheduler_sections import Pb2, Pbt
-
-if TYPE_CHECKING:
-    from tuning.spaces.space import SearchSpace
+from tuning.spaces.space import SearchSpace
 
 CONFIRM = "confirm"  # where such a run's params came from, in the ledger
 SEED = "confirm_seed"  # key of a sampled config: the seed that replaces the search's own

@@ -38,8 +38,8 @@ from tuning.faults.watchdog import Watchdog
 from tuning.follow import Follow, OnChange
 from tuning.ledger import Ledger
 from tuning.metrics import SearchMetrics
-from tuning.outcome import experiment_result
-from tuning.records import ExperimentInfo, ExperimentResult, TrialRecord
+from tuning.outcome import ExperimentResult, experiment_result
+from tuning.records import ExperimentInfo, TrialRecord
 from tuning.schedulers.build import build_scheduler
 from tuning.searchers import warm_start
 from tuning.searchers.proposer import build_searcher

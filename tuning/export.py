@@ -11,15 +11,16 @@ from typing import Any
 
 from hpcm.config import TrainConfig
 from hpcm.schema import ConfigError
-from tuning.outcome import beside
+from tuning.outcome import ExperimentResult, beside
 from tuning.provenance import data_facts, git_commit, versions
-from tuning.records import ExperimentResult, TrialRecord
+from tuning.records import TrialRecord
 from tuning.retarget import differences, full_command, repeat_command, repeat_commands
 from tuning.schedulers.lineage import history_lines, lineage
 from tuning.spaces.documents import SHIPPED, shipped_spaces
 from tuning.spaces.draws import total_trials
+from tuning.spaces.loading import load_space
 from tuning.spaces.profiles import ProfileChoice
-from tuning.spaces.space import SearchSpace, load_space
+from tuning.spaces.space import SearchSpace
 from tuning.storage import read_provenance
 from tuning.terminal.confirm_text import confirmed_text
 from tuning.terminal.wording import columns, count_text, difference_text, metric_name, metric_text

@@ -4,12 +4,36 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
-from tuning.confirm import confirmation
-from tuning.records import ExperimentInfo, ExperimentResult, TrialRecord
-from tuning.searchers.proposer import total_trials
+from tuning.confirm import Confirmation, confirmation
+from tuning.records import ExperimentInfo, TrialRecord
 from tuning.spaces.constraints import feasible
+from tuning.spaces.draws import total_trials
 from tuning.spaces.space import SearchSpace
+
+
+@dataclass(frozen=True)
+class ExperimentResult:
+    """How an experiment ended. ``complete`` decides the exit code of the command line."""
+
+    info: ExperimentInfo
+    trials: list[TrialRecord]  # by number
+    best: TrialRecord | None  # by the mean over fresh seeds, else among those that went furthest
+    prior: TrialRecord | None
+    hours_spent: float  # GPU- or CPU-hours of training
+    hours_full: float  # what the same trials would have cost without early stopping
+    unit: Literal["GPU", "CPU"]
+    complete: bool  # every trial of the budget has ended, or its hours are spent
+    interrupted: bool  # by SIGINT or SIGTERM
+    error: str | None = None  # why the search itself broke off, where it did
+    confirmation: Confirmation | None = None  # of the finalists, once the search is over
+
+    @property
+    def hours_saved(self) -> float:
+        """Hours that early stopping did not spend."""
+        return max(0.0, self.hours_full - self.hours_spent)
 
 
 def experiment_result(

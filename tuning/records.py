@@ -10,11 +10,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from tuning.confirm import Confirmation
-    from tuning.spaces.space import SearchSpace
+from tuning.spaces.space import SearchSpace
 
 TrialState = Literal["pending", "running", "stopped", "finished", "failed"]
 
@@ -149,25 +147,3 @@ class ExperimentInfo:
     def storage(self) -> Path:
         """The folder of all experiments."""
         return self.directory.parent
-
-
-@dataclass(frozen=True)
-class ExperimentResult:
-    """How an experiment ended. ``complete`` decides the exit code of the command line."""
-
-    info: ExperimentInfo
-    trials: list[TrialRecord]  # by number
-    best: TrialRecord | None  # by the mean over fresh seeds, else among those that went furthest
-    prior: TrialRecord | None
-    hours_spent: float  # GPU- or CPU-hours of training
-    hours_full: float  # what the same trials would have cost without early stopping
-    unit: Literal["GPU", "CPU"]
-    complete: bool  # every trial of the budget has ended, or its hours are spent
-    interrupted: bool  # by SIGINT or SIGTERM
-    error: str | None = None  # why the search itself broke off, where it did
-    confirmation: Confirmation | None = None  # of the finalists, once the search is over
-
-    @property
-    def hours_saved(self) -> float:
-        """Hours that early stopping did not spend."""
-        return max(0.0, self.hours_full - self.hours_spent)

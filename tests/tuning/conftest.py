@@ -13,7 +13,7 @@ from tests.tuning.searches import make_info, make_result, make_trials, write_spa
 from tests.tuning.small_spaces import Change, write
 from tuning import cli, load_space
 from tuning.ledger import Ledger
-from tuning.records import ExperimentResult
+from tuning.outcome import ExperimentResult
 from tuning.spaces.space import SearchSpace
 from tuning.storage import write_experiment
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import textwrap
 from pathlib import Path
 
-from tuning.records import ExperimentInfo, ExperimentResult, TrialRecord
-from tuning.spaces.space import SearchSpace, load_space
+from tuning.outcome import ExperimentResult
+from tuning.records import ExperimentInfo, TrialRecord
+from tuning.spaces.loading import load_space
+from tuning.spaces.space import SearchSpace
 
 SPACE = """
 # Does the learning rate matter?

@@ -12,7 +12,7 @@ import torch
 from hpcm import ConfigError, Diverged
 from tuning import cli
 from tuning.experiment import last_line
-from tuning.records import ExperimentResult
+from tuning.outcome import ExperimentResult
 from tuning.spaces.space import SearchSpace
 
 

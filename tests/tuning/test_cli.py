@@ -13,8 +13,9 @@ from tests.tuning.searches import make_result, write_space
 from tuning import cli
 from tuning.faults.refusals import NotNowError
 from tuning.flags import flag_names
-from tuning.records import ExperimentResult
-from tuning.spaces.space import SearchSpace, load_space
+from tuning.outcome import ExperimentResult
+from tuning.spaces.loading import load_space
+from tuning.spaces.space import SearchSpace
 from tuning.storage import write_experiment
 
 

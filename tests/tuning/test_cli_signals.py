@@ -14,8 +14,9 @@ import pytest
 
 from tests.tuning.searches import make_info
 from tuning import cli
-from tuning.records import ExperimentResult
-from tuning.spaces.space import SearchSpace, load_space
+from tuning.outcome import ExperimentResult
+from tuning.spaces.loading import load_space
+from tuning.spaces.space import SearchSpace
 from tuning.terminal.console import Console
 
 

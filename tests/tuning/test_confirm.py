@@ -15,8 +15,7 @@ from tests.tuning.lr_space import METRIC, kill, lr_space, open_ledger, ray_trial
 from tests.tuning.searches import make_info
 from tuning.confirm import SEED, finalists, most_runs
 from tuning.ledger import Ledger
-from tuning.outcome import experiment_result
-from tuning.records import ExperimentResult
+from tuning.outcome import ExperimentResult, experiment_result
 from tuning.schedulers.build import build_scheduler
 from tuning.searchers.proposer import Proposer, build_searcher
 from tuning.spaces.space import SearchSpace

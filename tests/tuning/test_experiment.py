@@ -22,7 +22,8 @@ from tuning.faults.node_checks import Places, _ask
 from tuning.faults.node_facts import Inputs, differences, node_facts
 from tuning.faults.refusals import NotNowError
 from tuning.ledger import Ledger, read_events, read_trials
-from tuning.records import ExperimentInfo, ExperimentResult, TrialRecord
+from tuning.outcome import ExperimentResult
+from tuning.records import ExperimentInfo, TrialRecord
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 

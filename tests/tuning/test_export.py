@@ -11,10 +11,10 @@ from hpcm.schema import ConfigError, overlay
 from hpcm.yaml_files import override
 from tests.tuning.searches import make_result, make_space
 from tuning.export import best_config, export_best, source_of
+from tuning.outcome import ExperimentResult
 from tuning.provenance import git_commit
-from tuning.records import ExperimentResult
 from tuning.retarget import differences, full_command, repeat_command
-from tuning.spaces.space import load_space
+from tuning.spaces.loading import load_space
 from tuning.storage import write_experiment
 from tuning.terminal.summary import summary_lines
 

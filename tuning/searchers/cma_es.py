@@ -9,14 +9,12 @@ and nothing that was read from a disk is unpickled.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tuning.spaces.searcher_sections import CmaEs
-
-if TYPE_CHECKING:
-    from tuning.spaces.space import SearchSpace
+from tuning.spaces.space import SearchSpace
 
 Score = tuple[float, ...]  # the smaller, the better
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hpcm.config import TrainConfig
 from hpcm.schema import ConfigError, did_you_mean, field_of, load, shown
@@ -14,9 +14,7 @@ from tuning.spaces.documents import Problem
 from tuning.spaces.parameters import DISTRIBUTIONS, Float, Parameter
 from tuning.spaces.scheduler_checks import check_scheduler, scheduler_warnings
 from tuning.spaces.searcher_checks import check_searcher, searcher_warnings
-
-if TYPE_CHECKING:
-    from tuning.spaces.space import SearchSpace
+from tuning.spaces.space import SearchSpace
 
 # Fields that no trial may choose for itself, and why.
 NOT_SEARCHED = {

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from tuning.records import TrialRecord
-    from tuning.spaces.sections import Objective
+from tuning.records import TrialRecord
+from tuning.spaces.sections import Objective
 
 UNKNOWN = 1.0  # counted where the metric is not a finite number: missed by all of the bound
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tuning.spaces.coordinates import Coordinate, Suggest
 from tuning.spaces.searcher_sections import Grid
-
-if TYPE_CHECKING:
-    from tuning.spaces.space import SearchSpace
+from tuning.spaces.space import SearchSpace
 
 
 def draw(space: SearchSpace, generator: random.Random) -> dict[str, Any]:

@@ -14,11 +14,11 @@ import yaml
 from tuning.spaces.checks import NOT_SEARCHED
 from tuning.spaces.documents import SHIPPED, shipped_spaces
 from tuning.spaces.fault_section import Faults
+from tuning.spaces.loading import load_space
 from tuning.spaces.parameters import DISTRIBUTIONS
 from tuning.spaces.scheduler_sections import Scheduler
 from tuning.spaces.searcher_sections import Searcher
 from tuning.spaces.sections import Budget, Confirm, Fidelity, Objective, Resources, Sections
-from tuning.spaces.space import load_space
 
 PAGE = SHIPPED / "README.md"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hpcm.schema import ConfigError
 from tuning.spaces.checks import split_line
@@ -17,9 +17,7 @@ from tuning.spaces.coordinates import Coordinate, Suggest
 from tuning.spaces.documents import Problem, given_in
 from tuning.spaces.draws import combinations, draw
 from tuning.spaces.parameters import Float
-
-if TYPE_CHECKING:
-    from tuning.spaces.space import SearchSpace
+from tuning.spaces.space import SearchSpace
 
 MOST_COMBINATIONS = 200  # of choices that are tried out; beyond them the random draws stand in
 RANDOM_DRAWS = 64

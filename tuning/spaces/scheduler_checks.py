@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from hpcm.schema import leaves
 from tuning.spaces.documents import Problem
 from tuning.spaces.scheduler_sections import Fifo, Hyperband, Pb2, Pbt, RayAsha
-
-if TYPE_CHECKING:
-    from tuning.spaces.space import SearchSpace
+from tuning.spaces.space import SearchSpace
 
 PATIENCE = "early_stopping.patience"
 

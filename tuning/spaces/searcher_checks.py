@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from tuning.searchers.cma_es import unsearchable
 from tuning.spaces.documents import Problem
 from tuning.spaces.draws import combinations
 from tuning.spaces.scheduler_sections import Fifo
 from tuning.spaces.searcher_sections import MOST_GP_TRIALS, CmaEs, Gp, Grid, Nsga, Tpe
-
-if TYPE_CHECKING:
-    from tuning.spaces.space import SearchSpace
+from tuning.spaces.space import SearchSpace
 
 
 def check_searcher(space: SearchSpace) -> Iterator[Problem]:

@@ -1,5 +1,7 @@
 """A search space: which fields of a run config are searched, how they are drawn, and how long.
 
+Read from its file, and checked, by :mod:`tuning.spaces.loading`.
+
 :meth:`SearchSpace.walk` is the one definition of what is active under which condition: sampling,
 the hand-tuned baseline, searchers, schedulers and validation all call it.
 """
@@ -9,28 +11,17 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from hpcm.config import TrainConfig
 from hpcm.schema import ConfigError, load, set_path, to_plain
-from tuning.spaces.checks import (
-    check_base,
-    check_parameters,
-    check_sections,
-    read_parameters,
-    split_line,
-    warnings_of,
-)
 from tuning.spaces.conditions import holds
 from tuning.spaces.coordinates import Coordinate, Suggest, sampled
-from tuning.spaces.documents import SECTIONS, read_document
+from tuning.spaces.documents import SECTIONS
 from tuning.spaces.fault_section import Faults
 from tuning.spaces.parameters import DISTRIBUTIONS, Parameter
-from tuning.spaces.probes import check_configs
 from tuning.spaces.scheduler_sections import Pb2, Pbt, Scheduler
 from tuning.spaces.searcher_sections import Searcher
 from tuning.spaces.sections import Budget, Confirm, Fidelity, Objective, Resources, Sections
@@ -214,42 +205,6 @@ class SearchSpace:
         plain = self.to_plain()
         plain["parameters"] = {spec.pop("path"): spec for spec in plain["parameters"]}
         return dict(_leaves(plain))
-
-
-def load_space(
-    name_or_path: str | Path, profile: str = "cluster", overrides: Sequence[str] = ()
-) -> SearchSpace:
-    """Read and check a search space: a name in ``search_spaces/`` or a file.
-
-    ``overrides`` are ``key.path=value`` on the file's own keys, laid over its profile. Raises
-    :class:`ConfigError` with one line per problem.
-    """
-    document = read_document(name_or_path, profile, overrides)
-    data = document.data
-    base = data.get("base", {})
-    parameters, problems = read_parameters(data["parameters"])
-    try:
-        given = {name: data[name] for name in SECTIONS if name in data}
-        sections = load(Sections, given, "")
-    except ConfigError as error:
-        problems += [split_line(line.removeprefix(": ")) for line in str(error).splitlines()]
-        sections = Sections()
-    unread = set(data["parameters"]) - set(parameters)
-    problems += [*document.problems, *check_base(base), *check_parameters(parameters, unread, base)]
-    if any(path != "name" for path, _ in problems):  # a wrong name alone hides nothing else
-        document.refuse(problems)
-    space = SearchSpace(
-        name=document.name,
-        question=document.question,
-        profile=profile,
-        profiles=document.profiles,
-        path=os.path.abspath(document.path),
-        base=copy.deepcopy(base),
-        parameters=parameters,
-        **{name: getattr(sections, name) for name in SECTIONS},
-    )
-    document.refuse([*problems, *check_sections(space), *check_configs(space)])
-    return replace(space, warnings=tuple(warnings_of(space)))
 
 
 def _parameter(spec: Mapping[str, Any], where: str) -> Parameter:

@@ -6,8 +6,8 @@ from shlex import quote
 from typing import Any
 
 from tuning.export import Export
-from tuning.outcome import beside
-from tuning.records import ExperimentInfo, ExperimentResult, TrialRecord
+from tuning.outcome import ExperimentResult, beside
+from tuning.records import ExperimentInfo, TrialRecord
 from tuning.searchers.pareto import pareto_front
 from tuning.spaces.constraints import constraints_text
 from tuning.spaces.draws import total_trials

@@ -22,7 +22,8 @@ from tests.tuning.lr_space import lr_space
 from tuning import metrics
 from tuning.clusters.cluster import cluster
 from tuning.experiment import run_experiment
-from tuning.records import ExperimentInfo, ExperimentResult, TrialRecord
+from tuning.outcome import ExperimentResult
+from tuning.records import ExperimentInfo, TrialRecord
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 

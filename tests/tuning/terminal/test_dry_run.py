@@ -9,7 +9,7 @@ import yaml
 from hpcm import EpochReport, TrainConfig
 from hpcm.schema import set_path
 from tests.tuning.searches import make_space, write_space
-from tuning.spaces.space import load_space
+from tuning.spaces.loading import load_space
 from tuning.terminal.cost import Cost, can_measure, estimate, seconds_of_an_epoch
 from tuning.terminal.dry_run import prior_lines, sample_lines, size_lines
 from tuning.terminal.wording import hours_text, value_text
