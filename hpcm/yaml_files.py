@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from hpcm.schema import ConfigError, set_path, shown
+from hpcm.schema import ConfigError, number_advice, set_path, shown
 
 MOST_VALUES = 100_000  # with every alias written out; the largest search space has some hundreds
 MERGE = "tag:yaml.org,2002:merge"
@@ -41,6 +41,8 @@ def override(text: str) -> dict[str, Any]:
     except ConfigError as error:
         reason = str(error).removeprefix("line 1: ")
         raise ConfigError(f"--set {shown(text)}: the value is {reason}") from None
+    if isinstance(parsed, str) and parsed == value.strip() and number_advice(parsed):
+        parsed = float(parsed)  # 1e-4, which is text to YAML: on a command line a number is meant
     nested: dict[str, Any] = {}
     set_path(nested, key, parsed)
     return nested

@@ -77,8 +77,15 @@ def _parser() -> argparse.ArgumentParser:
         ("export", _export, "write the best trial's run config, as tune.py does at its end"),
     ):
         command = commands.add_parser(name, help=told, description=told)
-        command.add_argument("experiment", metavar="EXPERIMENT|last")
-        command.add_argument("--storage", metavar="DIR", default=places.DEFAULT_STORAGE)
+        command.add_argument(
+            "experiment", metavar="EXPERIMENT|last", help="its name; last: the one that ran last"
+        )
+        command.add_argument(
+            "--storage",
+            metavar="DIR",
+            default=places.DEFAULT_STORAGE,
+            help=f"folder of all experiments (default {places.DEFAULT_STORAGE})",
+        )
         command.set_defaults(command=_of_experiment(run))
     ablation.add_commands(commands)
     serve.add_commands(commands)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -39,7 +40,7 @@ def read_result(experiment: str, storage: str = places.DEFAULT_STORAGE) -> Exper
         drained=ledger.drained,
         study=study or str(directory / STUDY_FILE),
     )
-    return experiment_result(
+    result = experiment_result(
         info,
         ledger.records(),
         ledger.confirmations(),
@@ -47,6 +48,8 @@ def read_result(experiment: str, storage: str = places.DEFAULT_STORAGE) -> Exper
         interrupted=bool(last.get("interrupted")),
         error=last.get("error"),
     )
+    owner = places.driver_of(directory)
+    return replace(result, driver=places.owner_text(owner)) if owner else result
 
 
 def trials_table(trials: Sequence[TrialRecord], space: SearchSpace) -> pd.DataFrame:

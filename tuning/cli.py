@@ -36,13 +36,14 @@ from tuning.flags import parse_flags
 from tuning.outcome import ExperimentResult
 from tuning.provenance import git_commit
 from tuning.records import ExperimentInfo, TrialRecord
+from tuning.spaces.documents import AUTO, profiles_of
 from tuning.spaces.loading import load_space
 from tuning.spaces.profiles import ProfileChoice, choose_profile
 from tuning.spaces.space import SearchSpace
 from tuning.study.storage import URL_VARIABLE, parse_study_url
 from tuning.terminal.console import Console
 from tuning.terminal.cost import can_measure, estimate, seconds_of_an_epoch
-from tuning.terminal.dry_run import prior_lines, sample_lines, size_lines
+from tuning.terminal.dry_run import each_text, prior_lines, sample_lines, size_lines
 from tuning.terminal.notices import Notices
 from tuning.terminal.summary import again, summary_lines
 from tuning.terminal.wording import label_line
@@ -79,12 +80,15 @@ def main(words: Sequence[str]) -> int:
 @contextlib.contextmanager
 def _warnings_on(console: Console) -> Iterator[None]:
     """A warning about the user's images is one line for the user; others keep their place."""
+    told: set[str] = set()
     with warnings.catch_warnings():
         shows = warnings.showwarning
 
         def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
             if issubclass(category, SkippedImages):
-                console.say(f"warning: {message}", "yellow")
+                if str(message) not in told:  # each place that reads the images would say it
+                    console.say(f"warning: {message}", "yellow")
+                told.add(str(message))
             else:
                 shows(message, category, *place)
 
@@ -97,6 +101,12 @@ def _dry_run(flags: argparse.Namespace, console: Console) -> int:
     if flags.checkpoints:
         checkpoint_place(flags.checkpoints)
     _, space = _open_space(flags, console)
+    if flags.address is None and not can_measure(space):
+        console.say(
+            f"warning: a trial asks for {each_text(space)}, which this machine lacks: it needs"
+            " a cluster that has them (--address, or a submitted job)",
+            "yellow",
+        )
     _check_data(space, console)
     _show_plan(space, console)
     for title, lines in (
@@ -170,7 +180,7 @@ def _open_space(flags: argparse.Namespace, console: Console) -> tuple[ProfileCho
     """The profile and the checked space; says which profile, and why, before anything else."""
     if flags.resume is not None:
         return _reopen_space(flags, console)
-    choice = choose_profile(flags.profile or "auto", flags.address)
+    choice = choose_profile(flags.profile or AUTO, flags.address, profiles_of(flags.space))
     console.say(label_line("profile", str(choice)))
     return choice, _warned(load_space(flags.space, choice.name, flags.set), console)
 
@@ -187,8 +197,8 @@ def _reopen_space(flags: argparse.Namespace, console: Console) -> tuple[ProfileC
     flags.resume = directory.name
     flags.set = [*facts.get("overrides", []), *flags.set]
     choice = ProfileChoice(recorded.profile, str(facts.get("profile_reason", REASON)))
-    if flags.profile not in (None, "auto", recorded.profile):
-        choice = choose_profile(flags.profile, flags.address)
+    if flags.profile not in (None, AUTO, recorded.profile):
+        choice = choose_profile(flags.profile, flags.address, ())
     console.say(label_line("profile", str(choice)))
     space = load_space(flags.space or source_of(recorded), choice.name, flags.set)
     return choice, _warned(space, console)

@@ -91,6 +91,7 @@ def run_experiment(
         directory = places.find(folder, resume, space.name)
         places.refuse_changes(places.read_experiment(directory), space, directory.name)
         places.refuse_lost_ledger(directory)
+        places.refuse_smaller_budget(directory, space)
     earlier = warm_start.gather(space, folder, directory)
     if train is hpcm.train:
         check_data(space)

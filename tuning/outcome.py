@@ -29,6 +29,7 @@ class ExperimentResult:
     interrupted: bool  # by SIGINT or SIGTERM
     error: str | None = None  # why the search itself broke off, where it did
     confirmation: Confirmation | None = None  # of the finalists, once the search is over
+    driver: str = ""  # who runs it, where it was read while a search is under way
 
     @property
     def hours_saved(self) -> float:

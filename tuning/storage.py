@@ -19,7 +19,7 @@ import psutil  # type: ignore[import-untyped]
 from hpcm.schema import ConfigError, did_you_mean, shown
 from tuning.atomic_files import write_atomically
 from tuning.faults.refusals import NotNowError
-from tuning.ledger import LEDGER_FILE
+from tuning.ledger import LEDGER_FILE, Ledger
 from tuning.spaces.space import SearchSpace
 
 DEFAULT_STORAGE = "~/hpcm-tune"
@@ -128,6 +128,16 @@ def refuse_changes(old: SearchSpace, new: SearchSpace, name: str) -> None:
         )
 
 
+def refuse_smaller_budget(directory: Path, space: SearchSpace) -> None:
+    """Raise :class:`ConfigError` where fewer trials are asked for than there are."""
+    there = len(Ledger(directory).records())
+    if space.budget.trials < there:
+        raise ConfigError(
+            f"--resume {directory.name}: budget.trials is {space.budget.trials}, but {there} trials"
+            f" were proposed already; give {there} to end with them, or more to go on"
+        )
+
+
 def refuse_lost_ledger(directory: Path) -> None:
     """Raise :class:`ConfigError` where trials left folders and the ledger has no line on any.
 
@@ -165,8 +175,7 @@ def driving(directory: Path) -> Iterator[None]:
         except OSError:
             free = not _alive(_owner(handle))
         if not free:
-            owner = _owner(handle)
-            who = f"process {owner.get('pid')} on {owner.get('host')} since {owner.get('since')}"
+            who = owner_text(_owner(handle))
             raise NotNowError(
                 f"{directory.name}: {who} runs this experiment; wait for it or end it"
             )
@@ -193,6 +202,11 @@ def driver_of(directory: Path) -> dict[str, Any]:
     finally:
         os.close(handle)
     return owner if _alive(owner) else {}
+
+
+def owner_text(owner: dict[str, Any]) -> str:
+    """A driver in words."""
+    return f"process {owner.get('pid')} on {owner.get('host')} since {owner.get('since')}"
 
 
 def _myself() -> dict[str, Any]:

@@ -81,6 +81,9 @@ def test_an_override_is_a_path_and_a_value() -> None:
     assert override("a= 3") == {"a": 3}
     assert override("a=") == {"a": None}
     assert override("a=b=c") == {"a": "b=c"}
+    assert override("a=1e-12") == {"a": 1e-12}  # which is text in a file
+    assert override("a= -2E3") == {"a": -2000.0}
+    assert override("a='1e-12'") == {"a": "1e-12"}
 
 
 @pytest.mark.parametrize(

@@ -45,12 +45,13 @@ def slots(space: SearchSpace) -> int:
     largest: dict[str, float] = max(
         nodes, key=lambda node: (node.get("GPU", 0), node.get("CPU", 0)), default={}
     )
+    laptop = "laptop" in space.profiles and space.profile != "laptop"
     raise NotNowError(
         f"resources: a trial asks for {need.gpu:g} GPU and {need.cpu:g} CPU; no node of the Ray"
         f" cluster has them (the largest has {largest.get('GPU', 0):g} GPU and"
         f" {largest.get('CPU', 0):g} CPU) and no autoscaler may start one"
         f"{f' (only {scaling})' if scaling.types else ''}. Ask for less with --set"
-        " resources.gpu=0 resources.cpu=1, or take --profile laptop"
+        f" resources.gpu=0 resources.cpu=1{', or take --profile laptop' if laptop else ''}"
     )
 
 

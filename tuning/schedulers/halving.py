@@ -82,11 +82,17 @@ class PromoteScheduler(RungScheduler):
         return entry.trial
 
     def give_up(self) -> None:
-        """The search is over: what still waits is stopped where it is."""
+        """The search is over: what still waits is stopped where it is.
+
+        Its reason is its rank now; the one with which it came may have been the best so far.
+        """
         for record in self.ledger.records():
             level = self.table.waits_at(record.number)
             if record.paused and level is not None:
-                self._end(record, "stopped", rung=level, reason=record.reason)
+                there = self.table.rungs[level].now(record.number)
+                few = there.peers < self.table.min_peers
+                told = ", too few to compare" if few else ""
+                self._end(record, "stopped", rung=level, reason=f"{reason_of(there)}{told}")
 
 
 def reason_of(entry: Entry) -> str:

@@ -44,13 +44,17 @@ class Rung:
         if not entry.keeps:
             insort(self._held, key)
 
+    def now(self, trial: int) -> Entry:
+        """A trial's entry with its rank among all that are here now."""
+        entry = self.entries[trial]
+        rank = bisect_left(self._order, (entry.score, trial)) + 1
+        return replace(entry, rank=rank, peers=len(self._order))
+
     def best_held(self) -> Entry | None:
         """The best of those that did not go on, with its rank among all that are here now."""
         if not self._held:
             return None
-        score, trial = self._held[0]
-        rank = bisect_left(self._order, (score, trial)) + 1
-        return replace(self.entries[trial], rank=rank, peers=len(self._order))
+        return self.now(self._held[0][1])
 
     def ranked(self) -> list[Entry]:
         """Everyone, best first."""

@@ -70,7 +70,7 @@ def read_document(name_or_path: str | Path, profile: str, overrides: Sequence[st
     path = _find(str(name_or_path), Path())
     data, problems = _read_extended(path)
     profiles = data.pop("profiles", {})
-    names = (*(name for name in profiles if name != "cluster"), "cluster")
+    names = _names(profiles)
     if profile not in names:
         hint = did_you_mean(profile, names)
         raise ConfigError(f"{path}: there is no profile '{profile}'{hint} (give it with --profile)")
@@ -88,6 +88,17 @@ def read_document(name_or_path: str | Path, profile: str, overrides: Sequence[st
         overrides=tuple(overrides),
         problems=tuple(problems),
     )
+
+
+def profiles_of(name_or_path: str | Path) -> tuple[str, ...]:
+    """The profiles of a search space. Raises :class:`ConfigError` where its file cannot be read."""
+    data, _ = _read_extended(_find(str(name_or_path), Path()))
+    return _names(data.get("profiles", {}))
+
+
+def _names(profiles: Iterable[str]) -> tuple[str, ...]:
+    """What may be given as --profile: every file is one, as it is written."""
+    return (*(name for name in profiles if name != "cluster"), "cluster")
 
 
 def _find(name: str, beside: Path) -> Path:

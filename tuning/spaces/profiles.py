@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ import hpcm
 from hpcm.schema import ConfigError
 from tuning.clusters.autoscaling import autoscaling
 from tuning.faults.refusals import NotNowError
+from tuning.spaces.documents import AUTO
 
-AUTO = "auto"  # the cluster of this machine
+THIS_MACHINES = "auto"  # as an address: the cluster that this machine is part of
 SECONDS_TO_ANSWER = 10.0
 
 
@@ -34,17 +36,26 @@ class ProfileChoice:
         return f"{self.name} ({self.reason})"
 
 
-def choose_profile(asked: str, address: str | None) -> ProfileChoice:
+def choose_profile(asked: str, address: str | None, offered: Collection[str]) -> ProfileChoice:
     """``asked``, or for "auto": cluster where Ray has or may scale to a GPU, else laptop.
 
+    A space that does not offer it is taken as it is written, which is its profile cluster.
     ``address`` is the cluster's, or None for this machine (then Ray is not started). Raises
     :class:`ConfigError` where no cluster answers at the address.
     """
+    choice = _choose(asked, address)
+    if asked == AUTO and choice.name not in offered:
+        reason = f"{choice.reason}, but the space has no profile {choice.name}"
+        return ProfileChoice("cluster", reason)
+    return choice
+
+
+def _choose(asked: str, address: str | None) -> ProfileChoice:
     address = address or os.environ.get("RAY_ADDRESS") or None
     local = address in (None, "local")
-    if not local and address != AUTO and not is_address(str(address)):
+    if not local and address != THIS_MACHINES and not is_address(str(address)):
         raise _refusal(str(address), "not an address")
-    if asked != "auto":
+    if asked != AUTO:
         return ProfileChoice(asked, "asked for with --profile")
     if address is None or local:
         gpus = torch.cuda.device_count()
@@ -109,7 +120,7 @@ def _knock(address: str) -> None:
 
     Raises ValueError for what is no address at all.
     """
-    if address != AUTO and not is_address(address):
+    if address != THIS_MACHINES and not is_address(address):
         raise ValueError("not an address")
     found = canonicalize_bootstrap_address(address) or ""
     host, _, port = found.rpartition(":")

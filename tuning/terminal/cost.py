@@ -46,7 +46,7 @@ class Cost:
                 soon = hours_text(likely * each, self.unit, beside=most * each)
                 hours = f"{soon} likely, {hours} at most"
             told.append(
-                f"{hours}, from {self.seconds_per_epoch:.1f} s an epoch measured here just now"
+                f"{hours}, from {self.seconds_per_epoch:.1f} s an epoch measured here, alone"
             )
         if self.limit_hours is not None:
             told.append(f"budget.hours ends it at {hours_text(self.limit_hours, self.unit)}")

@@ -18,22 +18,30 @@ SAMPLES = 5
 def size_lines(space: SearchSpace, cost: Cost) -> list[str]:
     """The first screen's account of the space: parameters, rungs, trials, cost."""
     conditional = sum(bool(parameter.when) for parameter in space.parameters.values())
-    budget, resources = space.budget, space.resources
-    gpu = f"{resources.gpu:g} GPU and " if resources.gpu else ""
-    each = f"{gpu}{resources.cpu:g} CPU each"
+    budget = space.budget
     wide = f", {budget.concurrent} at a time" if budget.concurrent else ""
+    trials = f"{total_trials(space)}{wide}, {each_text(space)} each"
     parameters = count_text(len(space.parameters), "parameter")
     rungs = ", ".join(map(str, space.rungs()))
     first, *more = cost.lines()
     rows = [
         ("space", f"{space.name}: {parameters}, {conditional} of them conditional"),
         ("rungs", f"{rungs} epochs; schedules end at {space.fidelity.horizon}"),
-        ("trials", f"{total_trials(space)}{wide}, {each}; trial 0 is the prior config"),
+        (
+            "trials",
+            f"{trials}; trial 0 is the prior config",
+        ),
         *_confirm_rows(space),
         ("cost", first),
         *(("", line) for line in more),
     ]
     return [label_line(*row) for row in rows]
+
+
+def each_text(space: SearchSpace) -> str:
+    """What a trial gets."""
+    gpu, cpu = space.resources.gpu, space.resources.cpu
+    return f"{gpu:g} GPU and {cpu:g} CPU" if gpu else f"{cpu:g} CPU"
 
 
 def _confirm_rows(space: SearchSpace) -> list[tuple[str, str]]:

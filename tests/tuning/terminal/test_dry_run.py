@@ -23,7 +23,7 @@ def test_size_counts_parameters_rungs_trials_and_cost(tmp_path: Path) -> None:
         "rungs 1, 3, 9 epochs; schedules end at 9",
         "trials 4, 2 at a time, 1 CPU each; trial 0 is the prior config",
         "cost 20 epochs with early stopping, 36 at most",
-        "0.3 CPU-hours likely, 0.6 CPU-hours at most, from 60.0 s an epoch measured here just now",
+        "0.3 CPU-hours likely, 0.6 CPU-hours at most, from 60.0 s an epoch measured here, alone",
     ]
 
 
