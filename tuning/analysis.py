@@ -21,7 +21,7 @@ def read_result(experiment: str, storage: str = places.DEFAULT_STORAGE) -> Exper
 
     Raises :class:`ConfigError` where there is none.
     """
-    directory = places.find(places.storage_folder(storage), experiment)
+    directory = places.find(places.storage_folder(storage, write=False), experiment)
     space = places.read_experiment(directory)
     ledger = Ledger(directory, devices=space.resources.gpu or space.resources.cpu)
     closed = [line for line in read_events(directory) if line["event"] in ("opened", "closed")]

@@ -71,6 +71,7 @@ class Confirmation:
     space: SearchSpace
     finalists: tuple[Finalist, ...]  # the prior first
     left: int  # runs that did not come to their end; the hours may have cut them
+    failures: tuple[TrialRecord, ...] = ()  # runs that failed
 
     @property
     def complete(self) -> bool:
@@ -128,15 +129,6 @@ def most_runs(space: SearchSpace) -> int:
     return (top + 1) * len(space.confirm.seeds) if top else 0
 
 
-def next_run(
-    trials: Sequence[TrialRecord], runs: Sequence[TrialRecord], space: SearchSpace
-) -> tuple[TrialRecord, int] | None:
-    """The first wanted run that was not proposed yet."""
-    proposed = {(run.of, run.seed) for run in runs}
-    missing = (one for one in wanted(trials, space) if (one[0].number, one[1]) not in proposed)
-    return next(missing, None)
-
-
 def confirmation(
     trials: Sequence[TrialRecord], runs: Sequence[TrialRecord], space: SearchSpace
 ) -> Confirmation | None:
@@ -153,6 +145,7 @@ def confirmation(
             for trial in {trial.number: trial for trial, _ in asked}.values()
         ),
         left=sum(run is None or run.state not in ("finished", "failed") for run in ended),
+        failures=tuple(run for run in ended if run is not None and run.state == "failed"),
     )
 
 

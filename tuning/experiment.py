@@ -25,7 +25,7 @@ import hpcm
 from hpcm.schema import ConfigError
 from tuning import storage as places
 from tuning.checkpoints.places import experiment_place
-from tuning.checkpoints.retention import retention
+from tuning.checkpoints.retention import refuse_lost, retention
 from tuning.clusters.cluster import Cluster, cluster
 from tuning.clusters.concurrency import GrowingLimiter
 from tuning.clusters.standby import StandBy
@@ -98,19 +98,16 @@ def run_experiment(
     notices = Notices(on_notice)
     study = study_place(directory, study_url, resume is not None, notices)
     checkpoints = experiment_place(directory, checkpoints, resume is not None)
+    if resume is not None:
+        refuse_lost(directory, space, checkpoints)
     with contextlib.ExitStack() as stack:
         if resume is not None:
             stack.enter_context(places.driving(directory))
         joined = stack.enter_context(cluster(address))
         at_a_time = concurrent(space)
-        resumed = directory if resume is not None else None
+        trains, resumed = train is hpcm.train, directory if resume is not None else None
         reference = check_cluster(
-            space,
-            folder,
-            joined,
-            trains=train is hpcm.train,
-            resumed=resumed,
-            checkpoints=checkpoints,
+            space, folder, joined, trains=trains, resumed=resumed, checkpoints=checkpoints
         )
         if resume is None:
             _make(directory)
@@ -163,7 +160,7 @@ class _Session:
             ):
                 try:
                     told = [follow, SearchMetrics(ledger, self.space, at_a_time), *callbacks]
-                    self._search(place, ledger, closing, at_a_time, told)
+                    self._search(place, ledger, closing, at_a_time, told, notices.tell)
                 except (tune.TuneError, RayError, OSError) as problem:
                     error = last_line(problem)
                 result = self._close(ledger, closing, info, error)
@@ -195,7 +192,7 @@ class _Session:
         ledger.open(resumed=self.resumed, **known, **facts)
         for number in broken:
             ledger.append("reopened", number)
-        for record in _all(ledger):  # cut by an earlier end of the hours, not by a rung
+        for record in ledger.records():  # cut by an earlier end of the hours, not by a rung
             if record.state == "stopped" and record.rung_stopped_at is None:
                 ledger.append("reopened", record.number)
 
@@ -221,11 +218,12 @@ class _Session:
         closing: Closing,
         at_a_time: int,
         callbacks: Sequence[tune.Callback],
+        tell: OnNotice,
     ) -> None:
         """All trials. Not through `Tuner`, which pickles searcher and callbacks to the disk."""
         space, resources = self.space, self.space.resources
         scheduler = build_scheduler(space, ledger, place.checkpoints)
-        searcher = build_searcher(space, ledger, scheduler, closing.asked)
+        searcher = build_searcher(space, ledger, scheduler, closing.asked, tell)
         watchdog = Watchdog(space.faults, ledger, scheduler.recovery)
         tune.run(
             trainable(place),

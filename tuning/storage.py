@@ -28,8 +28,11 @@ LOCK_FILE = "driver.lock"
 LAST = "last"
 
 
-def storage_folder(storage: str) -> Path:
-    """The folder of all experiments. Raises :class:`ConfigError` where it cannot be written."""
+def storage_folder(storage: str, write: bool = True) -> Path:
+    """The folder of all experiments.
+
+    Raises :class:`ConfigError` where it cannot be written to, unless it is only to be looked at.
+    """
     if "://" in storage:
         raise ConfigError(
             f"--storage {storage}: a URL; must be a folder that every node of the cluster sees"
@@ -42,6 +45,8 @@ def storage_folder(storage: str) -> Path:
         raise ConfigError(f"--storage {shown(storage)}: {reason}") from None
     if not existing.is_dir():
         raise ConfigError(f"--storage {storage}: {existing} is a file; must be a folder")
+    if not write:
+        return folder
     try:
         with tempfile.TemporaryFile(dir=existing) as file:
             file.write(b"room?")
@@ -144,8 +149,10 @@ def refuse_lost_ledger(directory: Path) -> None:
     Without it nothing is known of them, so they would all be tried again, as if they were new.
     """
     ledger = directory / LEDGER_FILE
-    if ledger.exists() and b"\n" in ledger.read_bytes()[:65_536]:
-        return
+    if ledger.exists():
+        with ledger.open("rb") as file:
+            if file.readline().endswith(b"\n"):
+                return
     trials = sorted({path.name for path in directory.glob("checkpoints/*")})
     trials += sorted(path.name for path in directory.glob("*-[0-9][0-9][0-9][0-9]"))
     if trials:

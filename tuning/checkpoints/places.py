@@ -62,7 +62,7 @@ def experiment_place(experiment: Path, text: str | None, resumed: bool) -> str |
     """
     place = checkpoint_place(text, NotNowError if resumed else ConfigError) if text else None
     if not resumed:
-        if place is not None and _holds(place, experiment.name):
+        if place is not None and holds(place, experiment.name):
             raise ConfigError(f"--checkpoints {place}: holds {experiment.name} already")
         return place
     before: str | None = read_provenance(experiment).get("checkpoints")
@@ -82,7 +82,8 @@ def local_folder(place: str | None, storage: Path) -> Path | None:
     return Path(path) if isinstance(filesystem, fs.LocalFileSystem) else None
 
 
-def _holds(place: str, name: str) -> bool:
+def holds(place: str, name: str) -> bool:
+    """Whether there is anything of an experiment of this name."""
     filesystem, path = _opened(place)
     return bool(filesystem.get_file_info(f"{path}/{name}").type != fs.FileType.NotFound)
 

@@ -14,15 +14,19 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from queue import Empty, SimpleQueue
 
+from hpcm.schema import ConfigError
+from tuning.checkpoints.places import holds
 from tuning.checkpoints.store import WHILE_RUNNING, CheckpointStore
 from tuning.confirm import most_runs
-from tuning.ledger import Ledger
+from tuning.ledger import Ledger, read_trials
 from tuning.records import TrialRecord
 from tuning.spaces.draws import total_trials
 from tuning.spaces.space import SearchSpace
 from tuning.terminal.notices import Notices
+from tuning.terminal.wording import count_text
 
 AGAIN = 60.0  # seconds between two attempts at what could not be removed
 AT_THE_END = 20.0  # seconds that the end of a session waits for what is still to be removed
@@ -49,6 +53,24 @@ def kept(record: TrialRecord, space: SearchSpace) -> int:
         return WHILE_RUNNING
     lost = record.state == "stopped" and record.rung_stopped_at is not None
     return 0 if lost and space.scheduler.name != "promote" else 1  # promoted after all, with more
+
+
+def refuse_lost(directory: Path, space: SearchSpace, place: str | None) -> None:
+    """Raise :class:`ConfigError` where ``place`` has nothing of an experiment that needs it.
+
+    Its unfinished trials would all start again, as after a rename of its folder, or in a copy.
+    """
+    if place is None or holds(place, directory.name):
+        return
+    first = space.rungs()[0]
+    needed = [r for r in read_trials(directory) if not r.ended and r.epochs >= first]
+    if needed:
+        raise ConfigError(
+            f"--resume {directory.name}: {place} has no folder {directory.name}, where the"
+            f" checkpoints of {count_text(len(needed), 'unfinished trial')} would be. Was the"
+            " experiment renamed or copied? Give it its old name, or rename the folder there too;"
+            " an empty one starts these trials again"
+        )
 
 
 class Retention:

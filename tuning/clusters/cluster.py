@@ -28,9 +28,12 @@ ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # signals are ours, see tuning/faults/closing.py
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a missing metric fails its trial, not the search
     "TUNE_GLOBAL_CHECKPOINT_S": "60",  # each copies the logs of all trials; Ray's 10 are too few
+    "TUNE_RESULT_BUFFER_LENGTH": "1",  # a trial would train on before a decision is heard
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # they are in the ledger and in error.txt
     "TUNE_WARN_THRESHOLD_S": "10",
 }
+#: Names of older versions of Ray, which this one refuses with an exception amid the search.
+OBSOLETE = ("TUNE_RESULT_DIR", "RAY_AIR_LOCAL_CACHE_DIR")
 #: Where runs look for images and weights.
 FOLDERS = ("HPCM_DATA", "HPCM_CHECKPOINTS")
 #: On one machine nothing listens on the network, whatever its addresses are.
@@ -55,6 +58,8 @@ def cluster(address: str | None, dashboard: bool = True) -> Iterator[Cluster]:
     :class:`hpcm.schema.ConfigError` where no cluster answers.
     """
     os.environ.update(ENVIRONMENT)
+    for name in OBSOLETE:
+        os.environ.pop(name, None)
     address = address or os.environ.get("RAY_ADDRESS") or LOCAL
     mine = not ray.is_initialized()
     if mine and address == LOCAL:

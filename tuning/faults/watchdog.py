@@ -8,7 +8,7 @@ a failure like any other, of the class `hung`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,7 @@ class Silence:
 
     since: float
     longest: float = 0.0
+    validated: bool = False  # whether one of these reports came with a validation
 
 
 @dataclass
@@ -49,7 +50,8 @@ class Watchdog(tune.Callback):
     """Kills the process of a trial that is silent for ``hang_after`` times as long as an epoch.
 
     An epoch's time is the longest between two reports of this trial, validation and checkpoint
-    included, or of any other while this one has none; and ``hang_minutes`` are always allowed. A
+    included, or of any other while this one has not validated; and ``hang_minutes`` are always
+    allowed, and a day while nobody has validated. A
     process that does not even start, as one that waits for a disk, is killed after ``START`` or
     ``hang_minutes``, whichever is longer. ``recovery`` hears of it first, and of the start of every
     process; and it is asked to look again at trials that wait for a node.
@@ -67,9 +69,10 @@ class Watchdog(tune.Callback):
         self._faults, self._recovery, self._clock, self._kill = faults, recovery, clock, kill
         self._silent: dict[str, Silence] = {}  # by Ray's trial id
         self._starts: dict[str, Start] = {}  # by Ray's trial id
-        self._longest = max(  # of all trials, those of earlier sessions included
-            (r.get("train/seconds", 0.0) for t in ledger.records() for r in t.reports), default=0.0
-        )
+        before = [report for trial in ledger.records() for report in trial.reports]
+        # Of all trials, those of earlier sessions included:
+        self._longest = max((report.get("train/seconds", 0.0) for report in before), default=0.0)
+        self._validated = any(map(has_validation, before))
         self._looked = self._asked = self._heard = clock()
 
     def on_trial_start(
@@ -93,6 +96,8 @@ class Watchdog(tune.Callback):
         if RESTORED not in result:  # else no epoch was trained for it
             silence.longest = max(silence.longest, now - silence.since)
             self._longest = max(self._longest, silence.longest)
+            silence.validated = silence.validated or has_validation(result)
+            self._validated = self._validated or silence.validated
         silence.since = now
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
@@ -110,8 +115,9 @@ class Watchdog(tune.Callback):
         """Seconds for which a running trial, by Ray's id, may be silent."""
         if self._faults.hang_after is None:
             return float("inf")
-        epoch = self._silent[trial].longest or self._longest
-        allowed = self._faults.hang_after * epoch if epoch else UNMEASURED
+        silence = self._silent[trial]
+        epoch = silence.longest if silence.validated else max(silence.longest, self._longest)
+        allowed = self._faults.hang_after * epoch if epoch and self._validated else UNMEASURED
         return max(allowed, 60.0 * self._faults.hang_minutes)
 
     def start_limit(self) -> float:
@@ -162,3 +168,8 @@ class Watchdog(tune.Callback):
     def _end(self, trial: Trial, actor: Any, why: str) -> None:
         self._recovery.hung(number_of(trial), f"hung: {why}")
         self._kill(actor)
+
+
+def has_validation(report: Mapping[str, Any]) -> bool:
+    """Whether the epoch ended with a validation, which may take longer than its training."""
+    return any(name.startswith("val_") for name in report)

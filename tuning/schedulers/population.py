@@ -62,11 +62,17 @@ class PopulationScheduler(CohortScheduler):
         return self.population
 
     def judge(self, cohort: Cohort, level: int, ranked: Sequence[int]) -> Sequence[int]:
-        """All go on, the worst as copies."""
+        """All go on, the worst as copies.
+
+        One that was compared here before is not changed again when others come late, whom a resume
+        gave another chance: it may be far beyond.
+        """
+        trials = self.ledger.trials
         count = min(math.ceil(self.section.quantile * len(ranked) - 1e-9), len(ranked) // 2)
-        best, worst = ranked[:count], ranked[len(ranked) - count :]
-        for number in worst:
-            if number and not self.moved(self.ledger.trials[number], level):
+        best = [number for number in ranked[:count] if trials[number].state != "failed"]
+        for number in ranked[len(ranked) - count :]:
+            new = self.entry(level, number) is None and not self.moved(trials[number], level)
+            if number and new and best:
                 self._exploit(number, best, level)
         return ranked
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ def pareto_front(trials: Sequence[TrialRecord], space: SearchSpace) -> list[Tria
         trial
         for trial in trials
         if trial.state == "finished"
-        and all(metric in trial.last for metric in metrics)
+        and all(math.isfinite(trial.last.get(metric, math.nan)) for metric in metrics)
         and feasible(trial, space.objective)
     ]
     if not metrics:

@@ -8,13 +8,15 @@ trial twice, or of a stopped one as if it were complete.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from ray.tune.search import Searcher
 
-from tuning.confirm import CONFIRM, SEED, next_run
+from tuning.confirm import CONFIRM, SEED, wanted
 from tuning.ledger import Ledger
 from tuning.records import TrialRecord
 from tuning.schedulers.build import EpochScheduler
@@ -22,9 +24,11 @@ from tuning.searchers.samplers import PRIOR, propose
 from tuning.searchers.warm_start import evidence_in
 from tuning.spaces.draws import grid
 from tuning.spaces.draws import total_trials as total_trials
-from tuning.spaces.searcher_sections import Grid
+from tuning.spaces.searcher_sections import Grid, Random
 from tuning.spaces.space import SearchSpace
 from tuning.study.outcomes import Outcomes
+
+logger = logging.getLogger(__name__)
 
 MOST_UNSAID = 2  # times that a trial is started again whose process ended without a word
 
@@ -33,7 +37,8 @@ class Proposer(Searcher):
     """Proposes trials up to the budget; the prior is trial 0.
 
     Before a new trial come those that a killed driver left unfinished, under their old numbers, and
-    those that the scheduler promotes. ``closing`` says that nothing more is to be started.
+    those that the scheduler promotes; after all of them come the runs that confirm. ``closing``
+    says that nothing more is to be started, ``tell`` hears what a person should know.
     """
 
     def __init__(
@@ -42,16 +47,22 @@ class Proposer(Searcher):
         ledger: Ledger,
         scheduler: EpochScheduler,
         closing: Callable[[], bool],
+        tell: Callable[[str], None],
     ) -> None:
         super().__init__(metric=space.objective.metric, mode=space.objective.mode)
         self.search_space, self.ledger, self.scheduler = space, ledger, scheduler
-        self.closing = closing
+        self.closing, self.tell = closing, tell
         self.outcomes = Outcomes(space)
         self._waiting = [
             number
             for number, record in sorted(ledger.trials.items())
-            if not record.ended and not scheduler.waits(number)
+            if not (record.ended or record.of is not None or scheduler.waits(number))
         ]
+        self._once_more = {
+            run.number
+            for run in ledger.confirmations()
+            if run.state == "failed" and not run.diverged and run.number not in ledger.reopened
+        }
         self._earlier = evidence_in(ledger.path.parent, space)
         self._points = grid(space) if isinstance(space.searcher, Grid) else None
         self._total = total_trials(space)
@@ -71,9 +82,8 @@ class Proposer(Searcher):
             self._propose(number)
         elif any(not r.ended and not r.paused for r in self.ledger.records()):
             return None  # who runs may yet promote who waits, and become a finalist
-        elif run := self._next_confirmation():
-            number = len(self.ledger.trials)
-            self._confirm(number, *run)
+        elif (run := self._next_confirmation()) is not None:
+            number = run
         else:
             return Searcher.FINISHED
         self._asked[trial_id] = number
@@ -117,13 +127,43 @@ class Proposer(Searcher):
             params = next(point for point in self._points if point not in tried)
             source = Grid.name
         else:
-            known = [*self._earlier, *self.ledger.records()]
-            params, source = propose(space, self.outcomes, number, known)
+            params, source = self._drawn(number)
         self.ledger.append("proposed", number, params=params, source=source)
 
-    def _next_confirmation(self) -> tuple[TrialRecord, int] | None:
+    def _drawn(self, number: int) -> tuple[dict[str, Any], str]:
+        """The searcher's proposal; where it breaks, which ends no search, one drawn at random."""
+        known = [*self._earlier, *self.ledger.records()]
+        try:
+            return propose(self.search_space, self.outcomes, number, known)
+        except Exception as error:
+            name = self.search_space.searcher.name
+            self.tell(f"searcher {name} failed, trial {number} is drawn at random: {error}")
+            logger.exception("searcher %s failed on trial %d", name, number)
+            at_random = Random(seed=getattr(self.search_space.searcher, "seed", 0))
+            space = replace(self.search_space, searcher=at_random)
+            return propose(space, self.outcomes, number, ())
+
+    def _next_confirmation(self) -> int | None:
+        """A run on a fresh seed: the next one that was not begun, or was cut short.
+
+        One that failed in an earlier session, not by its numbers, is tried once more.
+        """
         ledger = self.ledger
-        return next_run(ledger.records(), ledger.confirmations(), self.search_space)
+        made = {(run.of, run.seed): run for run in ledger.confirmations()}
+        for trial, seed in wanted(ledger.records(), self.search_space):
+            run = made.get((trial.number, seed))
+            if run is None:
+                number = len(ledger.trials)
+                self._confirm(number, trial, seed)
+                return number
+            if run.number in self._asked.values():
+                continue
+            if run.state == "stopped" or run.number in self._once_more:  # the hours cut the former
+                self._once_more.discard(run.number)
+                ledger.append("reopened", run.number)
+            if not run.ended:
+                return run.number
+        return None
 
     def _confirm(self, number: int, trial: TrialRecord, seed: int) -> None:
         """Propose the config of a finalist on another seed."""
@@ -138,7 +178,11 @@ def sampled(record: TrialRecord) -> dict[str, Any]:
 
 
 def build_searcher(
-    space: SearchSpace, ledger: Ledger, scheduler: EpochScheduler, closing: Callable[[], bool]
+    space: SearchSpace,
+    ledger: Ledger,
+    scheduler: EpochScheduler,
+    closing: Callable[[], bool],
+    tell: Callable[[str], None] = lambda text: None,
 ) -> Proposer:
     """The searcher that the space names."""
-    return Proposer(space, ledger, scheduler, closing)
+    return Proposer(space, ledger, scheduler, closing, tell)

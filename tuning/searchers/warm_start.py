@@ -54,6 +54,8 @@ def gather(space: SearchSpace, folder: Path, directory: Path) -> list[Earlier]:
     Raises :class:`ConfigError` where there is none of the name, or where its numbers mean something
     else.
     """
+    if directory.name in names_in(space):
+        raise ConfigError(f"searcher.warm_start: {directory.name}: is this experiment itself")
     frozen = _read(directory)
     found = [
         frozen[name] if name in frozen else _read_earlier(space, folder, name)

@@ -54,7 +54,7 @@ def _choose(asked: str, address: str | None) -> ProfileChoice:
     address = address or os.environ.get("RAY_ADDRESS") or None
     local = address in (None, "local")
     if not local and address != THIS_MACHINES and not is_address(str(address)):
-        raise _refusal(str(address), "not an address")
+        raise ConfigError(_refusal(str(address), "not an address"))
     if asked != AUTO:
         return ProfileChoice(asked, "asked for with --profile")
     if address is None or local:
@@ -87,15 +87,12 @@ def connect(address: str) -> None:
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         kind = ConfigError if isinstance(error, ValueError) else NotNowError
-        raise kind(
-            f"--address {address}: no Ray cluster answers there: {reason}; "
-            f"allowed: HOST:PORT of a head, auto, or leave it out for this machine{_about_tokens()}"
-        ) from None
+        raise kind(_refusal(address, reason) + _about_tokens()) from None
 
 
-def _refusal(address: str, reason: str) -> ConfigError:
+def _refusal(address: str, reason: str) -> str:
     given = "RAY_ADDRESS" if address == os.environ.get("RAY_ADDRESS") else "--address"
-    return ConfigError(
+    return (
         f"{given} {address}: no Ray cluster answers there: {reason}; "
         "allowed: HOST:PORT of a head, auto, or leave it out for this machine"
     )

@@ -109,7 +109,8 @@ class Outcomes:
                     return TrialState.COMPLETE, worst
                 return TrialState.FAIL, None
             case "pending" | "running":
-                return (TrialState.PRUNED, last) if record.paused else (TrialState.RUNNING, None)
+                told = record.paused and (last is not None or len(self.metrics) == 1)
+                return (TrialState.PRUNED, last) if told else (TrialState.RUNNING, None)
 
     def frozen(self, record: TrialRecord, worst: list[float] | None) -> FrozenTrial:
         """The record as Optuna's trial."""
@@ -141,7 +142,8 @@ def evidence(
     frozen = [outcomes.frozen(record, worst) for record in records]
     if outcomes.objective.pareto:
         for record, trial in zip(records, frozen, strict=True):
-            _rank_by_epochs(trial, record, outcomes.most)
+            epochs = outcomes.newest(record).get("epoch", 0.0)
+            _rank_by_epochs(trial, record, epochs / outcomes.most)
     if isinstance(sampler, NSGAIISampler):
         _number_generations(frozen, sampler)
     for trial in frozen:
@@ -157,15 +159,16 @@ class _Held(FrozenTrial):
         return self
 
 
-def _rank_by_epochs(trial: FrozenTrial, record: TrialRecord, most: int) -> None:
+def _rank_by_epochs(trial: FrozenTrial, record: TrialRecord, trained: float) -> None:
     """Tell samplers for several values, which know no pruned trials, of one that was stopped.
 
     It is COMPLETE, and misses a constraint by the epochs that it lacks: it is worse than all whole
-    ones, whatever its early values are, and worse than those that went further.
+    ones, whatever its early values are, and worse than those that went further. ``trained``: the
+    share of all epochs after which its values were reported.
     """
     if trial.values is None:
         return
-    lacks = 1.0 if record.state == "failed" else max(0.0, 1 - record.epochs / most)
+    lacks = 1.0 if record.state == "failed" else max(0.0, 1 - trained)
     trial.state = TrialState.COMPLETE
     trial.set_constraint("epochs", lacks)
 

@@ -60,6 +60,9 @@ def confirmed_text(found: Confirmation, finalist: Finalist) -> str:
 def _verdict(found: Confirmation) -> str:
     if not found.complete:
         return f"not confirmed yet: {count_text(found.left, 'run')} to go"
+    if found.best is None and found.failures:
+        failed = count_text(len(found.failures), "run")
+        return f"none is confirmed: {failed} failed; a --resume tries them once more"
     if found.best is None:
         return "none is confirmed: runs did not come to the end, or miss the constraints"
     name = "the prior" if found.best.trial.is_prior else f"trial {found.best.trial.number}"

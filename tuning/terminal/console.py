@@ -149,7 +149,7 @@ def page_command(info: ExperimentInfo) -> str:
     """What shows the experiment in a browser."""
     usual = info.storage == Path(DEFAULT_STORAGE).expanduser().absolute()
     storage = "" if usual else f" --storage {shlex.quote(str(info.storage))}"
-    return f"python -m tuning serve {info.name}{storage}"
+    return f"python -m tuning serve {shlex.quote(info.name)}{storage}"
 
 
 def _head(info: ExperimentInfo, trials: Sequence[TrialRecord], elapsed: float) -> RenderableType:

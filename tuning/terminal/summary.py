@@ -106,8 +106,9 @@ def _confirm_lines(result: ExperimentResult) -> list[str]:
         return []
     if len(result.trials) < total_trials(result.info.space):
         return ["not confirmed: the search was not brought to its end"]
-    epoch = result.info.space.fidelity.max
-    return [f"nothing to confirm: no trial but the prior came to epoch {epoch}"]
+    epoch, objective = result.info.space.fidelity.max, result.info.space.objective
+    kept = f" and keeps {constraints_text(objective)}" if objective.constraints else ""
+    return [f"nothing to confirm: no trial but the prior came to epoch {epoch}{kept}"]
 
 
 def _parameter_rows(result: ExperimentResult, best: TrialRecord) -> list[tuple[str, ...]]:
@@ -145,9 +146,9 @@ def _outcome(result: ExperimentResult) -> str:
 
 def again(info: ExperimentInfo) -> str:
     """How to continue an experiment."""
-    default = info.storage == storage_folder(DEFAULT_STORAGE)
+    default = info.storage == storage_folder(DEFAULT_STORAGE, write=False)
     where = "" if default else f" --storage {quote(str(info.storage))}"
-    return f"continue with python tune.py --resume {info.name}{where}"
+    return f"continue with python tune.py --resume {quote(info.name)}{where}"
 
 
 def _failures(result: ExperimentResult) -> list[str]:
@@ -157,7 +158,12 @@ def _failures(result: ExperimentResult) -> list[str]:
         for trial in result.trials
         if trial.state == "failed"
     ]
-    return [*trials, *(f"  drained {told}" for told in result.info.drained)]
+    again = [
+        f"  trial {run.number}, which is trial {run.of} on seed {run.seed}, failed:"
+        f" {run.reason or 'no reason recorded'}"
+        for run in (result.confirmation.failures if result.confirmation else ())
+    ]
+    return [*trials, *again, *(f"  drained {told}" for told in result.info.drained)]
 
 
 def _cost_lines(result: ExperimentResult) -> list[str]:
@@ -192,7 +198,7 @@ def _look_lines(result: ExperimentResult) -> list[str]:
     lines = [
         ("curves", f"tensorboard --logdir {quote(str(directory))}"),
         ("study", f"optuna-dashboard {quote(result.info.study)}"),
-        ("status", f"python -m tuning status {result.info.name} --storage {storage}"),
+        ("status", f"python -m tuning status {quote(result.info.name)} --storage {storage}"),
     ]
     if any((directory / "wandb").glob("offline-run-*")):
         lines.append(("upload", f"wandb sync {quote(str(directory / 'wandb'))}/offline-run-*"))
