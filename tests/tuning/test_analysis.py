@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +17,7 @@ from tuning.analysis import (
     trials_table,
 )
 from tuning.ledger import Ledger
-from tuning.storage import write_experiment
+from tuning.storage import driving, write_experiment
 
 
 @pytest.fixture
@@ -120,3 +121,17 @@ def test_an_unknown_experiment_names_the_nearest(
     assert capsys.readouterr().err.startswith("quick-2: no such experiment in")
     with pytest.raises(ConfigError, match=r"Did you mean 'quick-1'\?"):
         read_result("quick-2", str(storage))
+
+
+def test_a_search_under_way_is_not_called_one_to_continue(
+    storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with driving(storage / "quick-1"):
+        assert main(["status", "last", "--storage", str(storage)]) == 0
+    told = capsys.readouterr().out
+    assert f"quick-1 is under way, run by process {os.getpid()} on " in told
+    assert "continue with" not in told
+    assert main(["status", "last", "--storage", str(storage)]) == 0
+    assert "quick-1 interrupted; continue with python tune.py --resume quick-1" in (
+        capsys.readouterr().out
+    )

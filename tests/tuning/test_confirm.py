@@ -212,6 +212,59 @@ def test_a_finalist_that_fails_on_a_seed_is_not_the_best(tmp_path: Path) -> None
     run.ledger.close()
 
 
+def test_runs_that_are_not_wanted_any_more_are_not_trained(tmp_path: Path) -> None:
+    """Cut by a kill; then the search goes on with more trials and other seeds."""
+    run = all_go_on(tmp_path)
+    run.search()
+    run.play(run.ask(), 2.0)
+    cut = run.ask()
+    run.play(cut, 1.3, most=4)
+    kill(run.ledger)
+    none = all_go_on(tmp_path, confirm={"top": 0})
+    assert none.ask() == Searcher.FINISHED
+    assert none.result(tmp_path).complete
+    kill(none.ledger)
+    more = all_go_on(tmp_path, budget={"trials": 6}, confirm={"top": 1, "seeds": [9]})
+    order = []
+    while (config := more.ask()) != Searcher.FINISHED:
+        record = more.ledger.trials[config["trial"]]
+        order.append((record.of, record.seed))
+        more.play(config, 1.9)
+    assert order == [(None, None), (0, 9), (2, 9)]
+    assert more.result(tmp_path).complete
+    more.ledger.close()
+
+
+def test_runs_that_failed_are_tried_once_more_by_a_resume(tmp_path: Path) -> None:
+    """A lost data folder at the end of a search is no reason to export the luckiest trial."""
+    run = all_go_on(tmp_path)
+    run.search()
+    while (config := run.ask()) != Searcher.FINISHED:
+        diverged = config[SEED] == 8 and run.ledger.trials[config["trial"]].of == 2
+        reason = "diverged: inf" if diverged else "crashed: no such folder"
+        run.ledger.append("failed", config["trial"], reason=reason, diverged=diverged)
+    result = run.result(tmp_path)
+    assert result.complete
+    told = "\n".join(summary_lines(result, None))
+    assert "trial 5, which is trial 0 on seed 7, failed: crashed: no such folder" in told
+    assert "none is confirmed: 6 runs failed; a --resume tries them once more" in told
+    kill(run.ledger)
+    again = all_go_on(tmp_path)
+    asked = []
+    while (config := again.ask()) != Searcher.FINISHED:
+        asked.append(config["trial"])
+        if config["trial"] == 5:
+            again.ledger.append("failed", 5, reason="crashed again")
+        else:
+            again.play(config, again.run_score(config))
+    assert asked == [5, 6, 7, 8, 10]  # once each, and not the one that diverged
+    assert again.result(tmp_path).best is again.ledger.trials[3]
+    kill(again.ledger)
+    third = all_go_on(tmp_path)
+    assert third.ask() == Searcher.FINISHED
+    third.ledger.close()
+
+
 def test_constraints_hold_for_finalists_and_for_their_means(tmp_path: Path) -> None:
     bounds = {"constraints": {"val_bpp": {"max": 0.72, "min": 0.65}}}
     run = all_go_on(tmp_path, objective=bounds)
@@ -275,6 +328,18 @@ def test_a_search_that_is_over_can_be_confirmed_later(tmp_path: Path) -> None:
     assert len(again.ledger.confirmations()) == 6
     assert again.result(tmp_path).best is again.ledger.trials[3]
     again.ledger.close()
+
+
+def test_a_finalist_that_misses_a_constraint_is_not_said_to_be_missing(tmp_path: Path) -> None:
+    bounds = {"constraints": {"val_bpp": {"max": 0.1}}}
+    run = all_go_on(tmp_path, objective=bounds)
+    run.search()
+    told = summary_lines(run.result(tmp_path), None)
+    assert any(
+        line.startswith("nothing to confirm: no trial but the prior came to epoch 9 and keeps ")
+        for line in told
+    )
+    run.ledger.close()
 
 
 def test_without_a_finalist_there_is_nothing_to_confirm(tmp_path: Path) -> None:

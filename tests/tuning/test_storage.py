@@ -126,6 +126,19 @@ def test_the_folder_need_not_exist_but_must_be_writable(tmp_path: Path) -> None:
         storage.storage_folder("/proc/hpcm-tune")
     with pytest.raises(ConfigError, match="a URL"):
         storage.storage_folder("s3://bucket/x")
+    assert storage.storage_folder("/proc", write=False) == Path("/proc")  # to look is enough
+
+
+def test_fewer_trials_than_there_are_is_refused(tmp_path: Path) -> None:
+    space = lr_space(tmp_path, budget={"trials": 2})
+    directory = make(tmp_path, "rates-1", space, used=1.0)
+    with (directory / "ledger.jsonl").open("a") as file:
+        for number in range(3):
+            line = {"event": "proposed", "time": 1.0, "trial": number, "params": {}}
+            file.write(json.dumps(line) + "\n")
+    with pytest.raises(ConfigError, match="budget.trials is 2, but 3 trials were proposed already"):
+        storage.refuse_smaller_budget(directory, space)
+    storage.refuse_smaller_budget(directory, lr_space(tmp_path, budget={"trials": 3}))
 
 
 @pytest.mark.parametrize("content", [None, b"", b'{"event": "opened", "ti'])

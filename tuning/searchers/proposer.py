@@ -141,7 +141,7 @@ class Proposer(Searcher):
             logger.exception("searcher %s failed on trial %d", name, number)
             at_random = Random(seed=getattr(self.search_space.searcher, "seed", 0))
             space = replace(self.search_space, searcher=at_random)
-            return propose(space, self.outcomes, number, ())
+            return propose(space, self.outcomes, number, known)
 
     def _next_confirmation(self) -> int | None:
         """A run on a fresh seed: the next one that was not begun, or was cut short.

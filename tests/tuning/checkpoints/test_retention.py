@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hpcm import ConfigError
 from tests.tuning.lr_space import METRIC, kill, lr_space, open_ledger
 from tuning.checkpoints import retention as module
 from tuning.checkpoints.retention import bytes_bound, most_checkpoints, retention
@@ -130,6 +132,23 @@ def test_a_place_that_answers_again_is_tidied(
     notices.hand_on()
     said = "old checkpoints of trial {} are not removed: stale file handle"
     assert told == [said.format(0), said.format(2)]
+
+
+def test_an_experiment_that_was_renamed_misses_its_checkpoints(
+    tmp_path: Path, ledger: Ledger
+) -> None:
+    """All of its unfinished trials would start again, without a word."""
+    directory, space, place = tmp_path / "rates-x", lr_space(tmp_path), str(tmp_path / "place")
+    retention_of = partial(module.refuse_lost, directory, space)
+    retention_of(place)  # killed before there was anything to save
+    play(ledger, tmp_path, 0, "finished")
+    retention_of(place)
+    play(ledger, tmp_path, 1, "")
+    retention_of(None)
+    with pytest.raises(ConfigError, match="place has no folder rates-x, where .* 1 unfinished"):
+        retention_of(place)
+    (tmp_path / "place" / "rates-x").mkdir(parents=True)
+    retention_of(place)
 
 
 def test_the_bound(tmp_path: Path) -> None:

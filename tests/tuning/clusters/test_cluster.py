@@ -27,6 +27,7 @@ def test_folders_that_trials_read_are_found_from_any_working_directory(
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("HPCM_DATA", "pictures")
     monkeypatch.setenv("HPCM_CHECKPOINTS", "~/weights")
+    monkeypatch.setenv("TUNE_RESULT_DIR", "/x")  # Ray would refuse it amid the search
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr("tuning.clusters.cluster.ray.is_initialized", lambda: False)
     monkeypatch.setattr("tuning.clusters.cluster.ray.init", stop)
@@ -34,6 +35,7 @@ def test_folders_that_trials_read_are_found_from_any_working_directory(
         pass
     assert seen["HPCM_DATA"] == str(tmp_path / "pictures")
     assert seen["HPCM_CHECKPOINTS"] == str(tmp_path / "weights")
+    assert "TUNE_RESULT_DIR" not in seen
 
 
 def test_rays_processes_are_in_groups_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:

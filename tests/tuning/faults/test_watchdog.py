@@ -108,6 +108,23 @@ def test_the_first_epoch_is_measured_by_the_others(play: Play) -> None:
     assert play.killed == ["actor2"]
 
 
+def test_the_first_validation_may_take_its_time(play: Play) -> None:
+    """With `validate_every` above 1: epochs without one say nothing of an epoch with one."""
+    trial, other = play.start(1), play.start(2)
+    for each in (trial, other):
+        for _ in range(3):
+            play.now += MINUTE
+            play.dog.on_trial_result(0, play.trials, each, {"epoch": 1, "train/loss": 1.0})
+    other.status = "TERMINATED"
+    play.wait(60 * MINUTE)
+    play.report(trial)  # with its validation, an hour later
+    other.status = "RUNNING"
+    play.dog.on_trial_start(0, play.trials, other)
+    play.now += MINUTE
+    play.dog.on_trial_result(0, play.trials, other, {"epoch": 1, "train/loss": 1.0})
+    assert play.dog.limit("ray2") == play.dog.limit("ray1") >= 10 * 60 * MINUTE
+
+
 def test_a_day_is_allowed_while_nothing_is_measured(play: Play) -> None:
     play.start(1)
     play.wait(UNMEASURED - MINUTE, step=30.0)

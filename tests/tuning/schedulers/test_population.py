@@ -163,6 +163,30 @@ def test_a_failed_trial_is_not_waited_for(population: Population) -> None:
     assert len(population.exploits()) == 2  # of five a third is two: 3 and 5
 
 
+def test_who_comes_late_changes_only_himself(tmp_path: Path) -> None:
+    """Trial 4 failed before the comparison, and a resume gave it another chance.
+
+    The others are beyond epoch 3 by then: their checkpoints, configs and curves stay.
+    """
+    fifth = {"name": "pbt", "quantile": 0.2, "resample": 0.0}  # of five: the prior, which stays
+    population = Population(tmp_path, pbt_space(tmp_path, scheduler=fifth))
+    for number in (0, 1, 2, 3, 5):
+        population.tell(number, 3, SCORES[number])
+    population.ledger.append("failed", 4, reason="refused: no such folder")
+    population.promoted()
+    assert population.exploits() == []
+    for number, value in ((2, 0.8), (1, 3.5), (3, 1.1), (5, 1.2), (0, 8.0)):
+        population.tell(number, 6, value)
+    weights = [population.weights(n) for n in (0, 1, 2, 3, 5)]
+    params = [population.ledger.trials[n].params for n in (0, 1, 2, 3, 5)]
+    population.ledger.append("reopened", 4)
+    population.tell(4, 3, 0.1)  # the best, and of six two are the worst: 5 and the prior
+    assert population.exploits() == []
+    assert [population.weights(n) for n in (0, 1, 2, 3, 5)] == weights
+    assert [population.ledger.trials[n].params for n in (0, 1, 2, 3, 5)] == params
+    population.ledger.close()
+
+
 def test_a_population_of_one_quantile_is_left_alone(tmp_path: Path) -> None:
     space = pbt_space(tmp_path, budget={"trials": 2, "concurrent": 1})
     play = Searched(tmp_path, space)

@@ -60,6 +60,14 @@ def test_the_front_is_of_whole_trials_that_no_other_beats(tmp_path: Path) -> Non
     assert pareto_front(trials(space), make_space(tmp_path)) == []
 
 
+def test_a_trial_without_a_number_is_in_no_front(tmp_path: Path) -> None:
+    space = space_with(tmp_path, pareto=("val_bpp", "val_psnr"))
+    records = trials(space)
+    broken = TrialRecord("x-7", 7, space.prior(), state="finished")
+    broken.reports = [{"epoch": 9.0, "val_bpp": math.nan, "val_psnr": 99.0}]
+    assert [t.number for t in pareto_front([broken, *records], space)] == [5, 2, 1]
+
+
 def test_a_front_keeps_the_constraints(tmp_path: Path) -> None:
     space = space_with(
         tmp_path, pareto=("val_bpp", "val_psnr"), constraints={"val_psnr": Bound(min=30.0)}

@@ -162,7 +162,28 @@ def test_trials_without_a_number_crash_no_proposal(
             for report in ended.reports:
                 del report["val_psnr"]
             records.append(ended)
-        assert space.active(propose(space, outcomes, 4, records)[0])
+        waits = played(space, 4, prior, source)
+        waits.state, waits.paused = "pending", True
+        waits.reports = [report | {"val_psnr": math.nan} for report in waits.reports]
+        records.append(waits)
+        for number in (5, 6):
+            assert space.active(propose(space, outcomes, number, records)[0])
+
+
+def test_old_numbers_of_a_trial_that_lost_its_own_are_not_a_whole_trials(tmp_path: Path) -> None:
+    """What was finite last was reported after the first of all epochs."""
+    from tuning.searchers.samplers import sampler
+    from tuning.study.outcomes import evidence
+
+    space = make(tmp_path, **SEARCHERS["nsga"])
+    records = search(space, 6)
+    whole = next(record for record in records if record.state == "finished")
+    whole.reports[0] |= {"val_bpp": 0.0, "val_psnr": 99.0}
+    for report in whole.reports[1:]:
+        report["val_psnr"] = math.nan
+    study = evidence(Outcomes(space), records, sampler(space.searcher, 0))  # type: ignore[arg-type]
+    assert study.trials[whole.number].constraints["epochs"] > 0.5
+    assert whole.number not in [trial.number for trial in study.best_trials]
 
 
 def test_a_stopped_trial_is_worse_than_a_whole_one_in_a_front(tmp_path: Path) -> None:

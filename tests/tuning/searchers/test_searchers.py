@@ -68,6 +68,30 @@ def test_the_prior_is_trial_0_and_the_budget_is_kept(tmp_path: Path) -> None:
     run.ledger.close()
 
 
+def test_a_searcher_that_breaks_ends_no_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tuning.searchers import proposer
+
+    def breaks(space: SearchSpace, *given: Any) -> Any:
+        if space.searcher.name != "random":
+            raise RuntimeError("a single direction cannot be retrieved")
+        return propose(space, *given)
+
+    told: list[str] = []
+    propose = proposer.propose
+    monkeypatch.setattr(proposer, "propose", breaks)
+    run = search(tmp_path)
+    run.searcher.tell = told.append
+    run.play(run.ask())
+    config = run.ask()
+    assert run.ledger.trials[1].source in ("random", "prior_sample")
+    assert config["optimizer.lr"] != 2.0e-4
+    said = "trial 1 is drawn at random: a single direction cannot be retrieved"
+    assert told == [f"searcher {run.space.searcher.name} failed, {said}"]
+    run.ledger.close()
+
+
 def test_nothing_is_proposed_while_the_experiment_closes(tmp_path: Path) -> None:
     run = Search(tmp_path, lr_space(tmp_path), closing=lambda: True)
     assert run.ask() == Searcher.FINISHED

@@ -162,6 +162,9 @@ def test_names_that_cannot_be(tmp_path: Path) -> None:
         lr_space(tmp_path, searcher=named(warm_start=[EARLIER, EARLIER]))
     with pytest.raises(ConfigError, match="searcher.warm_start: unknown"):
         lr_space(tmp_path, searcher={"name": "random", "warm_start": [EARLIER]})
+    itself = lr_space(tmp_path, searcher=named())
+    with pytest.raises(ConfigError, match=f"warm_start: {EARLIER}: is this experiment itself"):
+        warm_start.gather(itself, tmp_path, tmp_path / EARLIER)
     many = {"name": "gp", "warm_start": [EARLIER]}
     with pytest.raises(ConfigError, match="5 trials, and budget.trials is 498; gp takes 500"):
         warm_start.gather(
