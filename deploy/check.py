@@ -6,7 +6,9 @@ head without its autoscaler config, another Ray than ours, an exposed dashboard,
 
 from __future__ import annotations
 
+import argparse
 import re
+import shlex
 import subprocess
 import sys
 from collections import Counter
@@ -70,7 +72,9 @@ def ray_up_problems(config: dict[str, Any]) -> Iterator[str]:
     starts = config.get("head_start_ray_commands", []), config.get("worker_start_ray_commands", [])
     for name, commands in zip(("head", "worker"), starts, strict=True):
         yield from _start_problems(f"{name}_start_ray_commands", name == "head", commands)
+        yield from (f"{name}_start_ray_commands: {told}" for told in _flag_problems(commands))
     yield from _setup_problems(config)
+    yield from _home_problems(config)
     region = provider.get("region")
     for host in re.findall(r"fs-\w+\.efs\.([\w-]+)\.amazonaws\.com", str(config)):
         if host != region:
@@ -87,6 +91,28 @@ def _start_problems(key: str, head: bool, commands: list[str]) -> Iterator[str]:
     yield from dashboard_problems(key, start)
     if "RAY_AUTH_MODE=token" not in start and "node_env.sh" not in start:
         yield f"{key}: without RAY_AUTH_MODE=token anyone who reaches the port runs code"
+
+
+def _flag_problems(commands: list[str]) -> Iterator[str]:
+    """Flags that `ray start` does not know: its own command line would say so on the node."""
+    import click
+    from ray.scripts.scripts import start
+
+    for command in commands:
+        for given in re.findall(r"\bray start\b([^&;|]*)", command):
+            try:
+                start.make_parser(click.Context(start)).parse_args(shlex.split(given))
+            except (click.UsageError, ValueError) as error:
+                yield f"ray start: {getattr(error, 'message', error)}"
+
+
+def _home_problems(config: dict[str, Any]) -> Iterator[str]:
+    """Files that are put into the home of another user than the one that logs in."""
+    user = config.get("auth", {}).get("ssh_user")
+    for path in config.get("file_mounts", {}):
+        home = re.match(r"/home/([^/]+)/", path)
+        if user and home and home[1] != user:
+            yield f"file_mounts: {path} is in the home of {home[1]}, but auth.ssh_user is {user}"
 
 
 def dashboard_problems(key: str, command: str) -> Iterator[str]:
@@ -109,8 +135,11 @@ def _setup_problems(config: dict[str, Any]) -> Iterator[str]:
     if not re.search(r"\bmount(point)?\b", commands):
         yield "no shared folder is mounted: a trial cannot continue on another node"
     mounts = config.get("file_mounts", {})
-    if not any(path.endswith(".ray/auth_token") for path in mounts):
+    tokens = [mine for path, mine in mounts.items() if path.endswith(".ray/auth_token")]
+    if not tokens:
         yield "file_mounts: ~/.ray/auth_token is not among them; workers could not join"
+    elif not tokens[0].endswith("/.ray/auth_token"):
+        yield f"file_mounts: the token is read from {tokens[0]}; Ray keeps it in ~/.ray/auth_token"
     if "." in mounts.values() and ".venv" not in config.get("rsync_exclude", []):
         yield "rsync_exclude: .venv is not in it; gigabytes would be copied to every node"
 
@@ -178,15 +207,21 @@ def slurm_problems(text: str) -> Iterator[str]:
 
 
 def main(words: list[str]) -> int:
-    """Print what is wrong, one line each; the exit code is 1 where anything is."""
+    """Print what is wrong, one line each; the exit code is 1 where anything is, 2 for no file."""
+    parser = argparse.ArgumentParser(
+        prog="python deploy/check.py", description="Look for slips in a cluster's description."
+    )
+    parser.add_argument("files", metavar="FILE", nargs="+", type=Path)
     found = 0
-    for word in words:
-        path = Path(word)
+    for path in parser.parse_args(words).files:
+        if not path.is_file():
+            print(f"{path}: there is no such file", file=sys.stderr)
+            return 2
         lines = problems(path)
         lines += [f"{value} is a placeholder: put your own in" for value in placeholders(path)]
         found += len(lines)
         print("\n".join(f"{path}: {line}" for line in lines or ["nothing found"]))
-    return 1 if found or not words else 0
+    return 1 if found else 0
 
 
 if __name__ == "__main__":

@@ -25,12 +25,13 @@ REDUCED = {
     "python tune.py --space phase3": "--set budget.trials=3 fidelity.max=3 "
     "base.data.crops_per_epoch=8 base.data.batch_size=4",
     "python tune.py --resume last": "",
+    "python tune.py --resume last --set budget.trials=16": "--set budget.trials=4",
     "python -m tuning status last": "",
     "python -m hpcm train search_spaces/best/phase3.laptop.yaml --output runs/best": "",
-    "python -m hpcm evaluate runs/best --images sample_val --real --output best.json": "",
+    "python -m hpcm evaluate runs/best --images sample_val --real --output runs/best.json": "",
     "python -m hpcm evaluate hpcm/sample/weights.pt --images sample_val --real": "",
-    "python -m hpcm compress photo.png -o coded --checkpoint runs/best": "",
-    "python -m hpcm decompress coded/photo.hpcm -o decoded --checkpoint runs/best": "",
+    "python -m hpcm compress photo.png -o runs/coded --checkpoint runs/best": "",
+    "python -m hpcm decompress runs/coded/photo.hpcm -o runs/decoded --checkpoint runs/best": "",
     "ray job submit --working-dir . -- python tune.py --space phase3": None,  # a test of its own
 }
 
@@ -110,11 +111,14 @@ def test_a_search_is_exported_and_its_numbers_repeat(said: dict[str, str], proje
 @pytest.mark.timeout(600)
 def test_what_follows_a_search(said: dict[str, str], project: Path) -> None:
     assert "complete" in said["python tune.py --resume last"]
+    more = said["python tune.py --resume last --set budget.trials=16"]
+    assert "3 of 4 trials had ended" in more
+    assert "4 trials: " in more
     assert "prior" in said["python -m tuning status last"]
-    curve = json.loads((project / "best.json").read_text())
+    curve = json.loads((project / "runs" / "best.json").read_text())
     assert len(curve["results"]["bpp"]) == 1
-    assert (project / "decoded" / "photo.png").exists()
-    assert (project / "coded" / "photo.hpcm").stat().st_size > 100
+    assert (project / "runs" / "decoded" / "photo.png").exists()
+    assert (project / "runs" / "coded" / "photo.hpcm").stat().st_size > 100
 
 
 @pytest.mark.ray

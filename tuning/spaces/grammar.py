@@ -84,6 +84,7 @@ LAYERS = """\
 
 A profile is laid over the file section by section; a section with another `name` replaces the old
 one. `cluster` is the file as written and need not be given; `laptop` runs without a GPU.
+Where a file has no `laptop`, it is taken as written there too (`resources: {gpu: 0, cpu: 1}`).
 `--profile auto`, the default, takes `cluster` where the cluster has or may get a GPU.
 
 `extends` lays this file over one other, which may not extend a third. A parameter with a `type`

@@ -120,6 +120,21 @@ def replace(old: str, new: str) -> Change:
         ("cluster.yaml", set_key("file_mounts", value={}), "auth_token"),
         ("cluster.yaml", set_key("rsync_exclude", value=[]), ".venv is not in it"),
         (
+            "deploy/onprem.yaml",
+            set_key("auth", "ssh_user", value="me"),
+            "/home/ubuntu/hpcm-tune is in the home of ubuntu, but auth.ssh_user is me",
+        ),
+        (
+            "deploy/onprem.yaml",
+            replace("--num-gpus=0", "--num-gpu=0"),
+            "head_start_ray_commands: ray start: No such option",
+        ),
+        (
+            "deploy/onprem.yaml",
+            replace("~/.ray/auth_token", "~/.ray/token"),
+            "the token is read from ~/.ray/token",
+        ),
+        (
             "cluster.yaml",
             set_key("provider", "region", value="eu-west-1"),
             "the nodes in eu-west-1",
@@ -184,6 +199,17 @@ def test_check_finds_in_the_batch_script(old: str, new: str, expected: str, tmp_
     path = tmp_path / "changed.sbatch"
     path.write_text(text.replace(old, new))
     assert any(expected in line for line in problems(path)), problems(path)
+
+
+def test_what_is_no_file_is_named_and_help_is_no_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(tmp_path / "none.yaml")]) == 2
+    assert capsys.readouterr().err == f"{tmp_path}/none.yaml: there is no such file\n"
+    for words, code in (["--help"], 0), ([], 2):
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        assert ended.value.code == code
 
 
 def test_a_file_that_is_no_cluster_is_named(tmp_path: Path) -> None:
