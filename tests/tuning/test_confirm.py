@@ -11,65 +11,13 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from hpcm import ConfigError
-from tests.tuning.lr_space import METRIC, kill, lr_space, open_ledger, ray_trial, report
-from tests.tuning.searches import make_info
+from tests.tuning.confirm_search import Search, all_go_on
+from tests.tuning.lr_space import METRIC, lr_space
 from tuning.confirm import SEED, finalists, most_runs
 from tuning.ledger import Ledger
-from tuning.outcome import ExperimentResult, experiment_result
-from tuning.schedulers.build import build_scheduler
-from tuning.searchers.proposer import Proposer, build_searcher
-from tuning.spaces.space import SearchSpace
 from tuning.terminal.confirm_text import confirm_lines, confirmed_text
 from tuning.terminal.summary import summary_lines
 from tuning.trainable import _config
-
-SCORES = {0: 2.0, 1: 1.5, 2: 1.2, 3: 1.4, 4: 1.9}  # of the search, by trial
-SHIFT = {7: 0.1, 8: -0.1}  # of a score, by seed
-TRUE = {0: 2.0, 2: 1.45, 3: 1.40}  # of the finalists: trial 2 was only lucky
-
-
-class Search:
-    """A searcher and a scheduler on one ledger; trials are played one after the other."""
-
-    def __init__(self, folder: Path, **sections: Any) -> None:
-        sections = {"budget": {"trials": 5}, "confirm": {"top": 2, "seeds": [7, 8]}} | sections
-        self.space: SearchSpace = lr_space(folder, **sections)
-        self.ledger: Ledger = open_ledger(folder)
-        self.scheduler = build_scheduler(self.space, self.ledger)
-        self.searcher: Proposer = build_searcher(
-            self.space, self.ledger, self.scheduler, lambda: False
-        )
-
-    def ask(self) -> Any:
-        return self.searcher.suggest("ray")
-
-    def play(self, config: dict[str, Any], score: float, most: int = 9) -> str:
-        number, action = config["trial"], TrialScheduler.CONTINUE
-        self.ledger.append("started", number)
-        for epoch in range(1, most + 1):
-            shown = report(epoch, score + (9 - epoch), val_bpp=score / 2)
-            action = self.scheduler.on_trial_result(None, ray_trial(number), shown)
-            if action != TrialScheduler.CONTINUE:
-                break
-        return str(action)
-
-    def search(self) -> None:
-        for score in SCORES.values():
-            self.play(self.ask(), score)
-
-    def run_score(self, config: dict[str, Any]) -> float:
-        record = self.ledger.trials[config["trial"]]
-        assert record.of is not None
-        return TRUE[record.of] + SHIFT[config[SEED]]
-
-    def result(self, folder: Path, **how: Any) -> ExperimentResult:
-        info = make_info(self.space, folder)
-        records, runs = self.ledger.records(), self.ledger.confirmations()
-        return experiment_result(info, records, runs, **how)
-
-
-def all_go_on(folder: Path, **sections: Any) -> Search:
-    return Search(folder, scheduler={"name": "fifo"}, **sections)
 
 
 def test_a_confirmation_from_start_to_end(tmp_path: Path) -> None:
@@ -153,50 +101,6 @@ def test_no_rung_stops_a_run_and_no_rung_counts_it(tmp_path: Path, scheduler: st
     run.ledger.close()
 
 
-def test_a_killed_confirmation_continues_and_runs_nothing_twice(tmp_path: Path) -> None:
-    run = all_go_on(tmp_path)
-    run.search()
-    for _ in range(2):
-        config = run.ask()
-        run.play(config, run.run_score(config))
-    cut = run.ask()
-    run.play(cut, run.run_score(cut), most=4)
-    kill(run.ledger)
-    again = all_go_on(tmp_path)
-    assert again.ask() == cut
-    again.play(cut, again.run_score(cut))
-    while (config := again.ask()) != Searcher.FINISHED:
-        again.play(config, again.run_score(config))
-    assert [(r.of, r.seed) for r in again.ledger.confirmations()] == [
-        (of, seed) for seed in (7, 8) for of in (0, 2, 3)
-    ]
-    assert again.result(tmp_path).best is again.ledger.trials[3]
-    again.ledger.close()
-
-
-def test_more_trials_search_first_and_finalists_that_stay_are_not_run_again(
-    tmp_path: Path,
-) -> None:
-    run = all_go_on(tmp_path)
-    run.search()
-    while (config := run.ask()) != Searcher.FINISHED:
-        run.play(config, run.run_score(config))
-    kill(run.ledger)
-    more = all_go_on(tmp_path, budget={"trials": 6})
-    config = more.ask()
-    assert (config["trial"], SEED in config) == (11, False)
-    more.play(config, 1.3)  # better than trial 3: takes its place among the finalists
-    asked = []
-    while (config := more.ask()) != Searcher.FINISHED:
-        asked.append((more.ledger.trials[config["trial"]].of, config[SEED]))
-        more.play(config, 1.0)
-    assert asked == [(11, 7), (11, 8)]
-    result = more.result(tmp_path)
-    assert [f.trial.number for f in result.confirmation.finalists] == [0, 2, 11]  # type: ignore[union-attr]
-    assert result.best is more.ledger.trials[11]
-    more.ledger.close()
-
-
 def test_a_finalist_that_fails_on_a_seed_is_not_the_best(tmp_path: Path) -> None:
     run = all_go_on(tmp_path)
     run.search()
@@ -210,59 +114,6 @@ def test_a_finalist_that_fails_on_a_seed_is_not_the_best(tmp_path: Path) -> None
     told = confirm_lines(result.confirmation)  # type: ignore[arg-type]
     assert told[4].endswith("1 run failed")
     run.ledger.close()
-
-
-def test_runs_that_are_not_wanted_any_more_are_not_trained(tmp_path: Path) -> None:
-    """Cut by a kill; then the search goes on with more trials and other seeds."""
-    run = all_go_on(tmp_path)
-    run.search()
-    run.play(run.ask(), 2.0)
-    cut = run.ask()
-    run.play(cut, 1.3, most=4)
-    kill(run.ledger)
-    none = all_go_on(tmp_path, confirm={"top": 0})
-    assert none.ask() == Searcher.FINISHED
-    assert none.result(tmp_path).complete
-    kill(none.ledger)
-    more = all_go_on(tmp_path, budget={"trials": 6}, confirm={"top": 1, "seeds": [9]})
-    order = []
-    while (config := more.ask()) != Searcher.FINISHED:
-        record = more.ledger.trials[config["trial"]]
-        order.append((record.of, record.seed))
-        more.play(config, 1.9)
-    assert order == [(None, None), (0, 9), (2, 9)]
-    assert more.result(tmp_path).complete
-    more.ledger.close()
-
-
-def test_runs_that_failed_are_tried_once_more_by_a_resume(tmp_path: Path) -> None:
-    """A lost data folder at the end of a search is no reason to export the luckiest trial."""
-    run = all_go_on(tmp_path)
-    run.search()
-    while (config := run.ask()) != Searcher.FINISHED:
-        diverged = config[SEED] == 8 and run.ledger.trials[config["trial"]].of == 2
-        reason = "diverged: inf" if diverged else "crashed: no such folder"
-        run.ledger.append("failed", config["trial"], reason=reason, diverged=diverged)
-    result = run.result(tmp_path)
-    assert result.complete
-    told = "\n".join(summary_lines(result, None))
-    assert "trial 5, which is trial 0 on seed 7, failed: crashed: no such folder" in told
-    assert "none is confirmed: 6 runs failed; a --resume tries them once more" in told
-    kill(run.ledger)
-    again = all_go_on(tmp_path)
-    asked = []
-    while (config := again.ask()) != Searcher.FINISHED:
-        asked.append(config["trial"])
-        if config["trial"] == 5:
-            again.ledger.append("failed", 5, reason="crashed again")
-        else:
-            again.play(config, again.run_score(config))
-    assert asked == [5, 6, 7, 8, 10]  # once each, and not the one that diverged
-    assert again.result(tmp_path).best is again.ledger.trials[3]
-    kill(again.ledger)
-    third = all_go_on(tmp_path)
-    assert third.ask() == Searcher.FINISHED
-    third.ledger.close()
 
 
 def test_constraints_hold_for_finalists_and_for_their_means(tmp_path: Path) -> None:
@@ -297,37 +148,6 @@ def test_nothing_is_run_again_unless_asked_for(tmp_path: Path) -> None:
     assert (result.complete, result.confirmation) == (True, None)
     assert result.best is run.ledger.trials[2]
     run.ledger.close()
-
-
-def test_a_run_that_the_hours_cut_leaves_it_unconfirmed(tmp_path: Path) -> None:
-    """Else the finalist whose run was cut would be passed over for a worse one."""
-    run = all_go_on(tmp_path)
-    run.search()
-    while (config := run.ask()) != Searcher.FINISHED:
-        run.play(config, run.run_score(config))
-    last = run.ledger.confirmations()[-1].number
-    run.ledger.append("reopened", last)
-    run.ledger.append("stopped", last, reason="the hours are spent")
-    result = run.result(tmp_path, budget_spent=True)
-    assert result.confirmation is not None
-    assert (result.confirmation.left, result.confirmation.best) == (1, None)
-    assert result.best is run.ledger.trials[2]  # by the search alone
-    run.ledger.close()
-
-
-def test_a_search_that_is_over_can_be_confirmed_later(tmp_path: Path) -> None:
-    run = all_go_on(tmp_path, confirm={"top": 0})
-    run.search()
-    assert run.ask() == Searcher.FINISHED
-    run.ledger.close(complete=True, interrupted=False, error=None)
-    again = all_go_on(tmp_path)
-    assert again.space.diff(run.space)
-    assert not any(change.breaks for change in run.space.diff(again.space))
-    while (config := again.ask()) != Searcher.FINISHED:
-        again.play(config, again.run_score(config))
-    assert len(again.ledger.confirmations()) == 6
-    assert again.result(tmp_path).best is again.ledger.trials[3]
-    again.ledger.close()
 
 
 def test_a_finalist_that_misses_a_constraint_is_not_said_to_be_missing(tmp_path: Path) -> None:
