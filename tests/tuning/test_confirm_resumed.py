@@ -56,6 +56,20 @@ def test_more_trials_search_first_and_finalists_that_stay_are_not_run_again(
     more.ledger.close()
 
 
+def test_a_run_whose_process_ends_without_a_word_is_started_again(tmp_path: Path) -> None:
+    """Also the last one: Ray asks nobody any more once the searcher is finished."""
+    run = all_go_on(tmp_path, confirm={"top": 1, "seeds": [7]})
+    run.search()
+    run.play(run.ask(), 2.0)
+    last = run.searcher.suggest("ray9")
+    assert run.ask() is None
+    run.searcher.on_trial_complete("ray9")
+    assert run.ask() == last
+    run.play(last, run.run_score(last))
+    assert run.ask() == Searcher.FINISHED
+    run.ledger.close()
+
+
 def test_runs_that_are_not_wanted_any_more_are_not_trained(tmp_path: Path) -> None:
     """Cut by a kill; then the search goes on with more trials and other seeds."""
     run = all_go_on(tmp_path)

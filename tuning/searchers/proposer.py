@@ -84,6 +84,8 @@ class Proposer(Searcher):
             return None  # who runs may yet promote who waits, and become a finalist
         elif (run := self._next_confirmation()) is not None:
             number = run
+        elif any(not self.ledger.trials[n].ended for n in self._asked.values()):
+            return None  # its process may yet end without a word
         else:
             return Searcher.FINISHED
         self._asked[trial_id] = number
@@ -138,7 +140,7 @@ class Proposer(Searcher):
         except Exception as error:
             name = self.search_space.searcher.name
             self.tell(f"searcher {name} failed, trial {number} is drawn at random: {error}")
-            logger.exception("searcher %s failed on trial %d", name, number)
+            logger.debug("searcher %s failed on trial %d", name, number, exc_info=True)
             at_random = Random(seed=getattr(self.search_space.searcher, "seed", 0))
             space = replace(self.search_space, searcher=at_random)
             return propose(space, self.outcomes, number, known)
