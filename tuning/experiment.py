@@ -180,7 +180,8 @@ class _Session:
 
     def _open(self, ledger: Ledger, checkpoints: str | None) -> None:
         versions = {name: version(name) for name in ("ray", "optuna", "torch", "numpy")}
-        facts = {"python": platform.python_version(), **versions, **self.provenance}
+        facts = {"experiment": self.directory.name, "python": platform.python_version(), **versions}
+        facts |= self.provenance
         if self.study.url is not None:
             facts["study"] = without_password(self.study.url)
         if checkpoints is not None:

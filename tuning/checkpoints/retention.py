@@ -25,6 +25,7 @@ from tuning.ledger import Ledger, read_trials
 from tuning.records import TrialRecord
 from tuning.spaces.draws import total_trials
 from tuning.spaces.space import SearchSpace
+from tuning.storage import read_provenance
 from tuning.terminal.notices import Notices
 from tuning.terminal.wording import count_text
 
@@ -62,7 +63,8 @@ def refuse_lost(directory: Path, space: SearchSpace, place: str | None) -> None:
     """
     if place is None or holds(place, directory.name):
         return
-    first = space.rungs()[0]
+    renamed = read_provenance(directory).get("experiment", directory.name) != directory.name
+    first = 1 if renamed else space.rungs()[0]  # where each is saved; in between by the clock
     needed = [r for r in read_trials(directory) if not r.ended and r.epochs >= first]
     if needed:
         raise ConfigError(

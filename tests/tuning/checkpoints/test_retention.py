@@ -17,6 +17,7 @@ from tuning.checkpoints.retention import bytes_bound, most_checkpoints, retentio
 from tuning.checkpoints.store import CheckpointStore
 from tuning.ledger import Ledger
 from tuning.spaces.space import SearchSpace
+from tuning.storage import write_experiment
 from tuning.terminal.notices import Notices
 
 
@@ -140,6 +141,7 @@ def test_an_experiment_that_was_renamed_misses_its_checkpoints(
     """All of its unfinished trials would start again, without a word."""
     directory, space, place = tmp_path / "rates-x", lr_space(tmp_path), str(tmp_path / "place")
     retention_of = partial(module.refuse_lost, directory, space)
+    write_experiment(directory, space, experiment="rates-x")
     retention_of(place)  # killed before there was anything to save
     play(ledger, tmp_path, 0, "finished")
     retention_of(place)
@@ -149,6 +151,18 @@ def test_an_experiment_that_was_renamed_misses_its_checkpoints(
         retention_of(place)
     (tmp_path / "place" / "rates-x").mkdir(parents=True)
     retention_of(place)
+
+
+def test_a_renamed_one_that_was_saved_between_rungs_misses_its_checkpoints_too(
+    tmp_path: Path, ledger: Ledger
+) -> None:
+    directory, space = tmp_path / "rates-x", lr_space(tmp_path, scheduler={"name": "fifo"})
+    play(ledger, tmp_path, 0, "suspended")  # at epoch 3 of 9; the only rung is the last epoch
+    write_experiment(directory, space, experiment="rates-x")
+    module.refuse_lost(directory, space, str(tmp_path / "place"))  # it may not have been saved yet
+    write_experiment(directory, space, experiment="rates-before")
+    with pytest.raises(ConfigError, match="rates-x: .*place has no folder rates-x"):
+        module.refuse_lost(directory, space, str(tmp_path / "place"))
 
 
 def test_the_bound(tmp_path: Path) -> None:
