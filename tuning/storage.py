@@ -187,7 +187,8 @@ def driving(directory: Path) -> Iterator[None]:
                 f"{directory.name}: {who} runs this experiment; wait for it or end it"
             )
         os.ftruncate(handle, 0)
-        os.pwrite(handle, json.dumps(_myself()).encode(), 0)
+        owner = _myself() | {"folder": directory.stat().st_ino}
+        os.pwrite(handle, json.dumps(owner).encode(), 0)
         os.fsync(handle)
         yield
         os.ftruncate(handle, 0)
@@ -198,7 +199,8 @@ def driving(directory: Path) -> Iterator[None]:
 def driver_of(directory: Path) -> dict[str, Any]:
     """Who runs an experiment (``pid host since``), without taking part; empty where nobody does.
 
-    Another machine's process counts as alive: nothing is known of it.
+    Another machine's process counts as alive: nothing is known of it. A copy of a folder whose
+    driver runs is nobody's.
     """
     try:
         handle = os.open(directory / LOCK_FILE, os.O_RDONLY)
@@ -208,7 +210,8 @@ def driver_of(directory: Path) -> dict[str, Any]:
         owner = _owner(handle)
     finally:
         os.close(handle)
-    return owner if _alive(owner) else {}
+    mine = directory.stat().st_ino
+    return owner if _alive(owner) and owner.get("folder", mine) == mine else {}
 
 
 def owner_text(owner: dict[str, Any]) -> str:

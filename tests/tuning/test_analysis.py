@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +18,7 @@ from tuning.analysis import (
     trials_table,
 )
 from tuning.ledger import Ledger
-from tuning.storage import driving, write_experiment
+from tuning.storage import driver_of, driving, write_experiment
 
 
 @pytest.fixture
@@ -128,7 +129,11 @@ def test_a_search_under_way_is_not_called_one_to_continue(
 ) -> None:
     with driving(storage / "quick-1"):
         assert main(["status", "last", "--storage", str(storage)]) == 0
+        shutil.copytree(storage / "quick-1", storage / "copy-1")
+        assert driver_of(storage / "quick-1")
+        assert not driver_of(storage / "copy-1")
     told = capsys.readouterr().out
+    shutil.rmtree(storage / "copy-1")
     assert f"quick-1 is under way, run by process {os.getpid()} on " in told
     assert "continue with" not in told
     assert main(["status", "last", "--storage", str(storage)]) == 0

@@ -16,7 +16,7 @@ from tuning.provenance import git_commit
 from tuning.retarget import differences, full_command, repeat_command
 from tuning.spaces.loading import load_space
 from tuning.storage import write_experiment
-from tuning.terminal.summary import summary_lines
+from tuning.terminal.summary import export_lines, summary_lines
 
 
 def exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profile: str) -> ExperimentResult:
@@ -241,3 +241,16 @@ def test_what_is_printed_to_be_run_is_quoted(
     for program in ("tensorboard", "optuna-dashboard", "tuning"):
         line = next(found for found in words if program in found)
         assert any(word.startswith(str(where)) for word in line)
+
+
+def test_where_the_full_run_is_the_trial_again_it_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export = export_best(exported(tmp_path, monkeypatch, "cluster"))
+    assert export.repeat != export.full
+    assert export_lines(export)[-4].startswith("repeat the trial")
+    same = replace(export, repeat=export.full)
+    assert export_lines(same)[1:] == [
+        f"train it again, all {export.full_epochs} epochs, the same numbers epoch by epoch:",
+        f"  {export.full}",
+    ]

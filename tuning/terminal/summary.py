@@ -184,6 +184,12 @@ def export_lines(export: Export) -> list[str]:
             "  a PROXY: a few hundred steps of a small model show mostly the learning rate;",
             "  it shows that everything works, and does not rank settings for the full model",
         ]
+    if export.repeat == export.full:
+        return [
+            *lines,
+            f"train it again, all {export.full_epochs} epochs, the same numbers epoch by epoch:",
+            f"  {export.full}",
+        ]
     return [
         *lines,
         "repeat the trial, the same numbers epoch by epoch:",
