@@ -153,9 +153,9 @@ def _search(space: SearchSpace, directory: Path, slots: int) -> dict[str, Any]:
     for mark in (mark for mark in MARKS if mark in proposals):
         near = [r for r in driver.reports if 0.8 * mark < r.trials <= mark]
         found[f"at_{mark}"] = {
-            "report_milliseconds": _spread([r.seconds for r in near]),
-            "report_with_decision_milliseconds": _spread([r.seconds for r in near if r.decided]),
-            "random_proposal_milliseconds": _spread(
+            "report_milliseconds": spread([r.seconds for r in near]),
+            "report_with_decision_milliseconds": spread([r.seconds for r in near if r.decided]),
+            "random_proposal_milliseconds": spread(
                 [s for at, s in driver.asks if 0.8 * mark < at <= mark]
             ),
         }
@@ -199,7 +199,8 @@ def _tpe_seconds(space: SearchSpace, ledger: Ledger, number: int, rounds: int = 
     return statistics.median(seconds)
 
 
-def _spread(seconds: list[float]) -> dict[str, float]:
+def spread(seconds: list[float]) -> dict[str, float]:
+    """Median and 95th percentile, in milliseconds."""
     ordered = sorted(seconds)
     return {
         "median": 1e3 * statistics.median(ordered),

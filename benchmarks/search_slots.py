@@ -6,7 +6,7 @@ import os
 import statistics
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from ray import tune
 
 from benchmarks.sleeping_trial import Sleeper
 from tuning import load_space, run_experiment
+from tuning.clusters import standby
 from tuning.clusters.cluster import cluster
 from tuning.spaces.scheduler_sections import Fifo
 from tuning.spaces.searcher_sections import Random
@@ -43,15 +44,20 @@ def measure(seconds: float, trials: int, reuse: bool = False) -> dict[str, Any]:
     space = replace(written, searcher=Random(), scheduler=Fifo())
     with tempfile.TemporaryDirectory() as folder:
         notes = Path(folder) / "notes"
-        with cluster(None, dashboard=False), _ray_reuses(reuse):
+        again = ray_reuses_processes() if reuse else nullcontext()
+        with cluster(None, dashboard=False), again:
             result = run_experiment(space, storage=folder, train=Sleeper(notes, seconds))
         assert result.complete, result.error
         return {"load_before": os.getloadavg()[2], **waits(notes.read_text(), seconds)}
 
 
 @contextmanager
-def _ray_reuses(processes: bool) -> Iterator[None]:
-    with patch.object(tune, "run", partial(tune.run, reuse_actors=processes)):
+def ray_reuses_processes() -> Iterator[None]:
+    """A trial gets the process of an earlier one, as Ray can do; so none has to stand by."""
+    with (
+        patch.object(tune, "run", partial(tune.run, reuse_actors=True)),
+        patch.object(standby, "start_another", lambda actor: None),
+    ):
         yield
 
 

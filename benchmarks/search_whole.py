@@ -17,9 +17,10 @@ import psutil
 import ray
 from ray import tune
 
+from benchmarks.search_driver import spread
+from benchmarks.search_slots import ray_reuses_processes
 from benchmarks.sleeping_trial import Rated
 from tuning import load_space, run_experiment
-from tuning.clusters import standby
 from tuning.clusters.cluster import cluster
 from tuning.ledger import LEDGER_FILE
 from tuning.schedulers.epoch_scheduler import EpochScheduler
@@ -93,8 +94,7 @@ def measure(trials: int, slots: int, seconds: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         with (
             patch.object(ray, "init", partial(ray.init, num_cpus=slots)),
-            patch.object(tune, "run", partial(tune.run, reuse_actors=True)),
-            patch.object(standby, "start_another", lambda actor: None),
+            ray_reuses_processes(),
             cluster(None, dashboard=False),
             meter.reading(),
         ):
@@ -109,8 +109,8 @@ def measure(trials: int, slots: int, seconds: float) -> dict[str, Any]:
             "reports": meter.reports,
             "slots_busy_share": meter.reports * seconds / (slots * took),
             **_spans(meter),
-            "own_report_milliseconds": _median(meter.own["report"]),
-            "own_proposal_milliseconds": _median(meter.own["proposal"]),
+            "own_report_milliseconds": _own(meter.own["report"]),
+            "own_proposal_milliseconds": _own(meter.own["proposal"]),
             "bytes_per_trial": _sizes(Path(folder) / "whole", trials),
         }
 
@@ -134,13 +134,10 @@ def _spans(meter: Meter) -> dict[str, Any]:
     }
 
 
-def _median(seconds: list[float]) -> dict[str, float]:
-    ordered = sorted(seconds)
-    return {
-        "median": 1e3 * statistics.median(ordered),
-        "p95": 1e3 * ordered[int(0.95 * len(ordered))],
-        "last_tenth": 1e3 * statistics.median(seconds[-max(1, len(seconds) // 10) :]),
-    }
+def _own(seconds: list[float]) -> dict[str, float]:
+    """The spread of all calls, and the median of the last tenth."""
+    newest = seconds[-max(1, len(seconds) // 10) :]
+    return {**spread(seconds), "last_tenth": 1e3 * statistics.median(newest)}
 
 
 def _sizes(directory: Path, trials: int) -> dict[str, int]:

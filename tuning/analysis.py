@@ -23,7 +23,7 @@ def read_result(experiment: str, storage: str = places.DEFAULT_STORAGE) -> Exper
     """
     directory = places.find(places.storage_folder(storage, write=False), experiment)
     space = places.read_experiment(directory)
-    ledger = Ledger(directory, devices=space.resources.gpu or space.resources.cpu)
+    ledger = Ledger(directory, devices=space.resources.devices)
     closed = [line for line in read_events(directory) if line["event"] in ("opened", "closed")]
     last = closed[-1] if closed else {}
     opened = [line for line in closed if line["event"] == "opened"]

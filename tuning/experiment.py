@@ -91,7 +91,9 @@ def run_experiment(
         directory = places.find(folder, resume, space.name)
         places.refuse_changes(places.read_experiment(directory), space, directory.name)
         places.refuse_lost_ledger(directory)
-        places.refuse_smaller_budget(directory, space)
+    ledger = Ledger(directory, devices=space.resources.devices)
+    if resume is not None:
+        places.refuse_smaller_budget(ledger, space)
     earlier = warm_start.gather(space, folder, directory)
     if train is hpcm.train:
         check_data(space)
@@ -116,7 +118,7 @@ def run_experiment(
         for one in earlier:
             notices.tell(f"the searcher learns from {one}")
         session = _Session(
-            space, directory, joined, resume is not None, provenance or {}, study, on_lost
+            space, ledger, joined, resume is not None, provenance or {}, study, on_lost
         )
         place = Place(space, directory, train, reference, checkpoints)
         return session.run(at_a_time, place, callbacks, on_start, on_change, notices)
@@ -127,12 +129,16 @@ class _Session:
     """One start of an experiment's driver."""
 
     space: SearchSpace
-    directory: Path
+    ledger: Ledger  # as it was before this session had the lock
     joined: Cluster
     resumed: bool
     provenance: dict[str, Any]
     study: StudyPlace
     on_lost: OnLost | None
+
+    @property
+    def directory(self) -> Path:
+        return self.ledger.path.parent
 
     def run(
         self,
@@ -143,8 +149,8 @@ class _Session:
         on_change: OnChange | None,
         notices: Notices,
     ) -> ExperimentResult:
-        resources = self.space.resources
-        ledger = Ledger(self.directory, devices=resources.gpu or resources.cpu)
+        ledger = self.ledger
+        ledger.read_on()  # what another driver wrote meanwhile
         self._open(ledger, place.checkpoints_at)
         closing = Closing(self.directory, ledger, self.space.budget.hours)
         place = replace(place, stop_file=closing.stop_file)
@@ -188,8 +194,8 @@ class _Session:
             facts["checkpoints"] = checkpoints
         places.write_experiment(self.directory, self.space, **facts)
         broken = Closing.to_reopen(ledger)
-        devices = self.space.resources.gpu or self.space.resources.cpu
-        known = {"digest": self.space.digest, "host": platform.node(), "devices": devices}
+        known: dict[str, Any] = {"digest": self.space.digest, "host": platform.node()}
+        known["devices"] = self.space.resources.devices
         ledger.open(resumed=self.resumed, **known, **facts)
         for number in broken:
             ledger.append("reopened", number)

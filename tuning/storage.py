@@ -133,13 +133,13 @@ def refuse_changes(old: SearchSpace, new: SearchSpace, name: str) -> None:
         )
 
 
-def refuse_smaller_budget(directory: Path, space: SearchSpace) -> None:
+def refuse_smaller_budget(ledger: Ledger, space: SearchSpace) -> None:
     """Raise :class:`ConfigError` where fewer trials are asked for than there are."""
-    there = len(Ledger(directory).records())
+    there = len(ledger.records())
     if space.budget.trials < there:
         raise ConfigError(
-            f"--resume {directory.name}: budget.trials is {space.budget.trials}, but {there} trials"
-            f" were proposed already; give {there} to end with them, or more to go on"
+            f"--resume {ledger.experiment}: budget.trials is {space.budget.trials}, but {there}"
+            f" trials were proposed already; give {there} to end with them, or more to go on"
         )
 
 

@@ -15,6 +15,7 @@ import pytest
 from hpcm import ConfigError
 from tests.tuning.lr_space import lr_space
 from tuning import storage
+from tuning.ledger import Ledger
 from tuning.storage import LOCK_FILE, driving
 
 
@@ -137,8 +138,8 @@ def test_fewer_trials_than_there_are_is_refused(tmp_path: Path) -> None:
             line = {"event": "proposed", "time": 1.0, "trial": number, "params": {}}
             file.write(json.dumps(line) + "\n")
     with pytest.raises(ConfigError, match="budget.trials is 2, but 3 trials were proposed already"):
-        storage.refuse_smaller_budget(directory, space)
-    storage.refuse_smaller_budget(directory, lr_space(tmp_path, budget={"trials": 3}))
+        storage.refuse_smaller_budget(Ledger(directory), space)
+    storage.refuse_smaller_budget(Ledger(directory), lr_space(tmp_path, budget={"trials": 3}))
 
 
 @pytest.mark.parametrize("content", [None, b"", b'{"event": "opened", "ti'])

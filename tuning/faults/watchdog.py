@@ -50,11 +50,11 @@ class Watchdog(tune.Callback):
     """Kills the process of a trial that is silent for ``hang_after`` times as long as an epoch.
 
     An epoch's time is the longest between two reports of this trial, validation and checkpoint
-    included, or of any other while this one has not validated; and ``hang_minutes`` are always
-    allowed, and a day while nobody has validated. A
-    process that does not even start, as one that waits for a disk, is killed after ``START`` or
-    ``hang_minutes``, whichever is longer. ``recovery`` hears of it first, and of the start of every
-    process; and it is asked to look again at trials that wait for a node.
+    included, or of any other while this one has not validated. ``hang_minutes`` are always allowed,
+    and a day while nobody has validated. A process that does not even start, as one that waits for
+    a disk, is killed after ``START`` or ``hang_minutes``, whichever is longer. ``recovery`` hears
+    of it first, and of the start of every process; and it is asked to look again at trials that
+    wait for a node.
     """
 
     def __init__(

@@ -15,8 +15,8 @@ from tuning.page.live_ledger import LiveLedger
 from tuning.records import TrialRecord
 from tuning.redaction import redacted
 from tuning.searchers.pareto import pareto_front
-from tuning.searchers.proposer import total_trials
 from tuning.spaces.constraints import constraints_text, feasible
+from tuning.spaces.draws import total_trials
 from tuning.spaces.space import SearchSpace
 from tuning.storage import driver_of
 from tuning.terminal.wording import UNITS, difference_text, metric_name, value_text

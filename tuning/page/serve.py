@@ -111,8 +111,7 @@ class Page:
 
     def _read(self) -> None:
         self.space = places.read_experiment(self.directory)
-        resources = self.space.resources
-        self.ledger = LiveLedger(self.directory, devices=resources.gpu or resources.cpu)
+        self.ledger = LiveLedger(self.directory, devices=self.space.resources.devices)
         self._sessions = self.ledger.sessions
 
     def _refresh(self) -> None:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from tuning.records import TrialRecord
 from tuning.spaces.constraints import feasible
 from tuning.spaces.sections import LARGER_IS_BETTER
-
-if TYPE_CHECKING:
-    from tuning.records import TrialRecord
-    from tuning.spaces.space import SearchSpace
+from tuning.spaces.space import SearchSpace
 
 
 def pareto_front(trials: Sequence[TrialRecord], space: SearchSpace) -> list[TrialRecord]:

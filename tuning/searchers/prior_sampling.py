@@ -25,14 +25,12 @@ from __future__ import annotations
 import random
 from collections.abc import Collection
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from tuning.spaces.coordinates import Coordinate
 from tuning.spaces.draws import draw_one
 from tuning.spaces.searcher_sections import Gp, Nsga, Random, Tpe
-
-if TYPE_CHECKING:
-    from tuning.spaces.space import SearchSpace
+from tuning.spaces.space import SearchSpace
 
 AroundPrior: TypeAlias = Tpe | Gp | Nsga | Random  # the searchers that sample around the prior
 KEPT = 0.5  # probability that a coordinate is the prior's without a draw

@@ -22,8 +22,7 @@ from tuning.records import TrialRecord
 from tuning.schedulers.build import EpochScheduler
 from tuning.searchers.samplers import PRIOR, propose
 from tuning.searchers.warm_start import evidence_in
-from tuning.spaces.draws import grid
-from tuning.spaces.draws import total_trials as total_trials
+from tuning.spaces.draws import grid, total_trials
 from tuning.spaces.searcher_sections import Grid, Random
 from tuning.spaces.space import SearchSpace
 from tuning.study.outcomes import Outcomes

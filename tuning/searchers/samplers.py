@@ -11,7 +11,7 @@ import random
 import warnings
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import optuna
@@ -23,10 +23,8 @@ from tuning.searchers.cma_es import cma_proposal
 from tuning.searchers.prior_sampling import around_prior, prior_share
 from tuning.spaces.coordinates import Coordinate
 from tuning.spaces.searcher_sections import CmaEs, Gp, Grid, Nsga, Random, Tpe
+from tuning.spaces.space import SearchSpace
 from tuning.study.outcomes import Outcomes, evidence
-
-if TYPE_CHECKING:
-    from tuning.spaces.space import SearchSpace
 
 PRIOR, PRIOR_SAMPLE, RANDOM = "prior", "prior_sample", "random"  # where a proposal came from
 

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 from hpcm.schema import ConfigError, did_you_mean, shown
 from tuning import storage as places
@@ -23,10 +23,8 @@ from tuning.ledger import read_trials
 from tuning.records import TrialRecord
 from tuning.spaces.searcher_sections import MOST_GP_TRIALS, Gp
 from tuning.spaces.sections import Metric
+from tuning.spaces.space import SearchSpace
 from tuning.study.outcomes import Outcomes
-
-if TYPE_CHECKING:
-    from tuning.spaces.space import SearchSpace
 
 WARM_START_FILE = "warm_start.json"
 KEPT = ("epoch", *get_args(Metric))  # of a report

@@ -117,6 +117,11 @@ class Resources:
     gpu: float = 1.0  # GPUs, >= 0; above 1 a whole number
     cpu: float = 8.0  # CPU cores, > 0; above 1 a whole number
 
+    @property
+    def devices(self) -> float:
+        """GPUs of a trial, or CPU cores where it has none: what its hours are counted in."""
+        return self.gpu or self.cpu
+
     def __post_init__(self) -> None:
         if self.gpu < 0:
             raise ValueError(f"gpu is {self.gpu:g}; must be 0 or more")

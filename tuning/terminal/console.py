@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from rich.console import Console as RichConsole
 from rich.console import Group, RenderableType
@@ -24,7 +24,8 @@ from tuning.clusters.cluster import LOCAL
 from tuning.confirm import most_runs
 from tuning.outcome import beside, best_of
 from tuning.records import ExperimentInfo, TrialRecord
-from tuning.searchers.proposer import total_trials
+from tuning.spaces.draws import total_trials
+from tuning.spaces.space import SearchSpace
 from tuning.storage import DEFAULT_STORAGE
 from tuning.terminal.progress import Progress
 from tuning.terminal.trial_table import trial_table
@@ -36,9 +37,6 @@ from tuning.terminal.wording import (
     metric_name,
     metric_text,
 )
-
-if TYPE_CHECKING:
-    from tuning.spaces.space import SearchSpace
 
 ROWS_AROUND = 8  # lines of the screen that are not trials: header, borders, footer
 FEWEST_ROWS = 5

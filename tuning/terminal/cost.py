@@ -6,7 +6,6 @@ import math
 import os
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -16,10 +15,8 @@ from tuning.confirm import most_runs
 from tuning.schedulers.hyperband import planned_epochs
 from tuning.spaces.draws import total_trials
 from tuning.spaces.scheduler_sections import Hyperband
+from tuning.spaces.space import SearchSpace
 from tuning.terminal.wording import hours_text
-
-if TYPE_CHECKING:
-    from tuning.spaces.space import SearchSpace
 
 
 @dataclass(frozen=True)
@@ -57,14 +54,13 @@ def estimate(space: SearchSpace, seconds_per_epoch: float | None) -> Cost:
     """The cost of ``space``; without the seconds of one epoch its hours stay open."""
     rungs, trials = space.rungs(), total_trials(space)
     again = most_runs(space) * rungs[-1]
-    gpu, cpu = space.resources.gpu, space.resources.cpu
-    per_hour = gpu or cpu
+    per_hour = space.resources.devices
     budget = space.budget
     wide = budget.concurrent or trials
     return Cost(
         likely_epochs=likely_epochs(space) + again,
         most_epochs=trials * rungs[-1] + again,
-        unit="GPU" if gpu else "CPU",
+        unit="GPU" if space.resources.gpu else "CPU",
         per_hour=per_hour,
         seconds_per_epoch=seconds_per_epoch,
         limit_hours=budget.hours * wide * per_hour if budget.hours else None,

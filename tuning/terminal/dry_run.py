@@ -20,17 +20,14 @@ def size_lines(space: SearchSpace, cost: Cost) -> list[str]:
     conditional = sum(bool(parameter.when) for parameter in space.parameters.values())
     budget = space.budget
     wide = f", {budget.concurrent} at a time" if budget.concurrent else ""
-    trials = f"{total_trials(space)}{wide}, {each_text(space)} each"
+    each = f"{each_text(space)} each; trial 0 is the prior config"
     parameters = count_text(len(space.parameters), "parameter")
     rungs = ", ".join(map(str, space.rungs()))
     first, *more = cost.lines()
     rows = [
         ("space", f"{space.name}: {parameters}, {conditional} of them conditional"),
         ("rungs", f"{rungs} epochs; schedules end at {space.fidelity.horizon}"),
-        (
-            "trials",
-            f"{trials}; trial 0 is the prior config",
-        ),
+        ("trials", f"{total_trials(space)}{wide}, {each}"),
         *_confirm_rows(space),
         ("cost", first),
         *(("", line) for line in more),

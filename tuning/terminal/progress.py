@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from tuning.records import TrialRecord
+from tuning.spaces.space import SearchSpace
 from tuning.terminal.wording import metric_name, metric_text, params_text
-
-if TYPE_CHECKING:
-    from tuning.spaces.space import SearchSpace
 
 NOT_RUNNING = ("pending", "waiting")
 SHOWN_METRICS = ("val_bpp", "val_psnr")  # beside the objective

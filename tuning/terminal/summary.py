@@ -158,12 +158,12 @@ def _failures(result: ExperimentResult) -> list[str]:
         for trial in result.trials
         if trial.state == "failed"
     ]
-    again = [
+    runs = [
         f"  trial {run.number}, which is trial {run.of} on seed {run.seed}, failed:"
         f" {run.reason or 'no reason recorded'}"
         for run in (result.confirmation.failures if result.confirmation else ())
     ]
-    return [*trials, *again, *(f"  drained {told}" for told in result.info.drained)]
+    return [*trials, *runs, *(f"  drained {told}" for told in result.info.drained)]
 
 
 def _cost_lines(result: ExperimentResult) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from rich import box
 from rich.table import Table
@@ -11,11 +11,9 @@ from rich.text import Text
 
 from tuning.outcome import best_of
 from tuning.records import TrialRecord
+from tuning.spaces.space import SearchSpace
 from tuning.terminal.progress import ended_text, tries_text
 from tuning.terminal.wording import ABSENT, clock_text, metric_name, metric_text
-
-if TYPE_CHECKING:
-    from tuning.spaces.space import SearchSpace
 
 WIDTHS = {  # of the columns, at least
     "trial": 5,

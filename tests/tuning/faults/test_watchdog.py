@@ -57,6 +57,13 @@ class Play:
             self.now = min(end, self.now + step)
             self.dog.on_step_end(0, self.trials)
 
+    def work(self, minutes: float, *trials: Any) -> None:
+        """These report every minute."""
+        for _ in range(int(minutes)):
+            self.wait(MINUTE)
+            for trial in trials:
+                self.report(trial)
+
 
 @pytest.fixture
 def play(tmp_path: Path) -> Iterator[Play]:
@@ -67,13 +74,8 @@ def play(tmp_path: Path) -> Iterator[Play]:
 
 def test_a_silent_trial_is_killed_and_no_other(play: Play) -> None:
     hangs, works = play.start(1), play.start(2)
-    for _ in range(3):
-        play.wait(MINUTE)
-        play.report(hangs)
-        play.report(works)
-    for _ in range(9):
-        play.wait(MINUTE)
-        play.report(works)
+    play.work(3, hangs, works)
+    play.work(9, works)
     assert play.killed == []
     play.wait(MINUTE)
     play.report(works)
@@ -171,17 +173,12 @@ def test_a_driver_that_was_deaf_blames_nobody(play: Play) -> None:
 def test_a_pause_of_the_driver_is_no_epoch(play: Play) -> None:
     """A report is the first thing that it hears when it goes on."""
     trial, other = play.start(1), play.start(2)
-    for _ in range(2):
-        play.wait(MINUTE)
-        play.report(trial)
-        play.report(other)
+    play.work(2, trial, other)
     play.now += 3600.0
     play.report(trial)
     play.dog.on_step_end(0, play.trials)
     assert play.dog.limit("ray1") == play.dog.limit("ray2") == 10 * MINUTE
-    for _ in range(9):
-        play.wait(MINUTE)
-        play.report(trial)
+    play.work(9, trial)
     assert play.killed == []
     play.wait(MINUTE + 2 * EVERY)
     assert play.killed == ["actor2"]
@@ -226,19 +223,14 @@ def test_a_process_that_does_not_start_is_killed(play: Play) -> None:
     works, hangs = play.start(1), play.start(2)
     hangs.status, play.starts["ray2"] = "PENDING", "process2"
 
-    def pass_by(seconds: float) -> None:
-        for _ in range(int(seconds / MINUTE)):
-            play.wait(MINUTE)
-            play.report(works)
-
-    pass_by(START)
+    play.work(START / MINUTE, works)
     assert play.killed == []
     play.wait(2 * EVERY)
     assert play.killed == ["process2"]
     assert play.told == {2: "hung: its process did not start in 0:30:05"}
-    pass_by(2 * MINUTE)
+    play.work(2, works)
     play.starts["ray2"] = "another2"  # each has its own time
-    pass_by(START)
+    play.work(START / MINUTE, works)
     assert play.killed == ["process2"]
     play.wait(2 * EVERY)
     assert play.killed == ["process2", "another2"]

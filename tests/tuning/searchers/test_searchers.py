@@ -12,7 +12,8 @@ from ray.tune.search import Searcher
 from tests.tuning.lr_space import METRIC, kill, lr_space, open_ledger
 from tuning.ledger import Ledger
 from tuning.schedulers.build import build_scheduler
-from tuning.searchers.proposer import Proposer, build_searcher, total_trials
+from tuning.searchers.proposer import Proposer, build_searcher
+from tuning.spaces.draws import total_trials
 from tuning.spaces.space import SearchSpace
 
 
