@@ -20,14 +20,14 @@ from statistics import median
 from typing import Any
 
 from benchmarks.record import write_record
-from tuning.records import TrialRecord
-from tuning.searchers.samplers import propose
+from tuning.ledger.records import TrialRecord
+from tuning.search.optuna_encoder import OptunaEncoder
+from tuning.search.samplers import propose
 from tuning.spaces.coordinates import Coordinate
 from tuning.spaces.draws import draw, draw_one
 from tuning.spaces.loading import load_space
 from tuning.spaces.searcher_sections import Random, Tpe
 from tuning.spaces.space import SearchSpace
-from tuning.study.outcomes import Outcomes
 
 SECTIONS = {"tpe": Tpe, "random": Random}
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -115,7 +115,7 @@ def optimum(coordinate: Coordinate, kind: str, generator: random.Random) -> Any:
 
 def regrets(space: SearchSpace, loss: Loss, trials: int) -> list[float]:
     """The best loss after each trial of one search."""
-    outcomes, records, found = Outcomes(space), [], []
+    outcomes, records, found = OptunaEncoder(space), [], []
     for number in range(trials):
         params = space.prior() if number == 0 else propose(space, outcomes, number, records)[0]
         value = loss(params)

@@ -16,20 +16,20 @@ from typing import Any
 
 import psutil
 
-from tuning.follow import Follow
-from tuning.ledger import Ledger
-from tuning.schedulers.build import build_scheduler
-from tuning.searchers.proposer import build_searcher
-from tuning.searchers.samplers import propose
+from tuning.ledger.ledger import Ledger
+from tuning.ledger.notices import Notices
+from tuning.on_ray.progress_callback import ProgressCallback
+from tuning.search.optuna_encoder import OptunaEncoder
+from tuning.search.samplers import propose
+from tuning.search.schedulers import build_scheduler
+from tuning.search.search import build_searcher
 from tuning.spaces.loading import load_space
 from tuning.spaces.scheduler_sections import Asha, Fifo, Promote
 from tuning.spaces.searcher_sections import Random, Tpe
 from tuning.spaces.space import SearchSpace
-from tuning.study.copy import study_copy
-from tuning.study.outcomes import Outcomes
-from tuning.study.storage import STUDY_FILE, StudyPlace
-from tuning.terminal.notices import Notices
-from tuning.terminal.progress import Progress
+from tuning.watching.progress import Progress
+from tuning.watching.study_copy import study_copy
+from tuning.watching.study_storage import STUDY_FILE, StudyPlace
 
 SCHEDULERS = {"asha": Asha, "promote": Promote, "fifo": Fifo}
 MARKS = (100, 1000, 2000)  # numbers of trials at which the driver is looked at
@@ -64,7 +64,7 @@ class Driver:
         self.reports: list[Report] = []
         self.asks: list[tuple[int, float]] = []  # trials by then, seconds
         self._progress = Progress(space)
-        self._follow = Follow(self.ledger, self._show, Notices(lambda text: None))
+        self._follow = ProgressCallback(self.ledger, self._show, Notices(lambda text: None))
         self._started = self._shown = 0
 
     def run(self) -> Iterator[int]:
@@ -171,7 +171,7 @@ def _followed(space: SearchSpace, directory: Path, slots: int) -> Iterator[Drive
     """A driver whose study is written by its thread meanwhile."""
     driver = Driver(space, directory, slots)
     notices = Notices(lambda text: None)
-    with study_copy(driver.ledger, Outcomes(space), StudyPlace(directory), notices) as copy:
+    with study_copy(driver.ledger, OptunaEncoder(space), StudyPlace(directory), notices) as copy:
         yield driver
         copy.settle(60.0)
 
@@ -191,7 +191,7 @@ def _resume(space: SearchSpace, directory: Path) -> float:
 def _tpe_seconds(space: SearchSpace, ledger: Ledger, number: int, rounds: int = 9) -> float:
     """Median of proposals by TPE, drawn on these records and thrown away."""
     modelled = replace(space, searcher=Tpe(prior_share=0.0))
-    outcomes, seconds = Outcomes(modelled), []
+    outcomes, seconds = OptunaEncoder(modelled), []
     for offset in range(rounds):
         started = time.perf_counter()
         propose(modelled, outcomes, number + offset, ledger.records())

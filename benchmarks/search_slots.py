@@ -18,7 +18,7 @@ from ray import tune
 from benchmarks.sleeping_trial import Sleeper
 from tuning import load_space, run_experiment
 from tuning.clusters import standby
-from tuning.clusters.cluster import cluster
+from tuning.on_ray.cluster import cluster
 from tuning.spaces.scheduler_sections import Fifo
 from tuning.spaces.searcher_sections import Random
 

@@ -21,12 +21,12 @@ from benchmarks.search_driver import spread
 from benchmarks.search_slots import ray_reuses_processes
 from benchmarks.sleeping_trial import Rated
 from tuning import load_space, run_experiment
-from tuning.clusters.cluster import cluster
-from tuning.ledger import LEDGER_FILE
-from tuning.schedulers.epoch_scheduler import EpochScheduler
-from tuning.searchers.proposer import Proposer
+from tuning.ledger.ledger import LEDGER_FILE
+from tuning.on_ray.cluster import cluster
+from tuning.search.epoch_scheduler import EpochScheduler
+from tuning.search.search import Proposer
 from tuning.spaces.searcher_sections import Random
-from tuning.study.storage import STUDY_FILE
+from tuning.watching.study_storage import STUDY_FILE
 
 MARKS = (100, 500, 1000, 1500, 2000)  # numbers of trials at which the driver is looked at
 

@@ -85,7 +85,7 @@ def test_a_stray_import_in_hpcm_fails_the_lint_with_our_message(name: str) -> No
     rules = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ruff"]["lint"]
     message = rules["flake8-tidy-imports"]["banned-api"][name]["msg"]
     command = [sys.executable, "-m", "ruff", "check", "--no-cache", "--stdin-filename"]
-    for place, stray in (("hpcm/training/loop.py", True), ("tuning/experiment.py", False)):
+    for place, stray in (("hpcm/training/loop.py", True), ("tuning/on_ray/experiment.py", False)):
         source = f'"""Stray."""\n\nimport {name}\n\nprint({name})\n'
         run = subprocess.run(
             [*command, place, "-"], cwd=ROOT, input=source, capture_output=True, text=True
@@ -125,7 +125,7 @@ def test_one_loop_and_one_report() -> None:
     loops = [str(p) for p, text in library.items() if "for epoch in" in text]
     assert loops == ["hpcm/training/loop.py"]
     reports = [str(p) for p, text in code.items() if p.parts[0] == "tuning" and ".report(" in text]
-    assert reports == ["tuning/trainable.py"]
+    assert reports == ["tuning/on_ray/trainable.py"]
 
 
 # --- files ---------------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ def test_every_shipped_yaml_is_loaded(path: Path) -> None:
             assert isinstance(space.config(space.prior()), TrainConfig)
     elif path == Path("cluster.yaml") or path.parent == Path("deploy"):
         documents = list(yaml.safe_load_all((ROOT / path).read_text()))
-        checks = (ROOT / "tests/tuning/clusters/test_cluster_yaml.py").read_text()
+        checks = (ROOT / "tests/tuning/on_ray/test_cluster_yaml.py").read_text()
         assert documents
         assert path.name in checks, f"no test in test_cluster_yaml.py names {path.name}"
     else:

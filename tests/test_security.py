@@ -36,7 +36,7 @@ EXECUTES = {
     "yaml.unsafe_load",
 }
 #: The driver reads the exception that Ray has just written for it beside its own session's files.
-ALLOWED = {("tuning/faults/recovery.py", "cloudpickle.loads")}
+ALLOWED = {("tuning/on_ray/recovery.py", "cloudpickle.loads")}
 
 
 def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:

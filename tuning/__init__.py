@@ -1,4 +1,4 @@
-"""Search over run configs; the only package that imports Ray or Optuna."""
+"""Search over run configs: docs/architecture.md says which room does what."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tuning.analysis import read_result
-    from tuning.experiment import run_experiment
-    from tuning.export import best_config
+    from tuning.on_ray.experiment import run_experiment
+    from tuning.results.export import best_config
+    from tuning.results.tables import read_result
+    from tuning.simulation.simulate import simulate
     from tuning.spaces.loading import load_space
 
-__all__ = ["best_config", "load_space", "read_result", "run_experiment"]
+__all__ = ["best_config", "load_space", "read_result", "run_experiment", "simulate"]
 
 HOMES = {
-    "best_config": "tuning.export",
+    "best_config": "tuning.results.export",
     "load_space": "tuning.spaces.loading",
-    "read_result": "tuning.analysis",
-    "run_experiment": "tuning.experiment",
+    "read_result": "tuning.results.tables",
+    "run_experiment": "tuning.on_ray.experiment",
+    "simulate": "tuning.simulation.simulate",
 }
 
 

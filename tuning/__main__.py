@@ -13,14 +13,14 @@ from rich.console import Console
 
 from hpcm.schema import ConfigError
 from hpcm.streams import escape_what_cannot_be_shown
-from tuning import storage as places
 from tuning.ablation import command as ablation
-from tuning.analysis import read_result, survival_table, trials_table
-from tuning.export import export_best
-from tuning.outcome import ExperimentResult
+from tuning.ledger import folders as places
 from tuning.page import serve
-from tuning.terminal.summary import export_lines, summary_lines
-from tuning.terminal.trial_table import trial_table
+from tuning.results.export import export_best
+from tuning.results.outcome import ExperimentResult
+from tuning.results.tables import read_result, survival_table, trials_table
+from tuning.watching.summary import export_lines, summary_lines
+from tuning.watching.trial_table import trial_table
 
 ALL_ROWS = 10**6
 WIDE = 160  # columns, where no terminal says how many there are

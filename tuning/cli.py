@@ -24,32 +24,33 @@ from hpcm import Diverged
 from hpcm.evaluation.image_sets import SkippedImages
 from hpcm.schema import ConfigError
 from hpcm.streams import escape_what_cannot_be_shown
-from tuning import storage as places
 from tuning.checkpoints.places import checkpoint_place
-from tuning.experiment import run_experiment
-from tuning.export import REASON, export_best, source_of
-from tuning.faults.closing import SIGNALS
-from tuning.faults.head_watch import end_process
-from tuning.faults.preflight import check_data
-from tuning.faults.refusals import NotNowError
 from tuning.flags import parse_flags
-from tuning.outcome import ExperimentResult
-from tuning.provenance import git_commit
-from tuning.records import ExperimentInfo, TrialRecord
+from tuning.ledger import folders as places
+from tuning.ledger.notices import Notices
+from tuning.ledger.provenance import git_commit
+from tuning.ledger.records import ExperimentInfo, TrialRecord
+from tuning.on_ray.closing import SIGNALS
+from tuning.on_ray.experiment import run_experiment
+from tuning.on_ray.head_watch import end_process
+from tuning.on_ray.preflight import check_data
+from tuning.on_ray.profiles import choose_profile
+from tuning.results.export import REASON, export_best, source_of
+from tuning.results.outcome import ExperimentResult
 from tuning.spaces.documents import AUTO, profiles_of
 from tuning.spaces.loading import load_space
-from tuning.spaces.profiles import ProfileChoice, choose_profile
+from tuning.spaces.profile_choice import ProfileChoice
+from tuning.spaces.refusals import NotNowError
 from tuning.spaces.space import SearchSpace
-from tuning.study.storage import URL_VARIABLE, parse_study_url
-from tuning.terminal.console import Console
-from tuning.terminal.cost import can_measure, estimate, seconds_of_an_epoch
-from tuning.terminal.dry_run import each_text, prior_lines, sample_lines, size_lines
-from tuning.terminal.notices import Notices
-from tuning.terminal.summary import again, summary_lines
-from tuning.terminal.wording import label_line
+from tuning.spaces.wording import label_line
+from tuning.watching.console import Console
+from tuning.watching.cost import can_measure, estimate, seconds_of_an_epoch
+from tuning.watching.dry_run import each_text, prior_lines, sample_lines, size_lines
+from tuning.watching.study_storage import URL_VARIABLE, parse_study_url
+from tuning.watching.summary import again, summary_lines
 
 if TYPE_CHECKING:
-    from tuning.wandb_log import Mode, WandbLog
+    from tuning.watching.wandb_log import Mode, WandbLog
 
 COMPLETE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -238,7 +239,7 @@ def _wants_wandb() -> bool:
 
 def _wandb_mode() -> Mode | None:
     """Imports Weights & Biases, which takes a second. Raises :class:`ConfigError`."""
-    from tuning.wandb_log import wandb_mode
+    from tuning.watching.wandb_log import wandb_mode
 
     return wandb_mode()
 
@@ -291,11 +292,11 @@ class _Watch:
         self._console.stop()
 
     def _start_wandb(self, info: ExperimentInfo, trials: Sequence[TrialRecord]) -> None:
-        from tuning.wandb_log import WandbLog
+        from tuning.watching.wandb_log import WandbLog
 
         mode = _wandb_mode()
         if mode:
-            self._wandb = WandbLog(info, mode, trials, self._notices.tell)
+            self._wandb = WandbLog(info, mode, trials, self._notices.add)
             where = f", in {self._wandb.directory}" if mode == "offline" else ""
             self._console.say(label_line("wandb", f"{mode}, group {info.name}{where}"))
 

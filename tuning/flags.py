@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from hpcm.schema import ConfigError, did_you_mean
-from tuning.storage import DEFAULT_STORAGE
-from tuning.study.storage import FORM, URL_VARIABLE
+from tuning.ledger.folders import DEFAULT_STORAGE
+from tuning.watching.study_storage import FORM, URL_VARIABLE
 
 DESCRIPTION = "Search a space of run configs with Ray Tune, and export the best one."
 EXAMPLES = """\

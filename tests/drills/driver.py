@@ -20,10 +20,10 @@ from typing import Any
 
 from tests.drills.fake_training import FakeTraining
 from tuning import cli
-from tuning.clusters.cluster import cluster
-from tuning.experiment import run_experiment
 from tuning.faults import head_watch, watchdog
-from tuning.ledger import Ledger
+from tuning.ledger.ledger import Ledger
+from tuning.on_ray.cluster import cluster
+from tuning.on_ray.experiment import run_experiment
 
 
 def main(words: Sequence[str]) -> int:

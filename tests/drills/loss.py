@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from tests.drills.fake_training import Trained
-from tuning.records import TrialRecord
+from tuning.ledger.records import TrialRecord
 
 
 def repeated(epochs: Iterable[Trained]) -> Counter[float]:

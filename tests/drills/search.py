@@ -17,10 +17,10 @@ import pytest
 import yaml
 
 from tests.drills.fake_training import Trained, trained
-from tuning.ledger import read_events, read_trials
-from tuning.records import TrialRecord
+from tuning.ledger.folders import experiments, read_experiment
+from tuning.ledger.ledger import read_events, read_trials
+from tuning.ledger.records import TrialRecord
 from tuning.spaces.space import SearchSpace
-from tuning.storage import experiments, read_experiment
 
 ROOT = Path(__file__).parents[2]
 #: Learning rates of a search over a grid, best first after the prior; the prior is no good.

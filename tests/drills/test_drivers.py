@@ -11,7 +11,7 @@ import pytest
 from tests.drills.loss import check_nothing_else_lost
 from tests.drills.search import RATES, Search
 from tests.drills.twin import follow
-from tuning.records import TrialRecord
+from tuning.ledger.records import TrialRecord
 
 HOURS = 50.0  # by which the clock jumps; back is in tests/tuning/test_ledger.py
 

@@ -11,8 +11,8 @@ from optuna.trial import TrialState
 from tests.drills.search import RATES, Search
 from tests.drills.twin import follow
 from tests.tuning.postgresql import server
-from tuning.study.outcomes import NUMBER
-from tuning.study.storage import database, parse_study_url
+from tuning.search.optuna_encoder import NUMBER
+from tuning.watching.study_storage import database, parse_study_url
 
 pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.timeout(200)]
 

@@ -14,10 +14,10 @@ import pytest
 
 from tests.tuning.lr_space import lr_space
 from tests.tuning.plays import Searched, fates
-from tests.tuning.schedulers.test_killed_schedulers import MUTABLE
+from tests.tuning.search.test_killed_schedulers import MUTABLE
 from tests.tuning.test_resume import Driver
-from tuning.records import TrialRecord
-from tuning.storage import read_experiment
+from tuning.ledger.folders import read_experiment
+from tuning.ledger.records import TrialRecord
 
 pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.timeout(280)]
 
@@ -27,8 +27,8 @@ import sys
 from pathlib import Path
 from tests.tuning.hot_training import train
 from tests.tuning.lr_space import lr_space
-from tuning.clusters.cluster import cluster
-from tuning.experiment import run_experiment
+from tuning.on_ray.cluster import cluster
+from tuning.on_ray.experiment import run_experiment
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])

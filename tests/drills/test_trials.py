@@ -13,7 +13,7 @@ from tests.drills.fake_training import fault_times, trained, write_faults
 from tests.drills.loss import repeated
 from tests.drills.search import Search, space_of
 from tests.drills.twin import follow
-from tuning.records import TrialRecord
+from tuning.ledger.records import TrialRecord
 
 pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.timeout(500)]
 

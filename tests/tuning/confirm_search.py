@@ -9,11 +9,12 @@ from ray.tune.schedulers import TrialScheduler
 
 from tests.tuning.lr_space import lr_space, open_ledger, ray_trial, report
 from tests.tuning.searches import make_info
-from tuning.confirm import SEED
-from tuning.ledger import Ledger
-from tuning.outcome import ExperimentResult, experiment_result
-from tuning.schedulers.build import build_scheduler
-from tuning.searchers.proposer import Proposer, build_searcher
+from tuning.ledger.events import Started
+from tuning.ledger.ledger import Ledger
+from tuning.results.confirm import SEED
+from tuning.results.outcome import ExperimentResult, experiment_result
+from tuning.search.schedulers import build_scheduler
+from tuning.search.search import Proposer, build_searcher
 from tuning.spaces.space import SearchSpace
 
 SCORES = {0: 2.0, 1: 1.5, 2: 1.2, 3: 1.4, 4: 1.9}  # of the search, by trial
@@ -38,7 +39,7 @@ class Search:
 
     def play(self, config: dict[str, Any], score: float, most: int = 9) -> str:
         number, action = config["trial"], TrialScheduler.CONTINUE
-        self.ledger.append("started", number)
+        self.ledger.append(Started(number))
         for epoch in range(1, most + 1):
             shown = report(epoch, score + (9 - epoch), val_bpp=score / 2)
             action = self.scheduler.on_trial_result(None, ray_trial(number), shown)
@@ -52,8 +53,8 @@ class Search:
 
     def run_score(self, config: dict[str, Any]) -> float:
         record = self.ledger.trials[config["trial"]]
-        assert record.of is not None
-        return TRUE[record.of] + SHIFT[config[SEED]]
+        assert record.confirms is not None
+        return TRUE[record.confirms] + SHIFT[config[SEED]]
 
     def result(self, folder: Path, **how: Any) -> ExperimentResult:
         info = make_info(self.space, folder)

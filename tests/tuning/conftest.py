@@ -12,10 +12,11 @@ from tests.tuning.lr_space import kill, open_ledger
 from tests.tuning.searches import make_info, make_result, make_trials, write_space
 from tests.tuning.small_spaces import Change, write
 from tuning import cli, load_space
-from tuning.ledger import Ledger
-from tuning.outcome import ExperimentResult
+from tuning.ledger.events import Proposed
+from tuning.ledger.folders import write_experiment
+from tuning.ledger.ledger import Ledger
+from tuning.results.outcome import ExperimentResult
 from tuning.spaces.space import SearchSpace
-from tuning.storage import write_experiment
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def ledger_in() -> Iterator[Callable[..., Ledger]]:
             kill(opened[folder])
         ledger = opened[folder] = open_ledger(folder)
         for number in range(len(ledger.trials), trials):
-            ledger.append("proposed", number, sync=False, params={})
+            ledger.append(Proposed(number, params={}), sync=False)
         return ledger
 
     yield start

@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.tuning.small_spaces import write
 from tuning import load_space
-from tuning.ledger import Ledger
+from tuning.ledger.ledger import Ledger
 from tuning.spaces.space import SearchSpace
 
 METRIC = "val_rd_cost"

@@ -17,12 +17,13 @@ from unittest.mock import patch
 from tests.tuning.hot_training import FIRST, learnt, restored, saver
 from tests.tuning.lr_space import METRIC, kill
 from tuning.checkpoints.store import CheckpointStore
-from tuning.ledger import Ledger, read_events
-from tuning.records import TrialRecord
-from tuning.schedulers.build import build_scheduler
-from tuning.searchers.proposer import build_searcher
+from tuning.ledger.events import Reopened, Started, Stopped
+from tuning.ledger.ledger import Ledger, read_events
+from tuning.ledger.records import TrialRecord
+from tuning.on_ray.trainable import unchanged
+from tuning.search.schedulers import build_scheduler
+from tuning.search.search import build_searcher
 from tuning.spaces.space import SearchSpace
-from tuning.trainable import unchanged
 
 
 class Killed(BaseException):
@@ -72,9 +73,9 @@ class Searched:
 
     def _search(self, ledger: Ledger, close_after: int | None) -> None:
         ledger.open()
-        for record in ledger.records():  # as tuning.experiment does
+        for record in ledger.records():  # as tuning.on_ray.experiment does
             if record.state == "stopped" and record.rung_stopped_at is None:
-                ledger.append("reopened", record.number)
+                ledger.append(Reopened(record.number))
         scheduler = build_scheduler(self.space, ledger, self.store)
         told = 0
         searcher = build_searcher(
@@ -88,7 +89,7 @@ class Searched:
                 config = searcher.suggest(f"ray{asked}")
                 if not isinstance(config, dict):
                     break
-                ledger.append("started", config["trial"])
+                ledger.append(Started(config["trial"]))
                 running[f"ray{asked}"] = config["trial"], self._reports(config)
             if not running:
                 assert config == "FINISHED", "the search hangs"
@@ -106,7 +107,7 @@ class Searched:
         if close_after is not None:
             for record in ledger.records():
                 if not record.ended:
-                    ledger.append("stopped", record.number, reason="the hours are spent")
+                    ledger.append(Stopped(record.number, reason="the hours are spent"))
 
     def _reports(self, config: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """What a trial's process says; it dies with the driver. It saves where trials compare."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import textwrap
 from pathlib import Path
 
-from tuning.outcome import ExperimentResult
-from tuning.records import ExperimentInfo, TrialRecord
+from tuning.ledger.records import ExperimentInfo, TrialRecord
+from tuning.results.outcome import ExperimentResult
 from tuning.spaces.loading import load_space
 from tuning.spaces.space import SearchSpace
 

@@ -14,10 +14,20 @@ from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient, TestServer
 
 from tests.tuning.searches import make_space, report
-from tuning.ledger import Ledger
+from tuning.ledger.events import (
+    Failed,
+    Finished,
+    Paused,
+    Proposed,
+    Report,
+    RungDecision,
+    Started,
+    Stopped,
+)
+from tuning.ledger.folders import EXPERIMENT_FILE, write_experiment
+from tuning.ledger.ledger import Ledger
 from tuning.page.serve import application
 from tuning.spaces.space import SearchSpace
-from tuning.storage import EXPERIMENT_FILE, write_experiment
 
 ATTACK = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
 SECRET = "s3cret-pass"
@@ -84,7 +94,7 @@ def write_served(folder: Path, attack: str = "") -> Made:
 def score(ledger: Ledger, trial: int, epoch: int, value: float, **more: float) -> None:
     """One report, with what a trial says of its balancer."""
     balancer = {"weights/distortion": 0.7, "weights/rate": 0.3, "gamma/gamma": 0.001 / epoch}
-    ledger.append("report", trial, metrics=report(epoch, value) | balancer | more)
+    ledger.append(Report(trial, metrics=report(epoch, value) | balancer | more))
 
 
 def decide(
@@ -92,7 +102,7 @@ def decide(
 ) -> None:
     """What the scheduler said of a trial at the first rung."""
     facts = {"epoch": 1, "score": value, "rank": rank, "peers": 3, "keeps": keeps}
-    ledger.append("decision", trial, **facts, **more)
+    ledger.append(RungDecision(trial, **facts, **more))
 
 
 def _trials(ledger: Ledger, space: SearchSpace, attack: str) -> None:
@@ -101,9 +111,9 @@ def _trials(ledger: Ledger, space: SearchSpace, attack: str) -> None:
         params = prior | {"optimizer.lr": rate}
         if number == 1:
             params |= {"balancer.name": "famo", "balancer.gamma": 1e-3}
-        ledger.append("proposed", number, params=params, source="tpe" if number else "prior")
+        ledger.append(Proposed(number, params=params, source="tpe" if number else "prior"))
     for number in range(5):
-        ledger.append("started", number, ray_id=f"r{number}")
+        ledger.append(Started(number, ray_id=f"r{number}"))
     for epoch in range(1, 10):
         score(ledger, 0, epoch, 1.5 + 1 / epoch)
         if epoch < 4:
@@ -112,14 +122,14 @@ def _trials(ledger: Ledger, space: SearchSpace, attack: str) -> None:
     decide(ledger, 1, 2.2, keeps=True)
     score(ledger, 2, 1, 4.0)
     decide(ledger, 2, 4.0, keeps=False, rank=3)
-    ledger.append("stopped", 2, rung=1, reason="rank 3 of 3")
+    ledger.append(Stopped(2, rung=1, reason="rank 3 of 3"))
     score(ledger, 3, 1, float("nan"), **{"val_psnr": float("-inf")})
     reason = f"val_rd_cost is nan at postgresql://ann:{SECRET}@db/x {attack}"
-    ledger.append("failed", 3, reason=reason, diverged=True)
+    ledger.append(Failed(3, reason=reason, diverged=True))
     score(ledger, 4, 1, 3.0)
     decide(ledger, 4, 3.0, keeps=False, rank=3)
-    ledger.append("paused", 4, reason="rank 3 of 3 at epoch 1")
-    ledger.append("finished", 0)
+    ledger.append(Paused(4, reason="rank 3 of 3 at epoch 1"))
+    ledger.append(Finished(0))
 
 
 def _attack(directory: Path, attack: str) -> None:

@@ -11,12 +11,12 @@ import pytest
 from hpcm.evaluation.image_sets import image_set
 from tests.tuning.searches import make_result, write_space
 from tuning import cli
-from tuning.faults.refusals import NotNowError
 from tuning.flags import flag_names
-from tuning.outcome import ExperimentResult
+from tuning.ledger.folders import write_experiment
+from tuning.results.outcome import ExperimentResult
 from tuning.spaces.loading import load_space
+from tuning.spaces.refusals import NotNowError
 from tuning.spaces.space import SearchSpace
-from tuning.storage import write_experiment
 
 
 def test_these_are_all_the_flags() -> None:

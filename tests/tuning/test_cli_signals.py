@@ -14,10 +14,10 @@ import pytest
 
 from tests.tuning.searches import make_info
 from tuning import cli
-from tuning.outcome import ExperimentResult
+from tuning.results.outcome import ExperimentResult
 from tuning.spaces.loading import load_space
 from tuning.spaces.space import SearchSpace
-from tuning.terminal.console import Console
+from tuning.watching.console import Console
 
 
 @pytest.mark.parametrize(("interrupted", "code"), [(True, 130), (False, 1)])

@@ -28,7 +28,7 @@ from tuning.ablation.runs import (
     threads_of,
 )
 from tuning.ablation.scores import RunCurve, best_rate
-from tuning.terminal.wording import ABSENT, clock_text
+from tuning.spaces.wording import ABSENT, clock_text
 
 FOLDER = Path("results") / "ablation"
 Say = Callable[[str], None]

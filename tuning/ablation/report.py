@@ -22,8 +22,8 @@ from tuning.ablation.scores import (
     equal_wall_clock,
     rows,
 )
-from tuning.provenance import data_facts, git_commit, versions
-from tuning.terminal.wording import ABSENT
+from tuning.ledger.provenance import data_facts, git_commit, versions
+from tuning.spaces.wording import ABSENT
 
 HEADINGS = "arm | rank | rd_cost, mean | sd | range | to baseline | better | bpp | PSNR | steps"
 

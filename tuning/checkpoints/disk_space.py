@@ -12,7 +12,7 @@ from tuning.checkpoints.places import CHECKPOINTS
 from tuning.checkpoints.retention import bytes_bound, most_checkpoints
 from tuning.spaces.probes import corners
 from tuning.spaces.space import SearchSpace
-from tuning.terminal.wording import count_text
+from tuning.spaces.wording import count_text
 
 BYTES = 12  # a parameter in a checkpoint: float32, and Adam's two moments
 GB = 1e9

@@ -18,7 +18,6 @@ from typing import Any, Protocol, TypeVar
 
 from pyarrow import fs
 
-from tuning.atomic_files import write_atomically
 from tuning.checkpoints.manifest import (
     MANIFEST_FILE,
     Contents,
@@ -28,6 +27,7 @@ from tuning.checkpoints.manifest import (
     copied,
     files_in,
 )
+from tuning.ledger.atomic_files import write_atomically
 
 PARTIAL = ".partial"
 PREFIX = "epoch-"

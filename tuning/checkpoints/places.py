@@ -13,9 +13,9 @@ from pyarrow import ArrowException, fs
 
 from hpcm.schema import ConfigError
 from tuning.checkpoints.folders import CheckpointFolder, LocalFolder, RemoteFolder, make_folder
-from tuning.faults.refusals import NotNowError
-from tuning.redaction import redacted
-from tuning.storage import read_provenance
+from tuning.ledger.folders import read_provenance
+from tuning.ledger.redaction import redacted
+from tuning.spaces.refusals import NotNowError
 
 CHECKPOINTS = "checkpoints"  # folder of an experiment, where no other place is given
 FORM = (

@@ -20,14 +20,14 @@ from queue import Empty, SimpleQueue
 from hpcm.schema import ConfigError
 from tuning.checkpoints.places import holds
 from tuning.checkpoints.store import WHILE_RUNNING, CheckpointStore
-from tuning.confirm import most_runs
-from tuning.ledger import Ledger, read_trials
-from tuning.records import TrialRecord
+from tuning.ledger.folders import read_provenance
+from tuning.ledger.ledger import Ledger, read_trials
+from tuning.ledger.notices import Notices
+from tuning.ledger.records import TrialRecord
+from tuning.spaces.confirm_checks import most_runs
 from tuning.spaces.draws import total_trials
 from tuning.spaces.space import SearchSpace
-from tuning.storage import read_provenance
-from tuning.terminal.notices import Notices
-from tuning.terminal.wording import count_text
+from tuning.spaces.wording import count_text
 
 AGAIN = 60.0  # seconds between two attempts at what could not be removed
 AT_THE_END = 20.0  # seconds that the end of a session waits for what is still to be removed
@@ -135,7 +135,7 @@ def retention(
     ledger: Ledger, space: SearchSpace, stores: Stores, notices: Notices
 ) -> Iterator[None]:
     """Follow the ledger of an experiment while the context lasts."""
-    keeper = Retention(space, stores, notices.tell)
+    keeper = Retention(space, stores, notices.add)
     for record in ledger.trials.values():
         keeper.note(record)
     ledger.listeners.append(keeper.note)

@@ -8,7 +8,7 @@ from typing import Any
 
 from tuning.spaces.parameters import Bool, Categorical, Parameter, Simplex
 from tuning.spaces.space import SearchSpace
-from tuning.terminal.wording import value_text
+from tuning.spaces.wording import value_text
 
 
 @dataclass(frozen=True)

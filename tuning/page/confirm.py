@@ -1,10 +1,10 @@
-"""What the page shows of the finalists on fresh seeds (:mod:`tuning.confirm`)."""
+"""What the page shows of the finalists on fresh seeds (:mod:`tuning.results.confirm`)."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from tuning.confirm import Confirmation, Finalist, Spread
+from tuning.results.confirm import Confirmation, Finalist, Spread
 
 
 def confirm_data(found: Confirmation | None) -> dict[str, Any] | None:

@@ -7,19 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tuning.confirm import Confirmation, confirmation
-from tuning.outcome import beside, best_of, hours_without_stopping
+from tuning.ledger.events import Exploited, OfTrial, Proposed, Retried, RungDecision
+from tuning.ledger.folders import driver_of
+from tuning.ledger.records import TrialRecord
+from tuning.ledger.redaction import redacted
 from tuning.page.axes import Axis, axes_of, points_of, short_labels
 from tuning.page.confirm import confirm_data
 from tuning.page.live_ledger import LiveLedger
-from tuning.records import TrialRecord
-from tuning.redaction import redacted
-from tuning.searchers.pareto import pareto_front
-from tuning.spaces.constraints import constraints_text, feasible
+from tuning.results.confirm import Confirmation, confirmation
+from tuning.results.constraints import constraints_text, feasible
+from tuning.results.outcome import beside, best_of, hours_without_stopping
+from tuning.results.pareto import pareto_front
 from tuning.spaces.draws import total_trials
 from tuning.spaces.space import SearchSpace
-from tuning.storage import driver_of
-from tuning.terminal.wording import UNITS, difference_text, metric_name, value_text
+from tuning.spaces.wording import UNITS, difference_text, metric_name, value_text
 
 MOST_POINTS = 240  # of a curve: about one for every other pixel
 ALL_POINTS = 16_000  # of all curves together: more neither the eye nor the browser follows
@@ -32,7 +33,7 @@ Point = tuple[int, float]
 def experiment_data(ledger: LiveLedger, space: SearchSpace) -> dict[str, Any]:
     """The whole page but the details of one trial."""
     records = ledger.records()
-    word, told = standing(ledger)
+    word, sentence = status(ledger)
     axes, prior = axes_of(space), space.values(space.prior())
     labels = dict(zip(space.parameters, short_labels(list(space.parameters)), strict=True))
     saved = [
@@ -46,7 +47,7 @@ def experiment_data(ledger: LiveLedger, space: SearchSpace) -> dict[str, Any]:
         "question": space.question,
         "profile": space.profile,
         "state": word,
-        "told": told,
+        "sentence": sentence,
         "sessions": ledger.sessions,
         "updated": ledger.latest,
         "elapsed": ledger.seconds,
@@ -92,24 +93,24 @@ def trial_data(ledger: LiveLedger, space: SearchSpace, number: int) -> dict[str,
         "groups": {group: _group(record, group, space) for group in GROUPS},
         "path": [(bpp[epoch], psnr[epoch]) for epoch in thin(bpp, space) if epoch in psnr],
         "metrics": {key: value for key, value in newest.items() if key.startswith("val_")},
-        "history": [_event(line) for line in ledger.history.get(number, [])],
+        "history": [_event(event) for event in ledger.history.get(number, [])],
     }
 
 
-def standing(ledger: LiveLedger) -> tuple[str, str]:
+def status(ledger: LiveLedger) -> tuple[str, str]:
     """How the experiment stands, in a word and in a sentence."""
-    session = ledger.session
-    if not session:
+    closed = ledger.closed
+    if ledger.opened is None:
         return "starting", "nothing was written yet"
-    if session["event"] == "opened":
+    if closed is None:
         if driver_of(ledger.path.parent):
             return "running", "the search is under way"
         return "killed", f"its driver is gone; python tune.py --resume {ledger.experiment}"
-    if session.get("error"):
-        return "broke off", str(session["error"])
-    if session.get("complete"):
+    if closed.error:
+        return "broke off", closed.error
+    if closed.complete:
         return "complete", "every trial of the budget has ended, or its hours are spent"
-    word = "interrupted" if session.get("interrupted") else "not complete"
+    word = "interrupted" if closed.interrupted else "not complete"
     return word, f"python tune.py --resume {ledger.experiment}"
 
 
@@ -209,40 +210,46 @@ def _best(
     rows = []
     for metric in dict.fromkeys((space.objective.metric, *SHOWN_METRICS)):
         value, reference = shown.get(metric), its.get(metric)
-        told = "" if best.is_prior else difference_text(metric, value, reference)
+        difference = "" if best.is_prior else difference_text(metric, value, reference)
         rows.append(
-            {"name": metric_name(metric), "best": value, "prior": reference, "difference": told}
+            {
+                "name": metric_name(metric),
+                "best": value,
+                "prior": reference,
+                "difference": difference,
+            }
         )
     return {"trial": best.number, "epochs": int(shown["epoch"]), "rows": rows}
 
 
 def _rung(level: int, ledger: LiveLedger, space: SearchSpace) -> dict[str, Any]:
     sign = 1.0 if space.objective.mode == "min" else -1.0
-    there = ledger.entries.get(level, {})
-    ranked = sorted(there.values(), key=lambda line: (line["score"], line["trial"]))
+    there = ledger.decisions.get(level, {})
+    ranked = sorted(there.values(), key=lambda decision: (decision.score, decision.trial))
     return {
         "epoch": level,
         "reached": sum(record.epochs >= level for record in ledger.trials.values()),
         "entries": [
             {
-                "trial": line["trial"],
-                "value": sign * line["score"],
-                "rank": line["rank"],
-                "peers": line["peers"],
-                "fate": _fate(line, ledger.trials[line["trial"]], level),
+                "trial": decision.trial,
+                "value": sign * decision.score,
+                "rank": decision.rank,
+                "peers": decision.peers,
+                "fate": _fate(decision, ledger),
             }
-            for line in ranked
+            for decision in ranked
         ],
     }
 
 
-def _fate(line: dict[str, Any], record: TrialRecord, level: int) -> str:
+def _fate(decision: RungDecision, ledger: LiveLedger) -> str:
     """What became of a trial at a rung."""
-    if "promoted" in line:
+    record = ledger.trials[decision.trial]
+    if decision.trial in ledger.promoted.get(decision.epoch, ()):
         return "promoted later"
-    if not line["keeps"]:
+    if not decision.keeps:
         return "waits" if record.paused else "stopped"
-    if line.get("control"):
+    if decision.control:
         return "control"
     return "prior" if record.is_prior else "promoted"
 
@@ -260,8 +267,8 @@ def _parameters(
 
 
 def _crashes(ledger: LiveLedger, number: int) -> list[str]:
-    lines = ledger.history.get(number, [])
-    return [line["reason"] for line in lines if line["event"] == "retried"]
+    events = ledger.history.get(number, [])
+    return [event.reason for event in events if isinstance(event, Retried)]
 
 
 def _group(record: TrialRecord, group: str, space: SearchSpace) -> dict[str, list[Point]]:
@@ -272,15 +279,17 @@ def _group(record: TrialRecord, group: str, space: SearchSpace) -> dict[str, lis
     return {name.partition("/")[2] or name: points(curve, space) for name, curve in curves.items()}
 
 
-def _event(line: dict[str, Any]) -> dict[str, Any]:
-    told = {
-        "proposed": f"by {line.get('source')}",
-        "decision": f"rank {line.get('rank')} of {line.get('peers')} at epoch {line.get('epoch')}",
-    }
-    if line["event"] == "exploited":
-        told["exploited"] = f"became a changed copy of trial {line['donor']}, epoch {line['epoch']}"
-    text = told.get(line["event"], line.get("reason") or "")
-    return {"time": line["time"], "event": line["event"], "text": text}
+def _event(event: OfTrial) -> dict[str, Any]:
+    match event:
+        case Proposed():
+            text = f"by {event.source}"
+        case RungDecision():
+            text = f"rank {event.rank} of {event.peers} at epoch {event.epoch}"
+        case Exploited():
+            text = f"became a changed copy of trial {event.donor}, epoch {event.epoch}"
+        case _:
+            text = getattr(event, "reason", None) or ""
+    return {"time": event.time, "event": getattr(event, "event", ""), "text": text}
 
 
 def _text(values: dict[str, Any], path: str) -> str | None:

@@ -7,22 +7,20 @@ from, and when things happened.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from tuning.ledger import Ledger
-
-SESSION = ("opened", "closed")
+from tuning.ledger.events import Event, OfTrial, Opened, Promoted, Report, RungDecision
+from tuning.ledger.ledger import Ledger
 
 
 class LiveLedger(Ledger):
     """The trials as they stand; :meth:`refresh` reads on. It never writes."""
 
     def __init__(self, directory: Path, devices: float = 1.0) -> None:
-        self.session: dict[str, Any] = {}  # the newest line that opened or closed a session
         self.sessions = 0
         self.latest = 0.0  # time of the newest line, seconds since 1970
-        self.entries: dict[int, dict[int, dict[str, Any]]] = {}  # by rung, by trial: the decision
-        self.history: dict[int, list[dict[str, Any]]] = {}  # by trial: its lines without reports
+        self.decisions: dict[int, dict[int, RungDecision]] = {}  # by rung, by trial
+        self.promoted: dict[int, set[int]] = {}  # by rung: trials that waited there before
+        self.history: dict[int, list[OfTrial]] = {}  # by trial: its events without reports
         super().__init__(directory, devices)
 
     def refresh(self) -> bool:
@@ -34,16 +32,15 @@ class LiveLedger(Ledger):
         self.read_on()
         return self.count > before
 
-    def _apply(self, line: dict[str, Any]) -> None:
-        super()._apply(line)
-        event = line["event"]
-        self.latest = line["time"]
-        if event in SESSION:
-            self.session = line
-            self.sessions += event == "opened"
-        if "trial" in line and event != "report":
-            self.history.setdefault(line["trial"], []).append(line)
-        if event == "decision":
-            self.entries.setdefault(line["epoch"], {})[line["trial"]] = line
-        elif event == "promoted":
-            self.entries[line["epoch"]][line["trial"]]["promoted"] = line["time"]
+    def _apply(self, event: Event) -> None:
+        super()._apply(event)
+        self.latest = event.time
+        if isinstance(event, OfTrial) and not isinstance(event, Report):
+            self.history.setdefault(event.trial, []).append(event)
+        match event:
+            case Opened():
+                self.sessions += 1
+            case RungDecision():
+                self.decisions.setdefault(event.epoch, {})[event.trial] = event
+            case Promoted():
+                self.promoted.setdefault(event.epoch, set()).add(event.trial)

@@ -23,8 +23,8 @@ from aiohttp import web
 from yarl import URL
 
 from hpcm.schema import ConfigError
-from tuning import storage as places
-from tuning.page.data import experiment_data, plain, standing, trial_data
+from tuning.ledger import folders as places
+from tuning.page.data import experiment_data, plain, status, trial_data
 from tuning.page.live_ledger import LiveLedger
 from tuning.page.trial_logs import log_tails
 
@@ -104,7 +104,7 @@ class Page:
 
     def _experiment(self) -> Any:
         """The last answer again where no line and no driver came or went: 1 s at 2,000 trials."""
-        stand = (self.ledger.count, *standing(self.ledger))
+        stand = (self.ledger.count, *status(self.ledger))
         if self._known is None or self._known[0] != stand:
             self._known = stand, plain(experiment_data(self.ledger, self.space))
         return self._known[1]

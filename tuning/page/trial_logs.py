@@ -8,7 +8,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from tuning.redaction import redacted
+from tuning.ledger.redaction import redacted
 
 LOGS = ("error.txt", "stderr", "stdout")  # as Ray names them; the exceptions first
 TAIL = 16 * 1024  # bytes

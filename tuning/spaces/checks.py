@@ -8,8 +8,8 @@ from typing import Any
 
 from hpcm.config import TrainConfig
 from hpcm.schema import ConfigError, did_you_mean, field_of, load, shown
-from tuning.confirm import check_confirm
 from tuning.spaces.conditions import NONZERO, can_be, possible, wanted
+from tuning.spaces.confirm_checks import check_confirm
 from tuning.spaces.documents import Problem
 from tuning.spaces.parameters import DISTRIBUTIONS, Float, Parameter
 from tuning.spaces.scheduler_checks import check_scheduler, scheduler_warnings

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from hpcm.schema import leaves
 from tuning.spaces.documents import Problem
-from tuning.spaces.scheduler_sections import Fifo, Hyperband, Pb2, Pbt, RayAsha
+from tuning.spaces.scheduler_sections import Fifo, Hyperband, Pbt, Retired
 from tuning.spaces.space import SearchSpace
 
 PATIENCE = "early_stopping.patience"
@@ -18,19 +18,13 @@ def check_scheduler(space: SearchSpace) -> Iterator[Problem]:
     match section:
         case Fifo() if fidelity.min != type(fidelity)().min:
             yield "fidelity.min", f"{fidelity.min}, but fifo has no rungs; leave it out"
-        case RayAsha():
-            rungs = len(space.rungs()) - 1
-            if section.brackets > max(1, rungs):
-                yield (
-                    "scheduler.brackets",
-                    f"{section.brackets}, but there are {rungs} rungs below fidelity.max; a bracket"
-                    " without a rung would stop nothing",
-                )
-        case Pbt() | Pb2():
+        case Retired():
+            yield "scheduler.name", f"{section.name} is gone; use {section.instead}"
+        case Pbt():
             yield from _check_population(space, section)
 
 
-def _check_population(space: SearchSpace, section: Pbt | Pb2) -> Iterator[Problem]:
+def _check_population(space: SearchSpace, section: Pbt) -> Iterator[Problem]:
     if not any(coordinate.mutable for coordinate in space.coordinates()):
         yield (
             "scheduler.name",
@@ -60,12 +54,6 @@ def _check_population(space: SearchSpace, section: Pbt | Pb2) -> Iterator[Proble
             f"{section.name}, but {PATIENCE} may end a training for good, and a copy of it could"
             " not go on; leave it at 0",
         )
-    for coordinate in space.coordinates():
-        if isinstance(section, Pb2) and coordinate.mutable and coordinate.type == "categorical":
-            yield (
-                f"parameters.{coordinate.path}.mutable",
-                "pb2 models numbers only; use pbt, or leave mutable out",
-            )
 
 
 def scheduler_warnings(space: SearchSpace) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Discriminator, Tag
 
@@ -13,6 +13,7 @@ from hpcm.schema import bounded, by_name, config_class
 class Asha:
     """Asynchronous successive halving: at each rung the best 1 / reduction_factor go on."""
 
+    changes_config: ClassVar[bool] = False  # of a trial while it trains
     name: Literal["asha"] = "asha"
     reduction_factor: int = 3  # >= 2; rungs are at min, min * this, min * this^2, .., max
 
@@ -28,6 +29,7 @@ class Asha:
 class Promote:
     """Successive halving by promotion: at a rung a trial waits until it is among the best there."""
 
+    changes_config: ClassVar[bool] = False  # of a trial while it trains
     name: Literal["promote"] = "promote"
     reduction_factor: int = 3  # >= 2; rungs are at min, min * this, min * this^2, .., max
     control: float = 0.05  # share of the losers that go on all the same, 0 to below 1
@@ -48,6 +50,7 @@ class Promote:
 class Hyperband:
     """Brackets of successive halving, each with a later first rung (Li et al. 2018)."""
 
+    changes_config: ClassVar[bool] = False  # of a trial while it trains
     name: Literal["hyperband"] = "hyperband"
     reduction_factor: int = 3  # >= 2; rungs are at min, min * this, min * this^2, .., max
 
@@ -65,49 +68,10 @@ class Hyperband:
 
 
 @config_class
-class Median:
-    """From min on, a trial stops whose best is worse than the median of the others' means so far.
-
-    Golovin et al. 2017, "Google Vizier", section 3.2.2.
-    """
-
-    name: Literal["median"] = "median"
-    min_peers: int = 3  # other trials that have come as far, before any is stopped, >= 1
-
-    def __post_init__(self) -> None:
-        bounded(self, "min_peers", least=1)
-
-    def levels(self, low: int, high: int) -> list[int]:
-        """None: every epoch from ``low`` on is compared, and nothing has to be saved for it."""
-        return []
-
-
-@config_class
-class RayAsha:
-    """Ray's own ASHA, as Ray has it: the first at a rung goes on, equal scores are never stopped.
-
-    :mod:`tuning.schedulers.ray_asha` lists how it differs from ``asha``.
-    """
-
-    name: Literal["ray_asha"] = "ray_asha"
-    reduction_factor: int = 3  # >= 2; rungs are at min, min * this, min * this^2, .., max
-    brackets: int = 1  # >= 1; a trial of bracket s has no rung below min * reduction_factor^s
-    seed: int = 0  # of the draw of a trial's bracket
-
-    def __post_init__(self) -> None:
-        bounded(self, "reduction_factor", least=2)
-        bounded(self, "brackets", least=1)
-        bounded(self, "seed", least=0)
-
-    def levels(self, low: int, high: int) -> list[int]:
-        """Epochs below ``high`` at which trials are compared, ascending."""
-        return _geometric(low, high, self.reduction_factor)
-
-
-@config_class
 class Pbt:
     """A population; every min epochs the worst go on as changed copies (Jaderberg et al. 2017)."""
 
+    changes_config: ClassVar[bool] = True  # of a trial while it trains
     name: Literal["pbt"] = "pbt"
     quantile: float = 0.2  # share of the population that is replaced by copies of as many, to 0.5
     step: float = 0.2  # of a copy's mutable values: a factor of 1 -+ this, or this share of a range
@@ -127,25 +91,10 @@ class Pbt:
 
 
 @config_class
-class Pb2:
-    """As pbt, with changes chosen by a model of what helped before (Parker-Holder et al. 2020)."""
-
-    name: Literal["pb2"] = "pb2"
-    quantile: float = 0.2  # share of the population that is replaced by copies of as many, to 0.5
-    seed: int = 0  # of who copies whom, and of the search for the best change
-
-    def __post_init__(self) -> None:
-        _check_population(self)
-
-    def levels(self, low: int, high: int) -> list[int]:
-        """Epochs below ``high`` at which trials are compared, ascending."""
-        return list(range(low, high, low))
-
-
-@config_class
 class Fifo:
     """Every trial trains to the maximum fidelity."""
 
+    changes_config: ClassVar[bool] = False  # of a trial while it trains
     name: Literal["fifo"] = "fifo"
 
     def levels(self, low: int, high: int) -> list[int]:
@@ -153,21 +102,45 @@ class Fifo:
         return []
 
 
-Scheduler = Asha | Promote | Hyperband | Median | RayAsha | Pbt | Pb2 | Fifo
+@config_class
+class Retired:
+    """A scheduler of earlier versions: its experiments are still read, no new one has it."""
+
+    changes_config: ClassVar[bool] = False  # of a trial while it trains
+    name: Literal["median", "ray_asha", "pb2"] = "median"
+    reduction_factor: int = 3  # of ray_asha
+    brackets: int = 1  # of ray_asha
+    min_peers: int = 3  # of median
+    quantile: float = 0.2  # of pb2
+    seed: int = 0
+
+    @property
+    def instead(self) -> str:
+        """What takes its place."""
+        return {"median": "promote", "ray_asha": "asha", "pb2": "pbt"}[self.name]
+
+    def levels(self, low: int, high: int) -> list[int]:
+        """Epochs below ``high`` at which trials were compared, ascending."""
+        if self.name == "pb2":
+            return list(range(low, high, low))
+        return _geometric(low, high, self.reduction_factor) if self.name == "ray_asha" else []
+
+
+Scheduler = Asha | Promote | Hyperband | Pbt | Fifo | Retired
 SchedulerSection = Annotated[
     Annotated[Asha, Tag("asha")]
     | Annotated[Promote, Tag("promote")]
     | Annotated[Hyperband, Tag("hyperband")]
-    | Annotated[Median, Tag("median")]
-    | Annotated[RayAsha, Tag("ray_asha")]
     | Annotated[Pbt, Tag("pbt")]
-    | Annotated[Pb2, Tag("pb2")]
-    | Annotated[Fifo, Tag("fifo")],
+    | Annotated[Fifo, Tag("fifo")]
+    | Annotated[Retired, Tag("median")]
+    | Annotated[Retired, Tag("ray_asha")]
+    | Annotated[Retired, Tag("pb2")],
     Discriminator(by_name("promote")),
 ]
 
 
-def _check_population(section: Pbt | Pb2) -> None:
+def _check_population(section: Pbt) -> None:
     if not 0 < section.quantile <= 0.5:
         raise ValueError(f"quantile is {section.quantile:g}; must be above 0 and 0.5 or less")
     bounded(section, "seed", least=0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tuning.searchers.cma_es import unsearchable
 from tuning.spaces.documents import Problem
 from tuning.spaces.draws import combinations
 from tuning.spaces.scheduler_sections import Fifo
@@ -74,3 +73,17 @@ def searcher_warnings(space: SearchSpace) -> Iterator[str]:
         points = sum(1 for _ in combinations(space, most=trials + 1))
         if points > trials:
             yield f"budget.trials is {trials}, but the grid has more points: the rest is left out"
+
+
+def unsearchable(space: SearchSpace) -> list[tuple[str, str]]:
+    """What CMA-ES cannot search, as paths in the file and reasons."""
+    found = []
+    for path, parameter in space.parameters.items():
+        coordinates = parameter.coordinates(path)
+        if any(coordinate.type == "categorical" for coordinate in coordinates):
+            found.append((path, "a choice, but cmaes searches numbers only"))
+        elif parameter.when:
+            found.append((path, "conditional, but cmaes needs every number in every trial"))
+        elif any(coordinate.split is not None for coordinate in coordinates):
+            found.append((path, "zero at times, but cmaes needs every number in every trial"))
+    return found

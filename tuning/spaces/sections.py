@@ -23,7 +23,7 @@ class Fidelity:
     """How long trials train: between ``min`` (the first rung) and ``max`` epochs."""
 
     name: Literal["epochs"] = "epochs"
-    min: int = 1  # epochs of the first comparison, >= 1; pbt, pb2: between any two; not with fifo
+    min: int = 1  # epochs of the first comparison, >= 1; pbt: between any two; not with fifo
     max: int = 999  # epochs, >= min; min * reduction_factor^k makes all rungs even
     schedule_horizon: int | Literal["max"] = 3000  # epochs at which every schedule ends; max: here
 

@@ -22,7 +22,7 @@ from tuning.spaces.coordinates import Coordinate, Suggest, sampled
 from tuning.spaces.documents import SECTIONS
 from tuning.spaces.fault_section import Faults
 from tuning.spaces.parameters import DISTRIBUTIONS, Parameter
-from tuning.spaces.scheduler_sections import Pb2, Pbt, Scheduler
+from tuning.spaces.scheduler_sections import Scheduler
 from tuning.spaces.searcher_sections import Searcher
 from tuning.spaces.sections import Budget, Confirm, Fidelity, Objective, Resources, Sections
 
@@ -191,7 +191,7 @@ class SearchSpace:
     def diff(self, new: SearchSpace) -> list[Change]:
         """What ``new`` changes; empty where both search the same thing in the same way."""
         before, after = self._keys(), new._keys()
-        population = ("budget.trials",) if isinstance(self.scheduler, Pbt | Pb2) else ()
+        population = ("budget.trials",) if self.scheduler.changes_config else ()
         return [
             Change(
                 path, before.get(path), after.get(path), path in population or not _harmless(path)

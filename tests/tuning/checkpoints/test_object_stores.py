@@ -15,8 +15,8 @@ from tests.tuning.s3_server import S3Server, s3_server
 from tuning.checkpoints import places
 from tuning.checkpoints.folders import LocalFolder, RemoteFolder
 from tuning.checkpoints.store import CheckpointStore, name_of
-from tuning.faults.refusals import NotNowError
-from tuning.storage import write_experiment
+from tuning.ledger.folders import write_experiment
+from tuning.spaces.refusals import NotNowError
 
 
 @pytest.fixture

@@ -15,10 +15,11 @@ from tests.tuning.lr_space import METRIC, kill, lr_space, open_ledger
 from tuning.checkpoints import retention as module
 from tuning.checkpoints.retention import bytes_bound, most_checkpoints, retention
 from tuning.checkpoints.store import CheckpointStore
-from tuning.ledger import Ledger
+from tuning.ledger.events import Proposed, Report, Started
+from tuning.ledger.folders import write_experiment
+from tuning.ledger.ledger import Ledger
+from tuning.ledger.notices import Notices
 from tuning.spaces.space import SearchSpace
-from tuning.storage import write_experiment
-from tuning.terminal.notices import Notices
 
 
 def stores(folder: Path) -> Any:
@@ -27,12 +28,12 @@ def stores(folder: Path) -> Any:
 
 def play(ledger: Ledger, folder: Path, number: int, event: str, **fields: Any) -> None:
     """A trial of three epochs, all saved, and what became of it."""
-    ledger.append("proposed", number, params={})
-    ledger.append("started", number)
+    ledger.append(Proposed(number, params={}))
+    ledger.append(Started(number))
     store = stores(folder)(number)
     for epoch in (1, 2, 3):
         metrics = {"epoch": float(epoch), METRIC: 1.0}
-        ledger.append("report", number, metrics=metrics)
+        ledger.append(Report(number, metrics=metrics))
         store.save(epoch, metrics, lambda directory: None)
     if event:
         ledger.append(event, number, **fields)

@@ -12,12 +12,13 @@ import pytest
 
 from tests.tuning.searches import make_space
 from tests.tuning.served import SECRET, STATES, Made, ask, data, score
-from tuning.ledger import LEDGER_FILE
+from tuning.ledger.events import Promoted
+from tuning.ledger.folders import read_experiment
+from tuning.ledger.ledger import LEDGER_FILE
 from tuning.page.data import MOST_POINTS, experiment_data, thin
 from tuning.page.live_ledger import LiveLedger
 from tuning.page.trial_logs import TAIL
 from tuning.spaces.sections import Bound, Objective
-from tuning.storage import read_experiment
 
 # --- what it tells -------------------------------------------------------------------------------
 
@@ -51,7 +52,7 @@ def test_a_rung_says_who_went_on(experiment: Made) -> None:
     fates = {entry["trial"]: entry["fate"] for entry in first["entries"]}
     assert fates == {1: "promoted", 0: "prior", 4: "waits", 2: "stopped"}
     assert [entry["trial"] for entry in first["entries"]] == [1, 0, 4, 2]  # best first
-    ledger.append("promoted", 4, epoch=1, rank=1, peers=6)
+    ledger.append(Promoted(4, epoch=1, rank=1, peers=6))
     entries = data(directory)["rungs"][0]["entries"]
     assert next(e["fate"] for e in entries if e["trial"] == 4) == "promoted later"
 

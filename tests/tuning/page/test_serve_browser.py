@@ -15,10 +15,11 @@ from aiohttp import web
 from tests.tuning.served import ATTACK, STATES, score
 from tests.tuning.served import served as written
 from tests.tuning.webdriver import Browser, browser
-from tuning.ledger import Ledger
+from tuning.ledger.events import Failed, Finished, Opened, Promoted, Proposed
+from tuning.ledger.folders import driving, read_experiment, write_experiment
+from tuning.ledger.ledger import Ledger
 from tuning.page.serve import application
 from tuning.spaces.sections import Confirm
-from tuning.storage import driving, read_experiment, write_experiment
 
 pytestmark = pytest.mark.browser
 DRAWN = "return document.querySelectorAll('#leaderboard tbody tr').length"
@@ -129,14 +130,14 @@ def test_it_is_live(page: Browser, served: Served) -> None:
         "return document.querySelector('#leaderboard tr[data-number=\"1\"]')"
         ".innerText.includes('4/9')"
     )
-    served.ledger.append("proposed", 6, params=served.ledger.trials[0].params, source="tpe")
+    served.ledger.append(Proposed(6, params=served.ledger.trials[0].params, source="tpe"))
     page.wait(f"{DRAWN} == 7")
     assert page.console() == []
 
 
 def test_a_promotion_is_marked_where_it_happened(page: Browser, served: Served) -> None:
     assert count(page, "#curves .risen") == 0
-    served.ledger.append("promoted", 4, epoch=1, rank=1, peers=6)
+    served.ledger.append(Promoted(4, epoch=1, rank=1, peers=6))
     page.wait("return document.querySelectorAll('#curves .point.risen').length == 1")
     assert "promoted after waiting" in text(page, "#curves-legend")
     assert "Rung 1, epoch 1: 3 went on, 1 stopped" in text(page, "#rungs")
@@ -145,8 +146,8 @@ def test_a_promotion_is_marked_where_it_happened(page: Browser, served: Served) 
 def test_many_failures_are_counted_and_listed_in_part(page: Browser, served: Served) -> None:
     params = served.ledger.trials[0].params
     for number in range(6, 36):
-        served.ledger.append("proposed", number, params=params, source="tpe")
-        served.ledger.append("failed", number, reason="ValueError: odd")
+        served.ledger.append(Proposed(number, params=params, source="tpe"))
+        served.ledger.append(Failed(number, reason="ValueError: odd"))
     page.wait("return document.querySelectorAll('#failures .failure').length == 20")
     assert text(page, "#failures .reasons tr").split("\t") == ["30", "ValueError: odd"]
     assert text(page, "#failures > .quiet") == "show 11 more"
@@ -161,16 +162,16 @@ def test_finalists_on_fresh_seeds(page: Browser, served: Served) -> None:
     ledger = served.ledger
     directory = ledger.path.parent
     write_experiment(directory, replace(read_experiment(directory), confirm=Confirm(top=1)))
-    ledger.append("opened", resumed=True)
+    ledger.append(Opened(resumed=True))
     for epoch in range(4, 10):
         score(ledger, 1, epoch, 1.2)
-    ledger.append("finished", 1)
+    ledger.append(Finished(1))
     for seed, of, value in ((1, 0, 1.5), (1, 1, 1.25), (2, 1, 1.75)):
         number = len(ledger.trials)
         params = ledger.trials[of].params
-        ledger.append("proposed", number, params=params, source="confirm", of=of, seed=seed)
+        ledger.append(Proposed(number, params=params, source="confirm", of=of, seed=seed))
         score(ledger, number, 9, value)
-        ledger.append("finished", number)
+        ledger.append(Finished(number))
     page.wait("return document.querySelectorAll('#finalists tbody tr').length == 2")
     rows = [line.split("\t") for line in text(page, "#finalists tbody").splitlines()]
     assert rows[0] == ["0", "1.6111", "1.5", "-", "-", "1.5", "the prior"]

@@ -11,7 +11,7 @@ from hpcm.schema import ConfigError
 from tests.tuning.lr_space import lr_space
 from tuning import load_space
 from tuning.spaces.grammar import SECTIONS
-from tuning.terminal.cost import estimate
+from tuning.watching.cost import estimate
 
 
 @pytest.mark.parametrize("name", SECTIONS["scheduler"])

@@ -23,7 +23,7 @@ function header() {
   at("name").textContent = data.name;
   at("question").textContent = data.question;
   at("state").className = `state ${data.state}`;
-  at("state").title = data.told;
+  at("state").title = data.sentence;
   at("state").replaceChildren(icon(data.state), data.state);
   document.body.classList.toggle("many", data.trials.length > 200);
   at("bar").style.width = `${Math.min(100, (100 * ended) / data.budget.trials)}%`;
@@ -39,7 +39,7 @@ function header() {
   fact("spent", `${data.unit} time spent`, hours(data.hours.spent), data.hours.saved ? `${hours(data.hours.saved)} saved by stopping` : "nothing saved yet");
   fact("time", "Clock", clock(data.elapsed), limit);
   fact("space", "Space", data.space, `${data.profile}, ${data.searcher}, ${data.scheduler}`);
-  at("footer").textContent = `${data.told}. Newest entry ${data.updated ? moment(data.updated) : "none"}. Read from the ledger of the experiment; nothing is written.`;
+  at("footer").textContent = `${data.sentence}. Newest entry ${data.updated ? moment(data.updated) : "none"}. Read from the ledger of the experiment; nothing is written.`;
 }
 
 function fact(id, name, value, more) {

@@ -1,0 +1,295 @@
+"""Whole experiments on a real Ray, with a training of milliseconds."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+import ray._private.state
+
+from hpcm import ConfigError
+from tests.tuning.fake_training import misbehave, train
+from tests.tuning.lr_space import METRIC, lr_space
+from tuning.ledger.ledger import Ledger, read_events, read_trials
+from tuning.ledger.records import ExperimentInfo, TrialRecord
+from tuning.on_ray.cluster import cluster
+from tuning.on_ray.experiment import _make, run_experiment
+from tuning.on_ray.node_checks import Places, _ask
+from tuning.on_ray.node_facts import Inputs, differences, node_facts
+from tuning.results.outcome import ExperimentResult
+from tuning.spaces.refusals import NotNowError
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One Ray for the module; its workers see this folder's ``FAKE_TRAINING``."""
+    found = tmp_path_factory.mktemp("trainings")
+    os.environ["FAKE_TRAINING"] = str(found)
+    with cluster(None, dashboard=False):
+        yield found
+    del os.environ["FAKE_TRAINING"]
+
+
+@pytest.fixture
+def run(
+    folder: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., ExperimentResult]]:
+    """``run(resume=..., **sections)``: one experiment below ``tmp_path``."""
+
+    def start(
+        resume: str | None = None,
+        on_start: Callable[[ExperimentInfo], None] | None = None,
+        on_change: Callable[[Sequence[TrialRecord]], None] | None = None,
+        **sections: dict[str, Any],
+    ) -> ExperimentResult:
+        return run_experiment(
+            lr_space(tmp_path, **sections),
+            storage=str(tmp_path / "storage"),
+            resume=resume,
+            on_start=on_start,
+            on_change=on_change,
+            train=train,
+        )
+
+    yield start
+    for path in folder.iterdir():
+        path.unlink()
+
+
+def states(result: ExperimentResult) -> dict[int, str]:
+    return {trial.number: trial.state for trial in result.trials}
+
+
+def choices(*rates: float) -> dict[str, Any]:
+    """A space of these learning rates; the first is the prior."""
+    return {"optimizer.lr": {"type": "categorical", "choices": list(rates), "prior": rates[0]}}
+
+
+def test_an_experiment_from_start_to_end(run: Any, tmp_path: Path) -> None:
+    started: list[ExperimentInfo] = []
+    changes: list[int] = []
+    actors: set[str] = set()
+
+    def changed(trials: Sequence[TrialRecord]) -> None:
+        changes.append(sum(t.epochs for t in trials))
+        actors.update(a["ActorClassName"] for a in ray._private.state.actors().values())
+
+    result = run(budget={"trials": 6}, on_start=started.append, on_change=changed)
+    assert "rates_trial" in actors
+    assert ray.is_initialized()  # the module's, which is not ours to stop
+    assert (result.complete, result.interrupted, result.error) == (True, False, None)
+    assert len(result.trials) == 6
+    assert "stopped" in states(result).values()
+    assert set(states(result).values()) == {"stopped", "finished"}
+    assert result.prior is result.trials[0]
+    assert (result.prior.state, result.prior.epochs) == ("finished", 9)
+    assert result.best is not None
+    assert result.best.epochs == 9
+    assert result.best.last[METRIC] <= result.prior.last[METRIC]
+    assert 0 < result.hours_spent < result.hours_full
+    assert changes[-1] == sum(t.epochs for t in result.trials)
+    (info,) = started
+    assert info.directory == tmp_path / "storage" / info.name
+    assert read_trials(info.directory) == result.trials
+    _look_at_the_files(info.directory, result)
+
+    more = run(budget={"trials": 7}, resume="last")  # a finished one goes on with a larger budget
+    assert more.complete
+    assert [t.reports for t in more.trials[:6]] == [t.reports for t in result.trials]
+    assert (len(more.trials), more.trials[6].ended) == (7, True)
+
+
+def _look_at_the_files(directory: Path, result: ExperimentResult) -> None:
+    """Ray's own results are there, under recognisable names."""
+    for trial in result.trials:
+        own = directory / f"rates-{trial.number:04d}"
+        rows = [json.loads(line) for line in (own / "result.json").read_text().splitlines()]
+        assert [row[METRIC] for row in rows] == [r[METRIC] for r in trial.reports]
+        assert (own / "progress.csv").exists()
+        assert list(own.glob("events.out.tfevents.*"))
+    assert list(directory.glob("rates-*")) == list(directory.glob("rates-????"))
+
+
+def test_every_kind_of_failure_ends_its_trial_and_no_other(run: Any, folder: Path) -> None:
+    rates = {"crash_once": 1e-4, "diverge": 1e-2, "nan": 2e-2, "crash": 3e-2, "die_once": 2e-4}
+    rates["early"] = 5e-4  # its training ends after epoch 5
+    misbehave(folder, **rates)
+    result = run(
+        parameters=choices(*rates.values(), 3e-4),
+        searcher={"name": "grid"},
+        scheduler={"name": "asha", "reduction_factor": 9},  # rungs 1 and 9; nine peers never meet
+    )
+    assert result.complete
+    again = "the same error twice, not tried again: RuntimeError: a cosmic ray"
+    assert [(t.params["optimizer.lr"], t.state, t.retries, t.diverged) for t in result.trials] == [
+        (1e-4, "finished", 1, False),
+        (1e-2, "failed", 0, True),
+        (2e-2, "failed", 0, True),
+        (3e-2, "failed", 1, False),
+        (2e-4, "finished", 1, False),
+        (5e-4, "finished", 0, False),
+        (3e-4, "finished", 0, False),
+    ]
+    reasons = [trial.reason for trial in result.trials if trial.state == "failed"]
+    assert reasons == ["diverged: loss is inf", f"{METRIC} is nan at epoch 2", again]
+    lines = [line.split() for line in (folder / "epochs").read_text().splitlines()]
+    for rate in (1e-4, 2e-4):  # epoch 1 was saved, for there is a rung; epoch 2 broke
+        epochs = [int(epoch) for lr, epoch in lines if float(lr) == rate]
+        assert epochs == [1, 2, 2, 3, 4, 5, 6, 7, 8, 9]
+    retried = {e["reason"] for e in read_events(result.info.directory) if e["event"] == "retried"}
+    died = "its process died (killed, or a crash in native code)"
+    assert retried == {"RuntimeError: a cosmic ray", died}
+    logs = result.info.directory / "rates-0000"
+    assert "something odd was seen" in (logs / "stderr").read_text()
+    # What Ray's dashboard calls the trial; stock: ImplicitFunc.
+    assert f"repr={result.info.name}-0000" in (logs / "error.txt").read_text()
+
+
+def test_a_signal_saves_and_a_resume_completes(run: Any, folder: Path) -> None:
+    def interrupt(trials: Sequence[TrialRecord]) -> None:
+        if sum(t.epochs for t in trials) > 3 and not sent:
+            sent.append(True)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    sent: list[bool] = []
+    before = signal.getsignal(signal.SIGTERM)
+    first = run(budget={"trials": 4}, on_change=interrupt)
+    assert (first.interrupted, first.complete) == (True, False)
+    assert signal.getsignal(signal.SIGTERM) == before
+    trained = (folder / "epochs").read_text().splitlines()
+    result = run(budget={"trials": 4}, resume="last")
+    assert (result.interrupted, result.complete) == (False, True)
+    assert {t.state for t in result.trials} <= {"finished", "stopped"}
+    everything = (folder / "epochs").read_text().splitlines()
+    assert everything[: len(trained)] == trained
+    assert len(everything) == len(set(everything))  # every trial had saved: no epoch twice
+
+
+def test_the_end_of_the_hours_is_a_completion(run: Any) -> None:
+    result = run(budget={"trials": 8, "hours": 1.0 / 3600})
+    assert (result.complete, result.interrupted) == (True, False)
+    unfinished = [t for t in result.trials if t.state == "stopped" and t.rung_stopped_at is None]
+    assert all("hours are spent" in str(t.reason) for t in unfinished)
+    more = run(budget={"trials": 2, "hours": 1.0}, resume="last")
+    assert more.complete
+    assert {t.state for t in more.trials[:2]} <= {"finished", "stopped"}
+    assert all(t.rung_stopped_at or t.epochs == 9 for t in more.trials)
+
+
+def test_promotion_thaws_from_the_checkpoint(run: Any, folder: Path) -> None:
+    """Of four the best two go on; the second best came when there was room for one."""
+    result = run(
+        parameters=choices(1e-4, 2e-4, 1e-2, 2e-2),
+        searcher={"name": "grid"},
+        scheduler={"name": "promote", "reduction_factor": 2, "control": 0.0},
+        fidelity={"min": 1, "max": 2},
+        budget={"trials": 4, "concurrent": 1},
+    )
+    assert result.complete
+    assert states(result) == {0: "finished", 1: "finished", 2: "stopped", 3: "stopped"}
+    assert [t.rung_stopped_at for t in result.trials] == [None, None, 1, 1]
+    events = [(e["event"], e["trial"]) for e in read_events(result.info.directory) if "trial" in e]
+    assert events.index(("paused", 1)) < events.index(("started", 3))
+    assert events.index(("paused", 3)) < events.index(("promoted", 1))
+    lines = (folder / "epochs").read_text().splitlines()
+    assert len(lines) == len(set(lines)) == 6  # the first epoch was not trained again
+
+
+def test_a_refused_prior_ends_the_search_at_once(run: Any, folder: Path) -> None:
+    """As when the data are missing on the workers: every trial would be refused."""
+    misbehave(folder, refuse=2e-4)
+    result = run(budget={"trials": 4, "concurrent": 1})
+    assert (result.complete, result.best) == (False, None)
+    assert result.error == "the prior was refused: no such set"
+    assert len(result.trials) == 1
+
+
+def test_a_node_is_asked_for_its_facts(folder: Path, tmp_path: Path) -> None:
+    (node,) = ray.nodes()
+    inputs = Inputs(("sample", "sample_val"), ("sample",))
+    places = Places((tmp_path / "storage", tmp_path / "checkpoints"))
+    ((facts, problems),) = _ask({"here": node}, inputs, places).values()
+    assert (differences(node_facts(inputs), facts), problems) == ([], [])
+    assert not list(tmp_path.iterdir())
+    gone = {**node, "NodeID": "0" * 56}
+    ((facts, problems),) = _ask({"gone": gone}, inputs, places).values()
+    assert problems[0].startswith("cannot run anything: ")
+
+
+def test_trials_that_all_fail_break_it_off_and_a_resume_tries_them_again(
+    run: Any, folder: Path
+) -> None:
+    """As when a data folder is lost for a while: without it the budget would be used up at once."""
+    rates = (2e-3, 1e-4, 2e-4, 3e-4, 4e-4, 5e-4, 6e-4)
+    how = {repr(rate): "missing" for rate in rates[1:]}
+    (folder / "misbehave.json").write_text(json.dumps(how))
+    grid = {"parameters": choices(*rates), "searcher": {"name": "grid"}}
+    grid |= {"scheduler": {"name": "fifo"}, "budget": {"trials": 7, "concurrent": 1}}
+    broken = run(**grid)
+    assert not broken.complete
+    assert broken.error == "5 trials failed one after the other, the last: refused: no such set"
+    assert [t.state for t in broken.trials] == ["finished", *["failed"] * 5]
+    (folder / "misbehave.json").unlink()
+    mended = run(resume="last", **grid)
+    assert mended.complete
+    assert not [t for t in mended.trials if t.state == "failed"]
+    assert len(mended.trials) == 7
+
+
+def test_a_name_that_another_driver_was_faster_to_take(tmp_path: Path) -> None:
+    _make(tmp_path / "rates-1")
+    with pytest.raises(NotNowError, match="rates-1: another search has just taken this name"):
+        _make(tmp_path / "rates-1")
+
+
+def test_bad_input_creates_nothing(run: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="a trial asks for 1 GPU"):
+        run(resources={"gpu": 1, "cpu": 1})
+    with pytest.raises(ConfigError, match="no such experiment"):
+        run(resume="rates-20000101-000000")
+    assert not (tmp_path / "storage").exists()
+    done = run(budget={"trials": 1}, fidelity={"min": 1, "max": 1})
+    with pytest.raises(ConfigError, match="fidelity.max: 1 -> 9"):
+        run(resume=done.info.name)
+
+
+def test_finalists_are_trained_again_on_fresh_seeds(run: Any) -> None:
+    """Killed by a signal in the middle, and resumed: every run is made once, to the end."""
+
+    def interrupt(trials: Sequence[TrialRecord]) -> None:
+        runs = [trial for trial in trials if trial.confirms is not None]
+        if len(runs) > 1 and not sent:
+            sent.append(True)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    sent: list[bool] = []
+    how: dict[str, Any] = {
+        "parameters": choices(2e-4, 1e-4, 3e-4),
+        "searcher": {"name": "grid"},
+        "budget": {"trials": 3},
+        "fidelity": {"min": 1, "max": 3},
+        "confirm": {"top": 1, "seeds": [7, 8]},
+    }
+    first = run(on_change=interrupt, **how)
+    assert (first.interrupted, first.complete) == (True, False)
+    result = run(resume="last", **how)
+    assert result.complete
+    ledger = Ledger(result.info.directory)
+    runs = ledger.confirmations()
+    assert [(r.confirms, r.seed, r.state) for r in runs] == [
+        (of, seed, "finished") for seed in (7, 8) for of in (0, 1)
+    ]
+    for one in runs:
+        assert one.seed is not None
+        of = ledger.trials[one.of or 0]
+        assert one.last[METRIC] == pytest.approx(of.last[METRIC] + one.seed / 100)
+    assert len(result.trials) == 3
+    assert result.best is result.trials[1]

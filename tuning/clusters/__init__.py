@@ -1,1 +1,0 @@
-"""Ray, started here or joined, and what it may still grow to."""

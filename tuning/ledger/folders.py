@@ -1,0 +1,278 @@
+"""Where experiments live: `<storage>/<space>-<date>-<time>/`, one driver at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+
+from hpcm.schema import ConfigError, did_you_mean, shown
+from tuning.ledger.atomic_files import write_atomically
+from tuning.ledger.ledger import LEDGER_FILE, Ledger
+from tuning.spaces.refusals import NotNowError
+from tuning.spaces.space import SearchSpace
+
+DEFAULT_STORAGE = "~/hpcm-tune"
+STUDY_FILE = "study.journal"  # of an experiment, if its study is in no database
+EXPERIMENT_FILE = "experiment.json"  # the space as it was searched, and who made it
+LOCK_FILE = "driver.lock"
+LAST = "last"
+
+
+def storage_folder(storage: str, write: bool = True) -> Path:
+    """The folder of all experiments.
+
+    Raises :class:`ConfigError` where it cannot be written to, unless it is only to be looked at.
+    """
+    if "://" in storage:
+        raise ConfigError(
+            f"--storage {storage}: a URL; must be a folder that every node of the cluster sees"
+        )
+    try:
+        folder = Path(storage).expanduser().absolute()
+        existing = next(p for p in (folder, *folder.parents) if p.exists())
+    except (OSError, RuntimeError) as error:  # a name too long, nobody's home
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"--storage {shown(storage)}: {reason}") from None
+    if not existing.is_dir():
+        raise ConfigError(f"--storage {storage}: {existing} is a file; must be a folder")
+    if not write:
+        return folder
+    try:
+        with tempfile.TemporaryFile(dir=existing) as file:
+            file.write(b"room?")
+    except OSError as error:
+        raise ConfigError(
+            f"--storage {storage}: {existing} cannot be written to: {error.strerror}"
+        ) from None
+    return folder
+
+
+def new_name(space: SearchSpace, folder: Path) -> str:
+    """A name that no experiment of the folder has: the space and the time of the start."""
+    stem = f"{space.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    names = [stem, *(f"{stem}-{count}" for count in range(2, 100))]
+    return next(name for name in names if not (folder / name).exists())
+
+
+def experiments(folder: Path) -> list[str]:
+    """The experiments of a folder, the one that ran last at the end."""
+    found = [path.parent for path in folder.glob(f"*/{EXPERIMENT_FILE}")]
+    return [path.name for path in sorted(found, key=_last_use)]
+
+
+def find(folder: Path, name: str, space: str | None = None) -> Path:
+    """The directory of an experiment; ``last`` is the one that ran last, of ``space`` if given.
+
+    Raises :class:`ConfigError` where there is none.
+    """
+    names = experiments(folder)
+    if name == LAST:
+        for last in reversed(names):
+            if space is None or read_experiment(folder / last).name == space:
+                return folder / last
+        of = f" of {space}" if space else ""
+        raise ConfigError(f"--resume last: no experiment{of} in {folder} (--storage names another)")
+    if name not in names:
+        hint = did_you_mean(Path(name).name, names) if names else "; it holds no experiment"
+        raise ConfigError(
+            f"--resume {shown(name)}: no such experiment in {folder}{hint}"
+            " (--storage names another folder)"
+        )
+    return folder / name
+
+
+def write_experiment(directory: Path, space: SearchSpace, **provenance: Any) -> None:
+    """Record the space that is searched, and where it came from."""
+    directory.mkdir(parents=True, exist_ok=True)
+    if (directory / EXPERIMENT_FILE).exists():  # a driver may die before its ledger is opened
+        provenance["digest_before"] = read_provenance(directory).get("digest")
+    record = {**provenance, "digest": space.digest, "space": space.to_plain()}
+    write_atomically(directory / EXPERIMENT_FILE, json.dumps(record, indent=1).encode())
+
+
+def read_experiment(directory: Path) -> SearchSpace:
+    """The space of an experiment as it was last started. Raises :class:`ConfigError`."""
+    record = read_provenance(directory)
+    try:
+        return SearchSpace.from_plain(record["space"])
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{directory / EXPERIMENT_FILE}: not the record of an experiment: its space lacks or"
+            f" misplaces {error}"
+        ) from None
+
+
+def read_provenance(directory: Path) -> dict[str, Any]:
+    """The whole of an experiment's record. Raises :class:`ConfigError` where it cannot be read."""
+    path = directory / EXPERIMENT_FILE
+    try:
+        record: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: not the record of an experiment: {error}") from None
+    if not isinstance(record, dict) or not isinstance(record.get("space"), dict):
+        raise ConfigError(f"{path}: not the record of an experiment: it holds no search space")
+    return record
+
+
+def refuse_changes(old: SearchSpace, new: SearchSpace, name: str) -> None:
+    """Raise :class:`ConfigError` where trials of the two spaces could not be compared."""
+    breaking = [str(change) for change in old.diff(new) if change.breaks]
+    if breaking:
+        listed = "\n  ".join(breaking)
+        raise ConfigError(
+            f"--resume {name}: the search space changed since, so its trials would not compare:\n"
+            f"  {listed}\nput the old values back, or start a new experiment without --resume"
+        )
+
+
+def refuse_smaller_budget(ledger: Ledger, space: SearchSpace) -> None:
+    """Raise :class:`ConfigError` where fewer trials are asked for than there are."""
+    there = len(ledger.records())
+    if space.budget.trials < there:
+        raise ConfigError(
+            f"--resume {ledger.experiment}: budget.trials is {space.budget.trials}, but {there}"
+            f" trials were proposed already; give {there} to end with them, or more to go on"
+        )
+
+
+def refuse_another_ledger(ledger: Ledger) -> None:
+    """Raise :class:`ConfigError` if the ledger is not this experiment's: a copied folder, or file.
+
+    A copied folder is read as any other, but only its original goes on: checkpoints and the study
+    are found by the experiment's name.
+    """
+    directory, opened = ledger.path.parent, ledger.opened
+    if opened is None or opened.experiment is None:
+        return  # nothing was written yet, or by an earlier version
+    if opened.experiment != directory.name:
+        raise ConfigError(
+            f"--resume {directory.name}: its {LEDGER_FILE} is that of {opened.experiment}; was the"
+            " experiment renamed or copied? Give the folder its old name, or put its ledger back"
+        )
+    recorded = read_provenance(directory)
+    known = {recorded.get("digest"), recorded.get("digest_before")}
+    if opened.digest is not None and opened.digest not in known:
+        raise ConfigError(
+            f"--resume {directory.name}: its {LEDGER_FILE} is that of another search space (digest"
+            f" {opened.digest}, {EXPERIMENT_FILE} has {recorded.get('digest')}); put its own back"
+        )
+
+
+def refuse_lost_ledger(directory: Path) -> None:
+    """Raise :class:`ConfigError` where trials left folders and the ledger has no line on any.
+
+    Without it nothing is known of them, so they would all be tried again, as if they were new.
+    """
+    ledger = directory / LEDGER_FILE
+    if ledger.exists():
+        with ledger.open("rb") as file:
+            if file.readline().endswith(b"\n"):
+                return
+    trials = sorted({path.name for path in directory.glob("checkpoints/*")})
+    trials += sorted(path.name for path in directory.glob("*-[0-9][0-9][0-9][0-9]"))
+    if trials:
+        state = "is empty" if ledger.exists() else "is gone"
+        raise ConfigError(
+            f"{directory.name}: its {LEDGER_FILE} {state}, and there are folders of trials"
+            f" ({trials[0]}, ..): what was tried is not known. Put the ledger back, or start a new"
+            " experiment without --resume"
+        )
+
+
+@contextlib.contextmanager
+def driving(directory: Path) -> Iterator[None]:
+    """Be the only driver of an experiment. Raises :class:`NotNowError` where another one is.
+
+    The operating system frees the lock of a killed driver at once. Where a filesystem knows no
+    locks, the process that the file names is looked for, on its own machine.
+    """
+    path = directory / LOCK_FILE
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            free = True
+        except BlockingIOError:
+            free = False
+        except OSError:
+            free = not _alive(_owner(handle))
+        if not free:
+            who = owner_text(_owner(handle))
+            raise NotNowError(
+                f"{directory.name}: {who} runs this experiment; wait for it or end it"
+            )
+        os.ftruncate(handle, 0)
+        owner = _myself() | {"folder": directory.stat().st_ino}
+        os.pwrite(handle, json.dumps(owner).encode(), 0)
+        os.fsync(handle)
+        yield
+        os.ftruncate(handle, 0)
+    finally:
+        os.close(handle)
+
+
+def driver_of(directory: Path) -> dict[str, Any]:
+    """Who runs an experiment (``pid host since``), without taking part; empty where nobody does.
+
+    Another machine's process counts as alive: nothing is known of it. A copy of a folder whose
+    driver runs is nobody's.
+    """
+    try:
+        handle = os.open(directory / LOCK_FILE, os.O_RDONLY)
+    except FileNotFoundError:
+        return {}
+    try:
+        owner = _owner(handle)
+    finally:
+        os.close(handle)
+    mine = directory.stat().st_ino
+    return owner if _alive(owner) and owner.get("folder", mine) == mine else {}
+
+
+def owner_text(owner: dict[str, Any]) -> str:
+    """A driver in words."""
+    return f"process {owner.get('pid')} on {owner.get('host')} since {owner.get('since')}"
+
+
+def _myself() -> dict[str, Any]:
+    return {
+        "pid": os.getpid(),
+        "created": psutil.Process().create_time(),
+        "host": socket.gethostname(),
+        "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+    }
+
+
+def _owner(handle: int) -> dict[str, Any]:
+    try:
+        owner = json.loads(os.pread(handle, 4096, 0))
+    except ValueError:
+        return {}
+    return owner if isinstance(owner, dict) else {}
+
+
+def _alive(owner: dict[str, Any]) -> bool:
+    if not owner:
+        return False
+    if owner.get("host") != socket.gethostname():
+        return True  # nothing is known of another machine's processes
+    try:
+        return bool(psutil.Process(owner["pid"]).create_time() == owner["created"])
+    except psutil.Error:
+        return False
+
+
+def _last_use(directory: Path) -> float:
+    ledger = directory / LEDGER_FILE
+    return (ledger if ledger.exists() else directory / EXPERIMENT_FILE).stat().st_mtime

@@ -1,0 +1,1 @@
+"""A search on a Ray cluster; the only room that imports Ray."""

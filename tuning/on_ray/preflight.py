@@ -1,0 +1,148 @@
+"""What is checked before an experiment exists, so that nothing waits for ever or fails late."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from hpcm import ConfigError, TrainConfig, check_inputs
+from hpcm.evaluation.image_sets import image_set
+from hpcm.evaluation.validation import scores_ms_ssim
+from tuning.checkpoints.disk_space import check_disk
+from tuning.checkpoints.places import local_folder
+from tuning.ledger.records import LOCAL
+from tuning.on_ray.autoscaling import autoscaling
+from tuning.on_ray.cluster import Cluster
+from tuning.on_ray.node_checks import SharedPaths, check_nodes
+from tuning.on_ray.node_facts import Inputs, Reference
+from tuning.spaces.probes import corners
+from tuning.spaces.refusals import NotNowError
+from tuning.spaces.space import SearchSpace
+
+READ = ("data.", "model.", "start_from")  # fields that decide what a trial reads
+HEAD = "node:__internal_head__"  # a resource that Ray gives to the head alone
+MS_SSIM = "val_ms_ssim_db"
+EPS = 1e-9  # Ray counts in ten-thousandths
+
+
+def slots(space: SearchSpace) -> int:
+    """Trials that fit into the cluster at a time, what its autoscaler may start included.
+
+    Raises :class:`NotNowError` where not even one fits on a node: of a cluster that was started
+    again, the head is there first.
+    """
+    need = space.resources
+    nodes = _nodes()
+    here = {True: 0, False: 0}  # on the head, and on workers, which an autoscaler may have started
+    for node in nodes:
+        here[HEAD in node] += _fits(need.cpu, need.gpu, node)
+    scaling = autoscaling()
+    may = scaling.most(lambda resources: _fits(need.cpu, need.gpu, resources))
+    if fit := here[True] + max(here[False], may):
+        return fit
+    largest: dict[str, float] = max(
+        nodes, key=lambda node: (node.get("GPU", 0), node.get("CPU", 0)), default={}
+    )
+    laptop = "laptop" in space.profiles and space.profile != "laptop"
+    raise NotNowError(
+        f"resources: a trial asks for {need.gpu:g} GPU and {need.cpu:g} CPU; no node of the Ray"
+        f" cluster has them (the largest has {largest.get('GPU', 0):g} GPU and"
+        f" {largest.get('CPU', 0):g} CPU) and no autoscaler may start one"
+        f"{f' (only {scaling})' if scaling.types else ''}. Ask for less with --set"
+        f" resources.gpu=0 resources.cpu=1{', or take --profile laptop' if laptop else ''}"
+    )
+
+
+def concurrent(space: SearchSpace) -> int:
+    """Trials to run at a time: what the budget says, and never more than fit."""
+    return _within(space, slots(space))
+
+
+def concurrent_now(space: SearchSpace) -> int:
+    """The same for the nodes that are there at this moment; may be none."""
+    need = space.resources
+    return _within(space, sum(_fits(need.cpu, need.gpu, node) for node in _nodes()))
+
+
+def _within(space: SearchSpace, fit: int) -> int:
+    return min(fit, space.budget.concurrent or fit, space.budget.trials)
+
+
+def _nodes() -> list[dict[str, float]]:
+    """The resources of each node that is there."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def check_cluster(
+    space: SearchSpace,
+    folder: Path,
+    joined: Cluster,
+    *,
+    trains: bool,
+    resumed: Path | None,
+    checkpoints: str | None = None,
+) -> Reference | None:
+    """Raise :class:`ConfigError` where checkpoints do not fit on the disk or nodes differ.
+
+    Gives what trials compare their nodes with; None where Ray is this machine's alone. ``trains``:
+    whether trials read and write what :func:`hpcm.train` does. ``resumed``: the experiment to
+    continue. ``checkpoints``: folder or URL; None: in the experiment's folder.
+    """
+    room = local_folder(checkpoints, folder)
+    if trains and room is not None:  # an object store has no known size
+        check_disk(space, room, concurrent(space), resumed)
+    if joined.address == LOCAL:
+        return None
+    read = Inputs.of([space.config(flat, epochs=1) for flat in _all(space)]) if trains else Inputs()
+    return check_nodes(read, space.resources, SharedPaths.of(folder, checkpoints))
+
+
+def _all(space: SearchSpace) -> list[dict[str, Any]]:
+    """The prior, and where what trials read is searched, every choice."""
+    searched = any(path.startswith(READ) for path in space.parameters)
+    return [space.prior(), *(corners(space) if searched else ())]
+
+
+def check_data(space: SearchSpace) -> None:
+    """Raise :class:`ConfigError` where images or weights that trials would read are missing.
+
+    Where they are searched, every choice is looked at. So is MS-SSIM, where the objective asks for
+    it: not every image set has it.
+    """
+    prior = space.config(space.prior(), epochs=1)
+    check_inputs(prior)
+    objective = space.objective
+    metrics = {objective.metric, *objective.pareto, *objective.constraints}
+    if MS_SSIM in metrics and not scores_ms_ssim(image_set(prior.data.val)):
+        raise ConfigError(
+            f"objective: {MS_SSIM} cannot be computed for data.val '{prior.data.val}': it takes"
+            " the package pytorch-msssim and images of 161 pixels or more on every side"
+        )
+    if not any(path.startswith(READ) for path in space.parameters):
+        return
+    seen = {_inputs(prior)}
+    for flat in corners(space):
+        config = space.config(flat, epochs=1)
+        if _inputs(config) not in seen:
+            seen.add(_inputs(config))
+            try:
+                check_inputs(config)
+            except ConfigError as error:
+                values = space.values(flat)
+                told = [f"{path} = {values[path]}" for path in values if path.startswith(READ)]
+                raise ConfigError(f"parameters: with {', '.join(told)}: {error}") from None
+
+
+def _inputs(config: TrainConfig) -> tuple[object, ...]:
+    """What :func:`hpcm.check_inputs` looks at."""
+    return config.data, config.model, config.start_from
+
+
+def _fits(cpu: float, gpu: float, node: Mapping[str, float]) -> int:
+    counts = [node.get("CPU", 0.0) / cpu]
+    if gpu:
+        counts.append(node.get("GPU", 0.0) / gpu)
+    return int(min(counts) + EPS)

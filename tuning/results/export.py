@@ -1,0 +1,248 @@
+"""The best trial as a run config that anyone trains without Ray, with its provenance on top."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from hpcm.config import TrainConfig
+from hpcm.schema import ConfigError
+from tuning.ledger.folders import read_provenance
+from tuning.ledger.provenance import data_facts, git_commit, versions
+from tuning.ledger.records import TrialRecord
+from tuning.results.confirm_text import confirmed_text
+from tuning.results.lineage import history_lines, lineage
+from tuning.results.outcome import ExperimentResult, beside
+from tuning.results.train_commands import differences, full_command, repeat_command, repeat_commands
+from tuning.spaces.documents import SHIPPED, shipped_spaces
+from tuning.spaces.draws import total_trials
+from tuning.spaces.loading import load_space
+from tuning.spaces.profile_choice import ProfileChoice
+from tuning.spaces.space import SearchSpace
+from tuning.spaces.wording import columns, count_text, difference_text, metric_name, metric_text
+
+FULL = "cluster"  # the file as written; what any other profile finds is a proxy
+REASON = "asked for by the program that ran the search"  # where tune.py did not
+SHOWN_METRICS = ("val_rd_cost", "val_bpp", "val_psnr")
+
+
+@dataclass(frozen=True)
+class Export:
+    """A written run config and the commands that use it."""
+
+    config: TrainConfig
+    stored: Path  # in the experiment's folder
+    copied: Path  # beside the search space, in best/; ``stored`` where that cannot be written
+    shown: Path  # the copy, relative to the working directory where it lies below it
+    repeat: str  # the command that gives the trial's own numbers
+    full: str  # the command that trains in full
+    full_epochs: int  # its length
+    is_proxy: bool
+    problem: str | None = None  # why there is no copy in best/
+
+
+def export_best(result: ExperimentResult) -> Export:
+    """Write the best trial's config to the experiment's folder and to ``best/`` beside its space.
+
+    Raises ValueError where no trial has a result.
+    """
+    if result.best is None:
+        raise ValueError(f"{result.info.name}: no trial has a result, so nothing can be exported")
+    space, best = result.info.space, result.best
+    proxy = space.profile != FULL
+    target = _target(result, best)
+    epochs = best.epochs if proxy else target.epochs
+    config = space.config(best.params, epochs=epochs)
+    stored = result.info.directory / "best.yaml"
+    copied, problem = _place(space, stored)
+    shown = _shown(copied)
+    export = Export(
+        config=config,
+        stored=stored,
+        copied=copied,
+        shown=shown,
+        repeat=_repeat(result, shown, config),
+        full=full_command(shown, config, target),
+        full_epochs=target.epochs,
+        is_proxy=proxy,
+        problem=problem,
+    )
+    config.to_yaml(stored, header="\n".join(_header(result, export)))
+    if copied != stored:
+        shutil.copyfile(stored, copied)
+    return export
+
+
+def _repeat(result: ExperimentResult, file: Path, config: TrainConfig) -> str:
+    """The command, or one for each stretch of a trial whose config changed on the way."""
+    assert result.best is not None
+    stretches = lineage(result.trials, result.best)
+    if len(stretches) == 1:
+        return repeat_command(file, config, result.best.epochs)
+    space = result.info.space
+    ways = [(s.last, space.config(s.params, epochs=config.epochs)) for s in stretches]
+    return repeat_commands(file, config, ways)
+
+
+def best_config(result: ExperimentResult) -> TrainConfig:
+    """The best trial's run config, to the end of its schedules.
+
+    Raises ValueError where no trial has a result.
+    """
+    if result.best is None:
+        raise ValueError(f"{result.info.name}: no trial has a result")
+    space = result.info.space
+    return space.config(result.best.params, epochs=space.fidelity.horizon)
+
+
+def _place(space: SearchSpace, stored: Path) -> tuple[Path, str | None]:
+    """Where the copy goes, its folder made; else ``stored``, and why."""
+    path = best_path(space)
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with path.open("ab"):
+            return path, None
+    except OSError as error:
+        return stored, f"{path} cannot be written: {error.strerror}"
+
+
+def best_path(space: SearchSpace) -> Path:
+    """``best/phase3.yaml`` beside the space; ``best/phase3.laptop.yaml`` under another profile."""
+    suffix = "" if space.profile == FULL else f".{space.profile}"
+    return Path(source_of(space)).parent / "best" / f"{space.name}{suffix}.yaml"
+
+
+def source_of(space: SearchSpace) -> str:
+    """The file of a recorded space: where it was, or the shipped one where the project moved.
+
+    Raises :class:`ConfigError` where both are gone.
+    """
+    if space.path and Path(space.path).is_file():
+        return space.path
+    if space.name in shipped_spaces():
+        return str(SHIPPED / f"{space.name}.yaml")
+    raise ConfigError(f"{space.path}: the file of this search space is gone; put it back")
+
+
+def _target(result: ExperimentResult, best: TrialRecord) -> TrainConfig:
+    """The full run of the trial's settings: the cluster's base, to the end of its schedules.
+
+    An override stays, unless it is on a key that the profile itself changes: then it was about the
+    proxy.
+    """
+    space = result.info.space
+    if space.profile == FULL:
+        return space.config(best.params, epochs=space.fidelity.horizon)
+    source = source_of(space)
+    proxy, full = load_space(source, space.profile), load_space(source, FULL)
+    changed = differences(proxy.base, full.base) | differences(full.base, proxy.base)
+    overrides = read_provenance(result.info.directory).get("overrides", [])
+    kept = [text for text in overrides if _is_general(text.partition("=")[0], changed)]
+    full = load_space(source, FULL, kept)
+    return full.config(best.params, epochs=full.fidelity.horizon)
+
+
+def _is_general(key: str, changed: Mapping[str, Any]) -> bool:
+    """Whether an override's key is part of the question, and not of what the profile changes."""
+    top, _, path = key.partition(".")
+    return top == "parameters" or (
+        top == "base" and not any(path == c or path.startswith(f"{c}.") for c in changed)
+    )
+
+
+def _shown(path: Path) -> Path:
+    """Relative to the working directory where it lies below it."""
+    here = Path.cwd()
+    return path.resolve().relative_to(here) if path.resolve().is_relative_to(here) else path
+
+
+def _header(result: ExperimentResult, export: Export) -> list[str]:
+    """What the file is, where it comes from, what it reached, and how to run it."""
+    info, space = result.info, result.info.space
+    facts = read_provenance(info.directory)
+    assert result.best is not None
+    what = (
+        f"PROXY: found under the profile {space.profile}; it ranks settings for that model only."
+        if export.is_proxy
+        else "The best run config of a search."
+    )
+    rows = [
+        ("experiment", info.name),
+        ("trial", f"{result.best.number} of {len(result.trials)}"),
+        *_unfinished_rows(result),
+        *_confirmed_rows(result),
+        ("profile", str(ProfileChoice(space.profile, facts.get("profile_reason", REASON)))),
+        ("overrides", " ".join(facts.get("overrides", [])) or "none"),
+        ("written", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
+        ("git commit", git_commit()),
+        ("config digest", export.config.digest),
+        ("space digest", space.digest),
+        ("versions", ", ".join(versions())),
+        *data_facts(export.config),
+    ]
+    return [
+        what,
+        "",
+        *columns(rows),
+        "",
+        *_numbers(result),
+        *_history(result),
+        "",
+        f"repeat the trial:  {export.repeat}",
+        f"run it in full:    {export.full}",
+    ]
+
+
+def _history(result: ExperimentResult) -> list[str]:
+    """The values before the last ones, where a population-based scheduler changed them."""
+    assert result.best is not None
+    stretches = lineage(result.trials, result.best)
+    if len(stretches) == 1:
+        return []
+    return [
+        "",
+        "Some values changed while it trained, and some weights are another trial's. This file has",
+        "the last values; a run of it alone is another run. Repeating takes all of these:",
+        *history_lines(result.info.space, stretches),
+    ]
+
+
+def _unfinished_rows(result: ExperimentResult) -> list[tuple[str, str]]:
+    """That the search did not come to its end, where it did not."""
+    if result.complete:
+        return []
+    ended, total = sum(t.ended for t in result.trials), total_trials(result.info.space)
+    return [("search", f"not complete: {ended} of {count_text(total, 'trial')} had ended")]
+
+
+def _confirmed_rows(result: ExperimentResult) -> list[tuple[str, str]]:
+    """Whether the best trial is the best on fresh seeds too, where that was asked for."""
+    found = result.confirmation
+    if not result.info.space.confirm.top:
+        return []
+    if found is None or found.best is None:
+        return [("confirmed", "no: the numbers below are of one seed, and the best of many")]
+    return [("confirmed", confirmed_text(found, found.best))]
+
+
+def _numbers(result: ExperimentResult) -> list[str]:
+    """The best trial beside the prior at the same epoch."""
+    best = result.best
+    assert best is not None
+    shown, its = beside(best, result.prior, result.info.space.objective.metric)
+    rows = [("", f"epoch {int(shown['epoch'])}", "prior config", "difference")]
+    for metric in SHOWN_METRICS:
+        value, prior = shown.get(metric), its.get(metric)
+        rows.append(
+            (
+                metric_name(metric),
+                metric_text(metric, value),
+                metric_text(metric, prior),
+                difference_text(metric, value, prior),
+            )
+        )
+    return columns(rows)

@@ -1,0 +1,119 @@
+"""What an experiment came to: its best trial, and what it cost with and without early stopping."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from tuning.ledger.records import ExperimentInfo, TrialRecord
+from tuning.results.confirm import Confirmation, confirmation
+from tuning.results.constraints import feasible
+from tuning.spaces.draws import total_trials
+from tuning.spaces.space import SearchSpace
+
+
+@dataclass(frozen=True)
+class ExperimentResult:
+    """How an experiment ended. ``complete`` decides the exit code of the command line."""
+
+    info: ExperimentInfo
+    trials: list[TrialRecord]  # by number
+    best: TrialRecord | None  # by the mean over fresh seeds, else among those that went furthest
+    prior: TrialRecord | None
+    hours_spent: float  # GPU- or CPU-hours of training
+    hours_full: float  # what the same trials would have cost without early stopping
+    unit: Literal["GPU", "CPU"]
+    complete: bool  # every trial of the budget has ended, or its hours are spent
+    interrupted: bool  # by SIGINT or SIGTERM
+    error: str | None = None  # why the search itself broke off, where it did
+    confirmation: Confirmation | None = None  # of the finalists, once the search is over
+    driver: str = ""  # who runs it, where it was read while a search is under way
+
+    @property
+    def hours_saved(self) -> float:
+        """Hours that early stopping did not spend."""
+        return max(0.0, self.hours_full - self.hours_spent)
+
+
+def experiment_result(
+    info: ExperimentInfo,
+    trials: Sequence[TrialRecord],
+    confirmations: Sequence[TrialRecord] = (),
+    *,
+    budget_spent: bool = False,
+    interrupted: bool = False,
+    error: str | None = None,
+) -> ExperimentResult:
+    """The result of an experiment from its records; ``budget_spent``: its hours are over."""
+    space = info.space
+    all_ended = len(trials) >= total_trials(space) and all(trial.ended for trial in trials)
+    found = confirmation(trials, confirmations, space) if all_ended else None
+    confirmed = found.best if found else None
+    all_ended = all_ended and (found is None or found.complete)
+    again = sum(run.cost_hours for run in confirmations)
+    return ExperimentResult(
+        info=info,
+        trials=list(trials),
+        best=confirmed.trial if confirmed else best_of(trials, space),
+        prior=next((trial for trial in trials if trial.is_prior), None),
+        hours_spent=again + sum(trial.cost_hours for trial in trials),
+        hours_full=again + sum(hours_without_stopping(trial, space) for trial in trials),
+        unit="GPU" if space.resources.gpu else "CPU",
+        complete=error is None and (all_ended or (budget_spent and not interrupted)),
+        interrupted=interrupted and not all_ended,
+        error=error,
+        confirmation=found,
+    )
+
+
+def best_of(trials: Sequence[TrialRecord], space: SearchSpace) -> TrialRecord | None:
+    """The best trial so far, at the highest epoch at which trials can be compared.
+
+    That is the maximum fidelity once a trial is there; before, the highest epoch that two of them
+    reported the objective at. None where no trial there keeps the objective's constraints.
+    """
+    metric, sign = space.objective.metric, 1 if space.objective.mode == "min" else -1
+    searched = [trial for trial in trials if trial.confirms is None and trial.state != "failed"]
+    whole = [t for t in searched if t.scored(metric).get("epoch") == space.fidelity.max]
+    if whole:  # no curve is walked through, as it would be at every screen of a long search
+        scores = {trial.number: trial.scored(metric)[metric] for trial in whole}
+    else:
+        scores = _scores_at_a_common_epoch(searched, metric)
+    level = [t for t in searched if t.number in scores and feasible(t, space.objective)]
+    return min(level, key=lambda trial: sign * scores[trial.number], default=None)
+
+
+def _scores_at_a_common_epoch(trials: Sequence[TrialRecord], metric: str) -> dict[int, float]:
+    """By trial, at the highest epoch that two of them have; at the highest where none is shared."""
+    curves = {trial.number: trial.curve(metric) for trial in trials}
+    reached = Counter(epoch for curve in curves.values() for epoch in curve)
+    shared = [epoch for epoch, count in reached.items() if count > 1]
+    epoch = max(shared or reached, default=0)
+    return {number: curve[epoch] for number, curve in curves.items() if epoch in curve}
+
+
+def beside(
+    best: TrialRecord, prior: TrialRecord | None, metric: str
+) -> tuple[dict[str, float], dict[str, float]]:
+    """A report of the best trial that has ``metric``, and the prior's of the same epoch.
+
+    The newest, or where the prior went as far the newest of an epoch at which both have it; the
+    prior's is empty where there is none.
+    """
+    mine = {report["epoch"]: report for report in best.reports if metric in report}
+    theirs = (
+        {report["epoch"]: report for report in prior.reports if metric in report} if prior else {}
+    )
+    both = mine.keys() & theirs.keys()
+    as_far = prior is not None and prior.epochs >= max(mine)
+    epoch = max(both if both and as_far else mine)
+    return mine[epoch], theirs.get(epoch, {})
+
+
+def hours_without_stopping(trial: TrialRecord, space: SearchSpace) -> float:
+    """What the trial would have cost to the maximum fidelity; a failed one costs what it did."""
+    if trial.state == "failed" or not trial.epochs:
+        return trial.cost_hours
+    return trial.cost_hours * max(1.0, space.fidelity.max / trial.epochs)

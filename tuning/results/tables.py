@@ -1,0 +1,89 @@
+"""An experiment that ran or is running: its result, and its trials as pandas tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from tuning.ledger import folders
+from tuning.ledger.events import Closed
+from tuning.ledger.ledger import Ledger
+from tuning.ledger.records import ExperimentInfo, TrialRecord
+from tuning.results.outcome import ExperimentResult, experiment_result
+from tuning.spaces.space import SearchSpace
+
+
+def read_result(experiment: str, storage: str = folders.DEFAULT_STORAGE) -> ExperimentResult:
+    """An experiment as its ledger has it, without touching it; ``last`` is the one that ran last.
+
+    Raises :class:`ConfigError` where there is none.
+    """
+    directory = folders.find(folders.storage_folder(storage, write=False), experiment)
+    space = folders.read_experiment(directory)
+    ledger = Ledger(directory, devices=space.resources.devices)
+    last = ledger.closed or Closed()
+    study = ledger.opened.facts.get("study") if ledger.opened else None  # a database; else a file
+    info = ExperimentInfo(
+        name=directory.name,
+        directory=directory,
+        space=space,
+        resumed=False,
+        dashboard_url=None,
+        token_hint=None,
+        address="",
+        resources={},
+        drained=ledger.drained,
+        study=study or str(directory / folders.STUDY_FILE),
+    )
+    result = experiment_result(
+        info,
+        ledger.records(),
+        ledger.confirmations(),
+        budget_spent=last.complete,
+        interrupted=last.interrupted,
+        error=last.error,
+    )
+    owner = folders.driver_of(directory)
+    return replace(result, driver=folders.owner_text(owner)) if owner else result
+
+
+def trials_table(trials: Sequence[TrialRecord], space: SearchSpace) -> pd.DataFrame:
+    """One row per trial: source, state, epochs, last metrics, cost, and every parameter's value.
+
+    A parameter that is not active in a trial is missing there; ``waiting`` is a trial at a rung.
+    """
+    rows = [_row(trial, space) for trial in trials]
+    head = ["trial", "source", "state", "epochs", "seconds", "hours", "retries", "reason"]
+    metrics = [key for row in rows for key in row if key.startswith("val_")]
+    columns = list(dict.fromkeys([*head, *metrics, *space.parameters]))
+    return pd.DataFrame(rows, columns=columns).set_index("trial")
+
+
+def survival_table(trials: Sequence[TrialRecord], space: SearchSpace) -> pd.DataFrame:
+    """Per rung, in epochs: how many trials reached it, were stopped there, and went on."""
+    rows = []
+    for rung in space.rungs():
+        reached = [trial for trial in trials if trial.epochs >= rung]
+        stopped = sum(t.state == "stopped" and t.rung_stopped_at == rung for t in reached)
+        failed = sum(t.state == "failed" and t.epochs == rung for t in reached)
+        rows.append({"rung": rung, "reached": len(reached), "stopped": stopped, "failed": failed})
+    return pd.DataFrame(rows, columns=["rung", "reached", "stopped", "failed"]).set_index("rung")
+
+
+def _row(trial: TrialRecord, space: SearchSpace) -> dict[str, Any]:
+    metrics = {key: value for key, value in trial.last.items() if key.startswith("val_")}
+    return {
+        "trial": trial.number,
+        "source": trial.source,
+        "state": trial.status,
+        "epochs": trial.epochs,
+        "seconds": trial.seconds,
+        "hours": trial.cost_hours,
+        "retries": trial.retries,
+        "reason": trial.reason,
+        **metrics,
+        **space.values(trial.params),
+    }

@@ -1,1 +1,0 @@
-"""Which trial goes on, waits, ends or becomes a copy of another."""

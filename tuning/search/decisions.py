@@ -1,0 +1,47 @@
+"""What a search says: to a report, to a broken process, and to the question what is next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+
+class Decision(Enum):
+    """What becomes of a trial after a report."""
+
+    GO_ON = "go on"
+    WAIT = "wait"  # without a device, until the search starts it again
+    STOP = "stop"
+    FINISH = "finish"  # it reached the maximum fidelity
+    FAIL = "fail"
+
+    @property
+    def ends_process(self) -> bool:
+        """Whether the trial's process is to end."""
+        return self is not Decision.GO_ON
+
+
+class Idle(Enum):
+    """There is no trial to start."""
+
+    NOT_NOW = "nothing now"  # what runs may yet bring one
+    OVER = "over"
+
+
+@dataclass(frozen=True)
+class Start:
+    """Start this trial, or continue it from its newest checkpoint."""
+
+    trial: int
+    params: Mapping[str, Any]  # its flat config
+    seed: int | None = None  # replaces the space's own; None: it does not
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Whether a trial whose process broke is started again; :meth:`Search.next` then gives it."""
+
+    again: bool
+    elsewhere: bool = False  # it must wait for another node

@@ -1,0 +1,181 @@
+"""Trials as an Optuna study: the evidence that a sampler sees, and what the copy for people says.
+
+Two studies, both made from the ledger's records. The *evidence* is built anew for each proposal, in
+memory, so that a proposal depends on the records alone, not on how often the driver was restarted
+(0.05 s at 1,000 trials). The *copy* is for people: :mod:`tuning.watching.study_copy`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Self
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.samplers import NSGAIISampler
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from tuning.ledger.records import TrialRecord
+from tuning.results.constraints import violations
+from tuning.spaces.coordinates import Coordinate
+from tuning.spaces.sections import LARGER_IS_BETTER
+from tuning.spaces.space import SearchSpace
+
+NUMBER = "trial"  # user attribute: our number of the trial
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def distribution(coordinate: Coordinate) -> BaseDistribution:
+    """Optuna's word for a coordinate."""
+    match coordinate.type:
+        case "float":
+            return FloatDistribution(coordinate.low, coordinate.high, log=coordinate.log)
+        case "int":
+            return IntDistribution(coordinate.low, coordinate.high, log=coordinate.log)
+        case "categorical":
+            return CategoricalDistribution(coordinate.choices)
+
+
+class OptunaEncoder:
+    """How a record is told: the state, the values and the whole curve, in the objective's own sign.
+
+    finished: COMPLETE. stopped: PRUNED. failed: FAIL, but a diverged trial under ``on_diverged:
+    worst`` is COMPLETE with the worst finite number that any trial reported, so that the sampler
+    learns to keep away. One that waits at a rung counts as PRUNED until it goes on. Everything
+    else: RUNNING. Values are those of ``objective.pareto`` where it is given, else of its metric;
+    what has any is told with its ``objective.constraints``.
+    """
+
+    def __init__(self, space: SearchSpace) -> None:
+        self.objective = space.objective
+        self.metric, self.mode = space.objective.metric, space.objective.mode
+        self.metrics = space.objective.pareto or (self.metric,)
+        self.most = space.fidelity.max  # epochs of a whole trial
+        self.worst_if_diverged = space.objective.on_diverged == "worst"
+        self.distributions = {c.path: distribution(c) for c in space.coordinates()}
+
+    @property
+    def directions(self) -> list[str]:
+        """Optuna's word for the mode of each value."""
+        return ["maximize" if m in LARGER_IS_BETTER else "minimize" for m in self.metrics]
+
+    def study_name(self, experiment: str) -> str:
+        """Of the copy: a study has its directions for good, so each pair of metrics has its own."""
+        return " ".join([experiment, *self.objective.pareto])
+
+    def worst(self, records: Sequence[TrialRecord]) -> list[float] | None:
+        """The worst finite numbers reported so far; None before there are any."""
+        found = []
+        for metric, direction in zip(self.metrics, self.directions, strict=True):
+            values = [v for r in records for v in r.curve(metric).values() if math.isfinite(v)]
+            if not values:
+                return None
+            found.append(min(values) if direction == "maximize" else max(values))
+        return found
+
+    def curve(self, record: TrialRecord) -> dict[int, float]:
+        """The finite part of the record's learning curve."""
+        return {e: v for e, v in record.curve(self.metric).items() if math.isfinite(v)}
+
+    def newest(self, record: TrialRecord) -> dict[str, float]:
+        """The last report in which all values are finite numbers; empty before there is one."""
+        for report in reversed(record.reports):
+            if all(math.isfinite(report.get(metric, math.nan)) for metric in self.metrics):
+                return report
+        return {}
+
+    def state(
+        self, record: TrialRecord, worst: list[float] | None
+    ) -> tuple[TrialState, list[float] | None]:
+        """Optuna's state and values of a record."""
+        newest = self.newest(record)
+        last = [newest[metric] for metric in self.metrics] if newest else None
+        match record.state:
+            case "finished" | "stopped" if last is None and len(self.metrics) > 1:
+                return TrialState.FAIL, None
+            case "finished":
+                return TrialState.COMPLETE, last
+            case "stopped":
+                return TrialState.PRUNED, last
+            case "failed":
+                if record.diverged and self.worst_if_diverged and worst is not None:
+                    return TrialState.COMPLETE, worst
+                return TrialState.FAIL, None
+            case "pending" | "running":
+                told = record.paused and (last is not None or len(self.metrics) == 1)
+                return (TrialState.PRUNED, last) if told else (TrialState.RUNNING, None)
+
+    def frozen(self, record: TrialRecord, worst: list[float] | None) -> FrozenTrial:
+        """The record as Optuna's trial."""
+        state, values = self.state(record, worst)
+        missed = violations(self.newest(record), self.objective) if values else {}
+        return create_trial(
+            state=state,
+            values=values,
+            params=dict(record.params),
+            distributions={path: self.distributions[path] for path in record.params},
+            intermediate_values=self.curve(record),
+            user_attrs={NUMBER: record.number}
+            | ({"reason": record.reason} if record.reason else {}),
+            constraints=missed,
+        )
+
+    def has_result(self, record: TrialRecord) -> bool:
+        """Whether a sampler learns from the record."""
+        ended = record.state in ("finished", "stopped") or record.paused
+        return (ended and bool(self.newest(record))) or (record.diverged and self.worst_if_diverged)
+
+
+def evidence(
+    outcomes: OptunaEncoder, records: Sequence[TrialRecord], sampler: optuna.samplers.BaseSampler
+) -> optuna.Study:
+    """A study in memory that holds the records as they stand, for one proposal of ``sampler``."""
+    study = optuna.create_study(sampler=sampler, directions=outcomes.directions)
+    worst = outcomes.worst(records)
+    frozen = [outcomes.frozen(record, worst) for record in records]
+    if outcomes.objective.pareto:
+        for record, trial in zip(records, frozen, strict=True):
+            epochs = outcomes.newest(record).get("epoch", 0.0)
+            _rank_by_epochs(trial, record, epochs / outcomes.most)
+    if isinstance(sampler, NSGAIISampler):
+        _number_generations(frozen, sampler)
+    for trial in frozen:
+        trial.__class__ = _Held
+    study.add_trials(frozen)
+    return study
+
+
+class _Held(FrozenTrial):
+    """A trial that the study takes as it is. Optuna copies each, down to its distributions."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
+def _rank_by_epochs(trial: FrozenTrial, record: TrialRecord, trained: float) -> None:
+    """Tell samplers for several values, which know no pruned trials, of one that was stopped.
+
+    It is COMPLETE, and misses a constraint by the epochs that it lacks: it is worse than all whole
+    ones, whatever its early values are, and worse than those that went further. ``trained``: the
+    share of all epochs after which its values were reported.
+    """
+    if trial.values is None:
+        return
+    lacks = 1.0 if record.state == "failed" else max(0.0, 1 - trained)
+    trial.state = TrialState.COMPLETE
+    trial.set_constraint("epochs", lacks)
+
+
+def _number_generations(trials: Sequence[FrozenTrial], sampler: NSGAIISampler) -> None:
+    """Say of which generation each result is, in the order of the trials; Optuna asks for it."""
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    for index, trial in enumerate(complete):
+        generation = index // sampler.population_size
+        trial.system_attrs = trial.system_attrs | {sampler._get_generation_key(): generation}

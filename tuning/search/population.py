@@ -1,0 +1,97 @@
+"""Population-based training: the worst go on as changed copies of the best, while they train.
+
+Jaderberg et al. 2017 (PBT) with truncation selection, and Parker-Holder et al. 2020 (PB2), which
+chooses the changes by a model. The population is `budget.trials`. Every `fidelity.min` epochs all
+of it is compared (``cohorts.py``: PBT's synchronous form, so that what is copied does not
+depend on the speed of machines, and fewer trials than the population may run at a time). A trial of
+the worst quantile gets the checkpoint and the config of one drawn from the best, with new values of
+the mutable parameters. What is not mutable is copied as it is: it goes with the weights.
+
+Ray 2.60's own classes are not used: their state is not kept over a restart, they change values
+without looking at bounds or scales, and their donor's checkpoint may have been rotated away.
+
+A trial that fails leaves the population, which shrinks. The prior, trial 0, is never changed, but
+may be copied: every comparison needs it as it is.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from tuning.ledger.events import Exploited, ExploitFailed
+from tuning.ledger.ledger import Ledger
+from tuning.ledger.records import TrialRecord
+from tuning.search.cohorts import Cohort, CohortScheduler
+from tuning.search.decisions import Decision
+from tuning.search.explore import Perturbation
+from tuning.spaces.draws import total_trials
+from tuning.spaces.scheduler_sections import Pbt
+from tuning.spaces.space import SearchSpace
+
+#: ``copy(trial, donor, epoch)`` gives a trial the donor's checkpoint of an epoch. Raises OSError
+#: where that cannot be. What checkpoints are is the driver's matter.
+Copy: TypeAlias = Callable[[int, int, int], None]
+
+
+class PopulationScheduler(CohortScheduler):
+    """`pbt`. A copy of the checkpoint exists before the ledger says so.
+
+    So a driver that dies in between copies again, the same: what is drawn depends on the epoch and
+    the trial's number alone, and the donor goes on only when all copies are made.
+    """
+
+    def __init__(self, space: SearchSpace, ledger: Ledger, section: Pbt, copy: Copy) -> None:
+        super().__init__(space, ledger)
+        self.section, self.copy = section, copy
+        self.population = Cohort(range(total_trials(space)), self.rungs[:-1])
+        self.explorer = Perturbation(space, section.step, section.resample)
+
+    def cohort(self, place: int) -> Cohort:
+        """The whole population."""
+        return self.population
+
+    def judge(self, cohort: Cohort, level: int, ranked: Sequence[int]) -> Sequence[int]:
+        """All go on, the worst as copies.
+
+        One that was compared here before is not changed again when others come late, whom a resume
+        gave another chance: it may be far beyond.
+        """
+        trials = self.ledger.trials
+        count = min(math.ceil(self.section.quantile * len(ranked) - 1e-9), len(ranked) // 2)
+        best = [number for number in ranked[:count] if trials[number].state != "failed"]
+        for number in ranked[len(ranked) - count :]:
+            new = self.entry(level, number) is None and not self.moved(trials[number], level)
+            if number and new and best:
+                self._exploit(number, best, level)
+        return ranked
+
+    def moved(self, record: TrialRecord, level: int) -> bool:
+        """Whether the trial became a copy at ``level``."""
+        return bool(record.exploits) and record.exploits[-1].epoch == level
+
+    def conclude(self, record: TrialRecord, metrics: Any, before: int) -> Decision:
+        """A copy that lost its checkpoint would train another's config from its own beginning."""
+        copied = record.exploits[-1] if record.exploits else None
+        if copied is not None and metrics["epoch"] < copied.epoch:
+            reason = f"what it copied from trial {copied.donor} at epoch {copied.epoch} is lost"
+            return self.fail(record, reason)
+        return super().conclude(record, metrics, before)
+
+    def _exploit(self, number: int, best: Sequence[int], level: int) -> None:
+        """Make the trial a copy of one of the ``best``; it stays itself where that cannot be."""
+        words = np.random.SeedSequence([self.section.seed, level, number]).generate_state(2)
+        generator = random.Random(int(words[0]) << 32 | int(words[1]))
+        donor = generator.choice(best)
+        params = self.explorer.explored(self.ledger.trials[donor], level, generator)
+        try:
+            self.copy(number, donor, level)
+        except OSError as error:
+            reason = f"no copy of trial {donor}: {error.strerror or error}"
+            self.ledger.append(ExploitFailed(number, level, donor, reason))
+        else:
+            self.ledger.append(Exploited(number, level, donor, params))

@@ -1,0 +1,64 @@
+"""Successive halving by promotion: at a rung every trial waits until it is among the best there.
+
+Li et al. 2020 (ASHA), Algorithm 2. The stopping kind must let the first that come to a rung go on;
+this one decides again with every newcomer, so that early arrivals have no advantage, and what it
+thaws continues from its checkpoint. A random share of the losers goes on all the same (*controls*),
+so that how well a rung foretells the end can be estimated without the bias of having watched
+winners only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from tuning.ledger.events import Promoted
+from tuning.ledger.ledger import Ledger
+from tuning.ledger.records import RungEntry
+from tuning.search.rungs import RungTable
+
+
+class PromotionTable(RungTable):
+    """Who waits at which rung. ``keeps`` of an entry: was promoted, at once or later."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        levels: Sequence[int],
+        reduction_factor: int,
+        control: float = 0.0,
+        seed: int = 0,
+        min_peers: int | None = None,
+    ) -> None:
+        """``control``: share of the losers that go on regardless, drawn with ``seed``."""
+        super().__init__(ledger, levels, reduction_factor, min_peers)
+        self.control, self.seed = control, seed
+
+    def judged(self, level: int, entry: RungEntry) -> RungEntry:
+        """It goes on at once where it is promoted now, or by lot; else it waits."""
+        goes = entry.trial in self.never_stopped or entry.rank <= self._room(entry.peers)
+        lucky = not goes and self._is_control(level, entry.trial)
+        return replace(entry, keeps=goes or lucky, control=lucky)
+
+    def promote(self) -> tuple[int, RungEntry] | None:
+        """Take the best that waits and may go on, from the highest rung down; None: nobody may.
+
+        The promotion is in the ledger, and on the disk, on return.
+        """
+        for level in reversed(self.levels):
+            best = self.rungs[level].best_held()
+            if best is not None and best.rank <= self._room(best.peers):
+                taken = replace(best, keeps=True)
+                self._ledger.append(Promoted(taken.trial, level, taken.rank, taken.peers))
+                self.rungs[level].put(taken)
+                return level, taken
+        return None
+
+    def _room(self, peers: int) -> int:
+        return peers // self.reduction_factor if peers >= self.min_peers else 0
+
+    def _is_control(self, level: int, trial: int) -> bool:
+        words = np.random.SeedSequence([self.seed, level, trial]).generate_state(1)
+        return bool(words[0] < self.control * 2**32)

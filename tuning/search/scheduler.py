@@ -1,0 +1,93 @@
+"""What all schedulers share: time is a trial's own `epoch`, and everything is in the ledger.
+
+A scheduler decides on every report once it is in the ledger, and writes what it decides there
+before that takes effect. It keeps no state of its own, so a resumed search decides as one that was
+never killed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from tuning.ledger.events import Failed, Finished, Paused, Stopped
+from tuning.ledger.ledger import Ledger
+from tuning.ledger.records import TrialRecord
+from tuning.search.decisions import Decision
+from tuning.spaces.space import SearchSpace
+
+
+class EpochScheduler:
+    """`fifo`: every trial trains to the maximum fidelity. The others add :meth:`decide`.
+
+    A trial that reports a number that is not finite, or no number where one is due, ends as failed.
+    """
+
+    def __init__(self, space: SearchSpace, ledger: Ledger) -> None:
+        self.space = space
+        self.ledger = ledger
+        self.rungs = space.rungs()
+        self.metric_name = space.objective.metric
+        self.sign = 1.0 if space.objective.mode == "min" else -1.0
+
+    def reconcile(self) -> None:
+        """Carry out what follows from a report whose driver died before it had done so.
+
+        Called once, before anything is proposed. So a trial that was to stop, to wait or to finish
+        is not started again, and is compared with those that were compared with it, not with those
+        that came in the meantime.
+        """
+        for record in [*self.ledger.records(), *self.ledger.confirmations()]:
+            if record.reports and not (record.ended or record.paused):
+                self.conclude(record, record.last, record.epochs)
+
+    def conclude(self, record: TrialRecord, metrics: Mapping[str, float], before: int) -> Decision:
+        """What follows from a report that is in the ledger; ``before``: the last one's epoch."""
+        epoch = int(metrics["epoch"])
+        problem = self._problem(metrics, epoch, due=epoch in self.rungs)
+        if problem:
+            return self.fail(record, problem, diverged=self.metric_name in metrics)
+        if epoch >= self.rungs[-1]:
+            self.ledger.append(Finished(record.number))
+            return Decision.FINISH
+        if self.metric_name not in metrics or record.confirms is not None:
+            return Decision.GO_ON  # a finalist is not compared
+        return self.decide(record, before, epoch, self.sign * metrics[self.metric_name])
+
+    def decide(self, record: TrialRecord, before: int, epoch: int, score: float) -> Decision:
+        """Whether a healthy trial goes on; ``before`` is the epoch of its last report."""
+        return Decision.GO_ON
+
+    def promote(self) -> int | None:
+        """A trial that waited and may go on now."""
+        return None
+
+    def waits(self, number: int) -> bool:
+        """Whether an unfinished trial waits to be promoted."""
+        return self.ledger.trials[number].paused
+
+    def give_up(self) -> None:
+        """Nothing more will be promoted."""
+
+    def fail(self, record: TrialRecord, reason: str, diverged: bool = False) -> Decision:
+        """End the trial without a result."""
+        self.ledger.append(Failed(record.number, reason, diverged))
+        return Decision.FAIL
+
+    def stop(self, record: TrialRecord, level: int, reason: str) -> Decision:
+        """End the trial at a rung."""
+        self.ledger.append(Stopped(record.number, reason, level))
+        return Decision.STOP
+
+    def wait(self, record: TrialRecord, reason: str) -> Decision:
+        """Let the trial wait, without a device."""
+        self.ledger.append(Paused(record.number, reason))
+        return Decision.WAIT
+
+    def _problem(self, metrics: Mapping[str, float], epoch: int, due: bool) -> str | None:
+        value = metrics.get(self.metric_name)
+        if value is None:
+            return (
+                f"epoch {epoch} has no {self.metric_name}, which is compared there" if due else None
+            )
+        return None if math.isfinite(value) else f"{self.metric_name} is {value} at epoch {epoch}"

@@ -1,0 +1,185 @@
+"""`searcher.warm_start`: trials of earlier experiments from which the searcher learns.
+
+They are read once, from the ledgers under the same storage, and kept in ``warm_start.json`` of the
+experiment: a resume proposes what it would have proposed, whatever has become of the earlier
+experiments. They are evidence only, never trials of this experiment. A trial is used where its
+config lies in this space and has a result; what it reported beyond this space's maximum fidelity is
+left out, and one that ended before it counts as stopped there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+from hpcm.schema import ConfigError, did_you_mean, shown
+from tuning.ledger import folders as places
+from tuning.ledger.atomic_files import write_atomically
+from tuning.ledger.ledger import read_trials
+from tuning.ledger.records import TrialRecord
+from tuning.search.optuna_encoder import OptunaEncoder
+from tuning.spaces.searcher_sections import MOST_GP_TRIALS, Gp
+from tuning.spaces.sections import Metric
+from tuning.spaces.space import SearchSpace
+
+WARM_START_FILE = "warm_start.json"
+KEPT = ("epoch", *get_args(Metric))  # of a report
+SAME = ("base", "objective.metric", "objective.mode")  # and the end of the schedules
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What one earlier experiment gives to the searcher."""
+
+    experiment: str
+    trials: tuple[TrialRecord, ...]
+    left_out: dict[str, int] = field(default_factory=dict)  # how many for which reason
+
+    def __str__(self) -> str:
+        total = len(self.trials) + sum(self.left_out.values())
+        told = f"{len(self.trials)} of {total} trials of {self.experiment}"
+        without = ", ".join(f"{count} {reason}" for reason, count in self.left_out.items())
+        return told + (f"; left out: {without}" if without else "")
+
+
+def gather(space: SearchSpace, folder: Path, directory: Path) -> list[Earlier]:
+    """The experiments that the space names: as frozen in ``directory``, else from ``folder``.
+
+    Raises :class:`ConfigError` where there is none of the name, or where its numbers mean something
+    else.
+    """
+    if directory.name in names_in(space):
+        raise ConfigError(f"searcher.warm_start: {directory.name}: is this experiment itself")
+    frozen = _read(directory)
+    found = [
+        frozen[name] if name in frozen else _read_earlier(space, folder, name)
+        for name in names_in(space)
+    ]
+    count = sum(len(earlier.trials) for earlier in found)
+    if isinstance(space.searcher, Gp) and count + space.budget.trials > MOST_GP_TRIALS:
+        raise ConfigError(
+            f"searcher.warm_start: {count} trials, and budget.trials is {space.budget.trials}; gp"
+            f" takes {MOST_GP_TRIALS} in all"
+        )
+    return found
+
+
+def freeze(directory: Path, earlier: Sequence[Earlier]) -> None:
+    """Keep them with the experiment, where it has any."""
+    if not earlier:
+        return
+    plain = {
+        one.experiment: {
+            "left_out": one.left_out,
+            "trials": [
+                {key: getattr(trial, key) for key in ("number", *_STATE, "reports")}
+                for trial in one.trials
+            ],
+        }
+        for one in earlier
+    }
+    write_atomically(directory / WARM_START_FILE, json.dumps(plain).encode())
+
+
+def evidence_in(directory: Path, space: SearchSpace) -> list[TrialRecord]:
+    """The frozen trials of the experiments that the space names."""
+    frozen = _read(directory)
+    return [trial for name in names_in(space) for trial in frozen[name].trials]
+
+
+def names_in(space: SearchSpace) -> tuple[str, ...]:
+    """The experiments that the space names; a searcher that cannot learn has no such key."""
+    return getattr(space.searcher, "warm_start", ())
+
+
+_STATE = ("params", "state", "diverged")
+
+
+def _read_earlier(space: SearchSpace, folder: Path, name: str) -> Earlier:
+    known = places.experiments(folder)
+    if name not in known:
+        hint = did_you_mean(name, known) if known else "; it holds no experiment"
+        raise ConfigError(f"searcher.warm_start: {shown(name)}: not in {folder}{hint}")
+    old = places.read_experiment(folder / name)
+    _refuse_others(old, space, name)
+    trials, left_out = [], Counter[str]()
+    encoder = OptunaEncoder(space)
+    for record in read_trials(folder / name):
+        trial = _as_evidence(record, space.fidelity.max)
+        if not encoder.has_result(trial):
+            left_out["without a result"] += 1
+        elif record.exploits:
+            left_out["whose config changed on the way"] += 1
+        elif not _fits(record.params, old, space):
+            left_out["outside this space"] += 1
+        else:
+            trials.append(trial)
+    return Earlier(name, tuple(trials), dict(left_out))
+
+
+def _refuse_others(old: SearchSpace, new: SearchSpace, name: str) -> None:
+    """As a resume is refused: what decides what a trial's numbers mean must be the same."""
+    differing = [
+        str(change)
+        for change in old.diff(new)
+        if change.breaks
+        and any(change.path == key or change.path.startswith(f"{key}.") for key in SAME)
+    ]
+    if old.fidelity.horizon != new.fidelity.horizon:
+        differing.append(
+            f"fidelity.schedule_horizon: {old.fidelity.horizon} -> {new.fidelity.horizon}"
+        )
+    if differing:
+        listed = "\n  ".join(differing)
+        raise ConfigError(
+            f"searcher.warm_start: {name}: its trials would not compare with this space's:\n"
+            f"  {listed}"
+        )
+
+
+def _fits(params: dict[str, Any], old: SearchSpace, new: SearchSpace) -> bool:
+    """Whether the flat config is one of the new space, and means the same run there."""
+    try:
+        return new.active(params) == params and new.values(params) == old.values(params)
+    except ConfigError:
+        return False
+
+
+def _as_evidence(record: TrialRecord, most: int) -> TrialRecord:
+    """What counts of the trial where the maximum fidelity is ``most`` epochs."""
+    reports = [
+        {key: report[key] for key in KEPT if key in report}
+        for report in record.reports
+        if report["epoch"] <= most
+    ]
+    whole = bool(reports) and reports[-1]["epoch"] >= most
+    return TrialRecord(
+        id=record.id,
+        number=record.number,
+        params=record.params,
+        state="failed" if record.state == "failed" else "finished" if whole else "stopped",
+        diverged=record.diverged,
+        reports=reports,
+    )
+
+
+def _read(directory: Path) -> dict[str, Earlier]:
+    path = directory / WARM_START_FILE
+    if not path.exists():
+        return {}
+    try:
+        plain = json.loads(path.read_text())
+        return {
+            name: Earlier(
+                name,
+                tuple(TrialRecord(f"{name}-{one['number']:04d}", **one) for one in kept["trials"]),
+                kept["left_out"],
+            )
+            for name, kept in plain.items()
+        }
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"{path}: damaged: {shown(str(error))}") from None

@@ -1,1 +1,0 @@
-"""What to try next: Optuna's samplers, the prior, earlier experiments."""

@@ -1,0 +1,1 @@
+"""What a person sees of a search: console, summary, the copy of the study, Weights & Biases."""

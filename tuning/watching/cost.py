@@ -1,0 +1,113 @@
+"""What a search will cost: epochs from the rungs, hours from a measured epoch."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import torch
+
+import hpcm
+from hpcm.evaluation.image_sets import image_set
+from tuning.search.hyperband import planned_epochs
+from tuning.spaces.confirm_checks import most_runs
+from tuning.spaces.draws import total_trials
+from tuning.spaces.scheduler_sections import Hyperband
+from tuning.spaces.space import SearchSpace
+from tuning.spaces.wording import hours_text
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Epochs of all trials together, and hours where an epoch's length is known."""
+
+    likely_epochs: int  # where every rung passes on its share; with the runs that confirm
+    most_epochs: int  # where nothing is stopped; with the runs that confirm
+    unit: str  # "GPU" or "CPU"
+    per_hour: float  # devices (or cores) that one trial holds
+    seconds_per_epoch: float | None  # measured on this machine
+    limit_hours: float | None  # device-hours after which the budget ends it
+
+    def lines(self) -> list[str]:
+        """The cost in words, one line each."""
+        likely, most = self.likely_epochs, self.most_epochs
+        told = [f"{most:,} epochs"]
+        if likely < most:
+            told = [f"{likely:,} epochs with early stopping, {most:,} at most"]
+        if self.seconds_per_epoch is not None:
+            each = self.seconds_per_epoch * self.per_hour / 3600
+            hours = hours_text(most * each, self.unit)
+            if likely < most:
+                soon = hours_text(likely * each, self.unit, beside=most * each)
+                hours = f"{soon} likely, {hours} at most"
+            told.append(
+                f"{hours}, from {self.seconds_per_epoch:.1f} s an epoch measured here, alone"
+            )
+        if self.limit_hours is not None:
+            told.append(f"budget.hours ends it at {hours_text(self.limit_hours, self.unit)}")
+        return told
+
+
+def estimate(space: SearchSpace, seconds_per_epoch: float | None) -> Cost:
+    """The cost of ``space``; without the seconds of one epoch its hours stay open."""
+    rungs, trials = space.rungs(), total_trials(space)
+    again = most_runs(space) * rungs[-1]
+    per_hour = space.resources.devices
+    budget = space.budget
+    wide = budget.concurrent or trials
+    return Cost(
+        likely_epochs=likely_epochs(space) + again,
+        most_epochs=trials * rungs[-1] + again,
+        unit="GPU" if space.resources.gpu else "CPU",
+        per_hour=per_hour,
+        seconds_per_epoch=seconds_per_epoch,
+        limit_hours=budget.hours * wide * per_hour if budget.hours else None,
+    )
+
+
+def likely_epochs(space: SearchSpace) -> int:
+    """Epochs of all trials where every rung passes on its share; all of them where there is none.
+
+    How many `median` stops is not known beforehand: none, here.
+    """
+    if isinstance(space.scheduler, Hyperband):
+        return planned_epochs(space)
+    rungs, trials = space.rungs(), total_trials(space)
+    factor = getattr(space.scheduler, "reduction_factor", 1)
+    likely = trials * rungs[0]
+    for passed, (low, high) in enumerate(pairwise(rungs), start=1):
+        going = 1 + math.ceil((trials - 1) / factor**passed)  # the prior is never stopped
+        likely += min(trials, going) * (high - low)
+    return likely
+
+
+def can_measure(space: SearchSpace) -> bool:
+    """Whether this machine has the devices that a trial asks for."""
+    if space.resources.gpu:
+        return bool(torch.cuda.device_count())
+    return space.resources.cpu <= (os.cpu_count() or 1)
+
+
+def seconds_of_an_epoch(space: SearchSpace) -> float:
+    """Train the prior config here for three epochs of one step; scale to its epoch. Keeps nothing.
+
+    The first warms up, the second has no validation, the third has one. Raises what
+    :func:`hpcm.train` raises.
+    """
+    config = space.config(space.prior())
+    crops = config.data.crops_per_epoch or image_set(config.data.train).count
+    few = replace(config.data, crops_per_epoch=config.data.batch_size, workers=0)
+    threads = None if space.resources.gpu else max(1, int(space.resources.cpu))
+    probe = replace(
+        config,
+        data=few,
+        precision=replace(config.precision, threads=threads or config.precision.threads),
+        epochs=3,
+        validate_every=3,
+    )
+    device = "cuda" if space.resources.gpu else "cpu"
+    _, step, validated = (r.metrics["train/seconds"] for r in hpcm.train(probe, device=device))
+    validation = max(0.0, validated - step) / config.validate_every
+    return (crops // config.data.batch_size) * step + validation

@@ -1,0 +1,104 @@
+"""An open Optuna study that is brought up to the records of an experiment, each fact once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from hpcm.schema import ConfigError
+from tuning.ledger.records import TrialRecord
+from tuning.search.optuna_encoder import NUMBER, OptunaEncoder
+
+OWNER = "experiment"  # the study's user attribute: whose it is
+
+
+class StudyWriter:
+    """Writes one study. Any error may leave it behind the storage: open another, which adopts."""
+
+    def __init__(self, name: str, owner: str, encoder: OptunaEncoder, storage: BaseStorage) -> None:
+        """``owner`` tells experiments of one name apart, where they share a database.
+
+        Raises :class:`ConfigError` where the study of this name is another experiment's.
+        """
+        self.encoder, self.storage = encoder, storage
+        study = optuna.create_study(
+            study_name=name, storage=storage, directions=encoder.directions, load_if_exists=True
+        )
+        found = study.user_attrs.get(OWNER, None if study.get_trials(deepcopy=False) else owner)
+        if found != owner:
+            raise ConfigError(f"the study {name} there belongs to another experiment")
+        if OWNER not in study.user_attrs:
+            study.set_user_attr(OWNER, owner)
+        self._study_id = study._study_id
+        self._ids: dict[int, int] = {}  # our number to the storage's trial id
+        self._reported: dict[int, int] = {}  # last epoch told
+        self._ended: dict[int, TrialState] = {}  # outcome told
+
+    def reconcile(self, records: Collection[TrialRecord]) -> None:
+        """Adopt what is there, tell FAIL for what the records do not know, and sync all."""
+        numbers = {record.number for record in records}
+        for frozen in self.storage.get_all_trials(self._study_id, deepcopy=False):
+            number = frozen.user_attrs.get(NUMBER)
+            if number in numbers:
+                self._adopt(number, frozen)
+            elif not frozen.state.is_finished():
+                self.storage.set_trial_state_values(frozen._trial_id, TrialState.FAIL)
+        for record in records:
+            self.sync(record, records)
+
+    def sync(self, record: TrialRecord, records: Collection[TrialRecord]) -> None:
+        """Add the trial, tell its new reports, and tell its outcome; may be repeated.
+
+        A trial that had ended and goes on (its experiment was prolonged, it was promoted after all)
+        gets a new entry; an ended one of Optuna's cannot be changed.
+        """
+        number = record.number
+        wanted = self._wanted(record, records)
+        last = max(wanted.intermediate_values, default=0)
+        if number in self._ended:
+            if self._ended[number] == wanted.state and self._reported[number] >= last:
+                return
+            self._forget(number)
+        if number not in self._ids:
+            self._ids[number] = self.storage.create_new_trial(self._study_id, wanted)
+            self._reported[number] = last
+        else:
+            self._bring_up(self._ids[number], number, wanted)
+        if wanted.state.is_finished():
+            self._ended[number] = wanted.state
+
+    def _bring_up(self, trial_id: int, number: int, wanted: FrozenTrial) -> None:
+        for epoch, value in wanted.intermediate_values.items():
+            if epoch > self._reported[number]:
+                self.storage.set_trial_intermediate_value(trial_id, epoch, value)
+                self._reported[number] = epoch
+        if wanted.state.is_finished():
+            for key, value in wanted.user_attrs.items():
+                if key != NUMBER:
+                    self.storage.set_trial_user_attr(trial_id, key, value)
+            for key, value in wanted.system_attrs.items():
+                self.storage.set_trial_system_attr(trial_id, key, value)
+            self.storage.set_trial_state_values(trial_id, wanted.state, wanted.values)
+
+    def _wanted(self, record: TrialRecord, records: Collection[TrialRecord]) -> FrozenTrial:
+        """The record as Optuna's trial; one that waits at a rung is shown as running."""
+        worst = self.encoder.worst(list(records)) if record.diverged else None
+        wanted = self.encoder.frozen(record, worst)
+        if not record.ended:
+            wanted.state, wanted.values, wanted.datetime_complete = TrialState.RUNNING, None, None
+        return wanted
+
+    def _adopt(self, number: int, frozen: FrozenTrial) -> None:
+        """Of several entries of a trial the last counts."""
+        self._forget(number)
+        self._ids[number] = frozen._trial_id
+        self._reported[number] = max(frozen.intermediate_values, default=0)
+        if frozen.state.is_finished():
+            self._ended[number] = frozen.state
+
+    def _forget(self, number: int) -> None:
+        for known in (self._ids, self._reported, self._ended):
+            known.pop(number, None)

@@ -1,0 +1,211 @@
+"""The end of a search on one screen: the best config beside the prior, its cost, what to run."""
+
+from __future__ import annotations
+
+from shlex import quote
+from typing import Any
+
+from tuning.ledger.folders import DEFAULT_STORAGE, storage_folder
+from tuning.ledger.records import ExperimentInfo, TrialRecord
+from tuning.results.confirm_text import confirm_lines
+from tuning.results.constraints import constraints_text
+from tuning.results.export import Export
+from tuning.results.outcome import ExperimentResult, beside
+from tuning.results.pareto import pareto_front
+from tuning.spaces.draws import total_trials
+from tuning.spaces.wording import (
+    ABSENT,
+    columns,
+    count_text,
+    difference_text,
+    hours_text,
+    metric_name,
+    metric_text,
+    params_text,
+    value_text,
+)
+
+METRICS = ("val_rd_cost", "val_bpp", "val_psnr")
+
+
+def summary_lines(result: ExperimentResult, export: Export | None) -> list[str]:
+    """What is printed when a search has ended; ``export`` where there was a best trial."""
+    lines = [_outcome(result), *_failures(result)]
+    if result.best is not None:
+        lines += ["", *comparison_lines(result, result.best)]
+    for more in (_infeasible(result), _front_lines(result), _confirm_lines(result)):
+        lines += ["", *more] if more else []
+    lines += ["", *_cost_lines(result)]
+    if export is not None:
+        lines += ["", *export_lines(export)]
+    return [*lines, "", *_look_lines(result)]
+
+
+def comparison_lines(result: ExperimentResult, best: TrialRecord) -> list[str]:
+    """Metrics at the same epoch, then every parameter, the prior's beside the best trial's."""
+    objective = result.info.space.objective.metric
+    metrics = dict.fromkeys((objective, *METRICS))
+    shown, its = beside(best, result.prior, objective)
+    epoch = int(shown["epoch"])
+    if best.is_prior:
+        found = ", ".join(
+            f"{metric_name(m)} {metric_text(m, shown[m])}" for m in metrics if m in shown
+        )
+        return [f"the prior config is the best one, at epoch {epoch}: {found}"]
+    rows = [(f"at epoch {epoch}", "prior", f"best: trial {best.number}", "difference")]
+    for metric in metrics:
+        value, reference = shown.get(metric), its.get(metric)
+        rows.append(
+            (
+                metric_name(metric),
+                metric_text(metric, reference),
+                metric_text(metric, value),
+                difference_text(metric, value, reference),
+            )
+        )
+    return columns([*rows, ("", "", "", ""), *_parameter_rows(result, best)])
+
+
+def _infeasible(result: ExperimentResult) -> list[str]:
+    """That no trial may be called the best, where the constraints are the reason."""
+    objective = result.info.space.objective
+    if result.best is not None or not any(t.scored(objective.metric) for t in result.trials):
+        return []
+    if not objective.constraints:
+        return []
+    return [f"no trial that went furthest keeps {constraints_text(objective)}: there is no best"]
+
+
+def _front_lines(result: ExperimentResult) -> list[str]:
+    """The Pareto front, where two metrics were asked for."""
+    space = result.info.space
+    metrics = space.objective.pareto
+    if not metrics:
+        return []
+    prior = space.values(space.prior())
+    front = pareto_front(result.trials, space)
+    rows = [
+        (
+            "prior" if trial.is_prior else f"trial {trial.number}",
+            *(metric_text(metric, trial.last[metric]) for metric in metrics),
+            params_text(space.values(trial.params), prior),
+        )
+        for trial in front
+    ]
+    names = [metric_name(metric) for metric in metrics]
+    title = f"{' and '.join(names)}: {count_text(len(front), 'trial')} that no other beats in both"
+    return [title, *columns([("", *names), *rows])]
+
+
+def _confirm_lines(result: ExperimentResult) -> list[str]:
+    """The finalists on fresh seeds, or why there are none."""
+    confirm, found = result.info.space.confirm, result.confirmation
+    if found is not None:
+        return confirm_lines(found)
+    if not confirm.top or not result.complete:
+        return []
+    if len(result.trials) < total_trials(result.info.space):
+        return ["not confirmed: the search was not brought to its end"]
+    epoch, objective = result.info.space.fidelity.max, result.info.space.objective
+    kept = f" and keeps {constraints_text(objective)}" if objective.constraints else ""
+    return [f"nothing to confirm: no trial but the prior came to epoch {epoch}{kept}"]
+
+
+def _parameter_rows(result: ExperimentResult, best: TrialRecord) -> list[tuple[str, ...]]:
+    space = result.info.space
+    before, after = space.values(space.prior()), space.values(best.params)
+    return [
+        (path, _or_absent(before, path), _or_absent(after, path))
+        for path in space.parameters
+        if path in before or path in after
+    ]
+
+
+def _or_absent(values: dict[str, Any], path: str) -> str:
+    return value_text(values[path]) if path in values else ABSENT
+
+
+def _outcome(result: ExperimentResult) -> str:
+    words = {"finished": "finished", "stopped": "stopped early", "failed": "failed"}
+    count = {w: sum(t.state == state for t in result.trials) for state, w in words.items()}
+    count["unfinished"] = sum(not trial.ended for trial in result.trials)
+    if result.driver:
+        how = f"is under way, run by {result.driver}"
+    elif result.error:
+        how = f"broke off: {result.error}"
+    elif result.interrupted:
+        how = f"interrupted; {again(result.info)}"
+    elif not result.complete:
+        how = f"not complete; {again(result.info)}"
+    else:
+        how = "complete"
+    told = ", ".join(f"{number} {word}" for word, number in count.items() if number)
+    trials = count_text(len(result.trials), "trial")
+    return f"{result.info.name} {how}\n{trials}" + (f": {told}" if told else "")
+
+
+def again(info: ExperimentInfo) -> str:
+    """How to continue an experiment."""
+    default = info.storage == storage_folder(DEFAULT_STORAGE, write=False)
+    where = "" if default else f" --storage {quote(str(info.storage))}"
+    return f"continue with python tune.py --resume {quote(info.name)}{where}"
+
+
+def _failures(result: ExperimentResult) -> list[str]:
+    """Trials that failed, and nodes that were not used any more."""
+    trials = [
+        f"  trial {trial.number} failed: {trial.reason or 'no reason recorded'}"
+        for trial in result.trials
+        if trial.state == "failed"
+    ]
+    runs = [
+        f"  trial {run.number}, which is trial {run.confirms} on seed {run.seed}, failed:"
+        f" {run.reason or 'no reason recorded'}"
+        for run in (result.confirmation.failures if result.confirmation else ())
+    ]
+    return [*trials, *runs, *(f"  drained {told}" for told in result.info.drained)]
+
+
+def _cost_lines(result: ExperimentResult) -> list[str]:
+    spent = f"spent {hours_text(result.hours_spent, result.unit)}"
+    if not (result.complete and result.hours_saved):
+        return [spent]
+    share = 100 * result.hours_saved / result.hours_full
+    saved = hours_text(result.hours_saved, result.unit)
+    return [f"{spent}; stopping early saved {saved} ({share:.0f} % of full training)"]
+
+
+def export_lines(export: Export) -> list[str]:
+    """Where the best config is, and the commands that use it."""
+    both = f"  (and {export.stored})" if export.problem is None else f"  ({export.problem})"
+    lines = [f"exported to  {export.shown}{both}"]
+    if export.is_proxy:
+        lines += [
+            "  a PROXY: a few hundred steps of a small model show mostly the learning rate;",
+            "  it shows that everything works, and does not rank settings for the full model",
+        ]
+    if export.repeat == export.full:
+        return [
+            *lines,
+            f"train it again, all {export.full_epochs} epochs, the same numbers epoch by epoch:",
+            f"  {export.full}",
+        ]
+    return [
+        *lines,
+        "repeat the trial, the same numbers epoch by epoch:",
+        f"  {export.repeat}",
+        f"run it in full, {export.full_epochs} epochs:",
+        f"  {export.full}",
+    ]
+
+
+def _look_lines(result: ExperimentResult) -> list[str]:
+    directory, storage = result.info.directory, quote(str(result.info.storage))
+    lines = [
+        ("curves", f"tensorboard --logdir {quote(str(directory))}"),
+        ("study", f"optuna-dashboard {quote(result.info.study)}"),
+        ("status", f"python -m tuning status {quote(result.info.name)} --storage {storage}"),
+    ]
+    if any((directory / "wandb").glob("offline-run-*")):
+        lines.append(("upload", f"wandb sync {quote(str(directory / 'wandb'))}/offline-run-*"))
+    return columns(lines)

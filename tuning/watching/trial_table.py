@@ -1,0 +1,86 @@
+"""The live table of trials: rows in the order that interests, as one rich renderable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from tuning.ledger.records import TrialRecord
+from tuning.results.outcome import best_of
+from tuning.spaces.space import SearchSpace
+from tuning.spaces.wording import ABSENT, clock_text, metric_name, metric_text
+from tuning.watching.progress import ended_text, tries_text
+
+WIDTHS = {  # of the columns, at least
+    "trial": 5,
+    "epoch": 7,
+    "objective": 8,
+    "vs prior": 8,
+    "bpp": 6,
+    "PSNR": 5,
+    "time": 7,
+    "state": 14,
+}
+STYLES = {"running": "cyan", "finished": "green", "stopped": "dim", "failed": "red"}
+
+
+def trial_table(trials: Sequence[TrialRecord], space: SearchSpace, height: int) -> Table:
+    """The running trials, then the ended ones from best to worst, in ``height`` rows."""
+    metric, rungs = space.objective.metric, space.rungs()
+    best = best_of(trials, space)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0), expand=True)
+    for name, width in WIDTHS.items():
+        heading = metric_name(metric) if name == "objective" else name
+        justify: Literal["left", "right"] = "left" if name == "state" else "right"
+        table.add_column(heading, justify=justify, no_wrap=True, min_width=width)
+    table.add_column("what it tries", ratio=1, no_wrap=True, overflow="ellipsis")
+    shown = sorted(
+        (trial for trial in trials if trial.status != "pending"),
+        key=lambda trial: _interest(trial, metric, space.objective.mode),
+    )
+    for trial in shown[:height]:
+        style = "bold green" if trial is best else STYLES.get(trial.state, "")
+        table.add_row(*_cells(trial, trials, space, rungs), style=style)
+    if len(shown) > height:
+        table.add_row("", *[""] * 7, f"and {len(shown) - height} more", style="dim")
+    return table
+
+
+def _interest(trial: TrialRecord, metric: str, mode: str) -> tuple[float, ...]:
+    value = trial.scored(metric).get(metric)
+    score = float("inf") if value is None else (value if mode == "min" else -value)
+    if trial.state == "running":
+        return (0, trial.number, 0)
+    return (2 if trial.state == "failed" else 1, -trial.epochs, score)
+
+
+def _cells(
+    trial: TrialRecord, trials: Sequence[TrialRecord], space: SearchSpace, rungs: Sequence[int]
+) -> list[str | Text]:
+    metric = space.objective.metric
+    last = trial.scored(metric)
+    prior = next((other for other in trials if other.is_prior), None)
+    reference = prior.curve(metric).get(int(last.get("epoch", 0))) if prior else None
+    value = last.get(metric)
+    state = f"rung {rungs.index(trial.epochs) + 1}" if trial.epochs in rungs else ""
+    return [
+        str(trial.number),
+        f"{trial.epochs}/{rungs[-1]}",
+        metric_text(metric, value, unit=False),
+        _relative(value, reference) if not trial.is_prior else "",
+        metric_text("val_bpp", last.get("val_bpp"), unit=False),
+        metric_text("val_psnr", last.get("val_psnr"), unit=False),
+        clock_text(trial.seconds),
+        f"{trial.state} {state}" if trial.state == "stopped" else trial.status,
+        ended_text(trial, rungs) if trial.state == "failed" else tries_text(trial, space),
+    ]
+
+
+def _relative(value: float | None, reference: float | None) -> Text:
+    if value is None or not reference:
+        return Text(ABSENT)
+    return Text(f"{100 * (value / reference - 1):+.1f} %")
