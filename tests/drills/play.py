@@ -14,6 +14,8 @@ from tests.drills.search import space_of
 from tests.tuning.plays import Searched
 from tests.tuning.small_spaces import write
 from tuning import load_space
+from tuning.search.decisions import Start
+from tuning.simulation.drive import Epoch
 
 
 class Play(Searched):
@@ -27,17 +29,17 @@ class Play(Searched):
         super().__init__(folder, load_space(write(folder, replace, "rates", "")))
         self.saved: dict[int, int] = {}  # trial to the epoch of its newest checkpoint
 
-    def _reports(self, config: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    def _begin(self, start: Start) -> Iterator[Epoch]:
         """What a trial's process says, which dies with the driver; it saves at the rungs."""
-        number, rate = config["trial"], config["optimizer.lr"]
+        number, rate = start.trial, start.params["optimizer.lr"]
         first = self.saved.get(number, 0)
         if first:
-            yield {"epoch": float(first), "val_rd_cost": score(rate, first), "restored": True}
+            yield Epoch({"epoch": float(first), "val_rd_cost": score(rate, first)}, restored=True)
         for epoch in range(first + 1, self.space.fidelity.max + 1):
             self.trained.append((number, epoch))
             if epoch in self.space.rungs():
                 self.saved[number] = epoch
-            yield {"epoch": float(epoch), "val_rd_cost": score(rate, epoch)}
+            yield Epoch({"epoch": float(epoch), "val_rd_cost": score(rate, epoch)})
 
 
 def play_content(name: str, trials: int, **sections: Any) -> dict[str, Any]:

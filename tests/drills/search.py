@@ -17,8 +17,9 @@ import pytest
 import yaml
 
 from tests.drills.fake_training import Trained, trained
+from tests.tuning.ledger_lines import read_lines
 from tuning.ledger.folders import experiments, read_experiment
-from tuning.ledger.ledger import read_events, read_trials
+from tuning.ledger.ledger import read_trials
 from tuning.ledger.records import TrialRecord
 from tuning.spaces.space import SearchSpace
 
@@ -96,7 +97,7 @@ class Search:
     def events(self) -> list[dict[str, Any]]:
         """The ledger so far; nothing before there is one."""
         names = experiments(self.storage) if self.storage.exists() else []
-        return list(read_events(self.storage / names[-1])) if names else []
+        return list(read_lines(self.storage / names[-1])) if names else []
 
     def trials(self) -> list[TrialRecord]:
         """As they stand."""

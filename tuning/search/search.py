@@ -259,9 +259,10 @@ class Search:
 
     def stop_what_is_left(self) -> None:
         """The hours are spent: every trial that has not ended is stopped where it is."""
+        hours = self.space.budget.hours
+        reason = "the hours are spent" if hours is None else f"the {hours:g} hours are spent"
         for record in [*self.ledger.records(), *self.ledger.confirmations()]:
             if not record.ended:
-                reason = f"the {self.space.budget.hours:g} hours are spent"
                 self.ledger.append(Stopped(record.number, reason))
 
 

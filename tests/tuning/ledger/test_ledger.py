@@ -11,7 +11,8 @@ import pytest
 from hpcm import ConfigError
 from tests.tuning.lr_space import METRIC, kill, open_ledger
 from tuning.ledger.events import Finished, Proposed, Report, Retried, Started, Stopped
-from tuning.ledger.ledger import LEDGER_FILE, PIECE, Ledger, cut_torn_line, read_trials
+from tuning.ledger.ledger import LEDGER_FILE, Ledger, read_trials
+from tuning.ledger.lines import PIECE, cut_torn_line
 from tuning.ledger.records import TrialRecord
 
 

@@ -14,9 +14,9 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.utils.object_cache import _ObjectCache
 
+from tests.tuning.ledger_lines import read_lines
 from tests.tuning.lr_space import METRIC, lr_space, open_ledger
 from tuning.ledger.events import Proposed, Report
-from tuning.ledger.ledger import read_events
 from tuning.on_ray.recovery import Recovery
 
 LOST = RayActorError(error_msg="The actor died because its node has died. Node Id: 5b")
@@ -90,7 +90,7 @@ class Play:
         self.recovery.worked(number)
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        return [e for e in read_events(self.ledger.path.parent) if e["event"] == name]
+        return [e for e in read_lines(self.ledger.path.parent) if e["event"] == name]
 
 
 class Staging(Play):

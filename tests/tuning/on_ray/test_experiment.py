@@ -15,8 +15,9 @@ import ray._private.state
 
 from hpcm import ConfigError
 from tests.tuning.fake_training import misbehave, train
+from tests.tuning.ledger_lines import read_lines
 from tests.tuning.lr_space import METRIC, lr_space
-from tuning.ledger.ledger import Ledger, read_events, read_trials
+from tuning.ledger.ledger import Ledger, read_trials
 from tuning.ledger.records import ExperimentInfo, TrialRecord
 from tuning.on_ray.cluster import cluster
 from tuning.on_ray.experiment import _make, run_experiment
@@ -144,7 +145,7 @@ def test_every_kind_of_failure_ends_its_trial_and_no_other(run: Any, folder: Pat
     for rate in (1e-4, 2e-4):  # epoch 1 was saved, for there is a rung; epoch 2 broke
         epochs = [int(epoch) for lr, epoch in lines if float(lr) == rate]
         assert epochs == [1, 2, 2, 3, 4, 5, 6, 7, 8, 9]
-    retried = {e["reason"] for e in read_events(result.info.directory) if e["event"] == "retried"}
+    retried = {e["reason"] for e in read_lines(result.info.directory) if e["event"] == "retried"}
     died = "its process died (killed, or a crash in native code)"
     assert retried == {"RuntimeError: a cosmic ray", died}
     logs = result.info.directory / "rates-0000"
@@ -196,7 +197,7 @@ def test_promotion_thaws_from_the_checkpoint(run: Any, folder: Path) -> None:
     assert result.complete
     assert states(result) == {0: "finished", 1: "finished", 2: "stopped", 3: "stopped"}
     assert [t.rung_stopped_at for t in result.trials] == [None, None, 1, 1]
-    events = [(e["event"], e["trial"]) for e in read_events(result.info.directory) if "trial" in e]
+    events = [(e["event"], e["trial"]) for e in read_lines(result.info.directory) if "trial" in e]
     assert events.index(("paused", 1)) < events.index(("started", 3))
     assert events.index(("paused", 3)) < events.index(("promoted", 1))
     lines = (folder / "epochs").read_text().splitlines()

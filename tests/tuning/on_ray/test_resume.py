@@ -15,9 +15,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.tuning.ledger_lines import read_lines
 from tests.tuning.lr_space import lr_space
 from tuning.ledger.folders import experiments, read_experiment
-from tuning.ledger.ledger import Ledger, read_events, read_trials
+from tuning.ledger.ledger import Ledger, read_trials
 from tuning.ledger.records import TrialRecord
 from tuning.results.outcome import hours_without_stopping
 
@@ -154,7 +155,7 @@ def test_killed_driver_resumed(driver: Driver) -> None:
     final = Ledger(directory).rungs
     for level, entries in decided.items():
         assert entries.items() <= final[level].items()
-    told = [(e["trial"], e["epoch"]) for e in read_events(directory) if e["event"] == "decision"]
+    told = [(e["trial"], e["epoch"]) for e in read_lines(directory) if e["event"] == "decision"]
     assert len(told) == len(set(told))
     for trial in after:
         epochs = [report["epoch"] for report in trial.reports]

@@ -36,13 +36,10 @@ SECTIONS: dict[str, dict[str, Any]] = {
     "asha": {},
     "promote": {"control": 0.2, "seed": 2},
     "hyperband": {},
-    "median": {"min_peers": 2},
-    "ray_asha": {"brackets": 2},
     "pbt": {"quantile": 0.4},
-    "pb2": {"quantile": 0.4},
 }
 #: Those whose decisions do not depend on who reports first.
-COHORTS = ("hyperband", "pbt", "pb2")
+COHORTS = ("hyperband", "pbt")
 
 
 @functools.cache
@@ -52,7 +49,7 @@ def space_of(name: str) -> SearchSpace:
             Path(folder),
             scheduler={"name": name, **SECTIONS[name]},
             searcher={"name": "random", "seed": 1},
-            fidelity={"min": 3 if name in ("pbt", "pb2", "median") else 1},
+            fidelity={"min": 3 if name == "pbt" else 1},
             parameters=MUTABLE,
         )
 

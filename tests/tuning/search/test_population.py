@@ -12,12 +12,13 @@ import pytest
 
 from hpcm.schema import ConfigError
 from tests.tuning.hot_training import saver
+from tests.tuning.ledger_lines import read_lines
 from tests.tuning.lr_space import METRIC, lr_space, open_ledger, ray_trial, report
 from tests.tuning.plays import Searched
 from tests.tuning.search.test_killed_schedulers import MUTABLE
 from tuning.checkpoints.store import CheckpointStore
 from tuning.ledger.events import Failed, Proposed, Reopened, Started
-from tuning.ledger.ledger import Ledger, read_events
+from tuning.ledger.ledger import Ledger
 from tuning.search.population import PopulationScheduler
 from tuning.search.schedulers import build_scheduler
 from tuning.spaces.space import SearchSpace
@@ -73,7 +74,7 @@ class Population:
         return float(json.loads((directory / "state.json").read_text())["loss"])
 
     def exploits(self) -> list[tuple[int, int]]:
-        events = read_events(self.directory)
+        events = read_lines(self.directory)
         return [(e["trial"], e["donor"]) for e in events if e["event"] == "exploited"]
 
 
@@ -150,7 +151,7 @@ def test_a_donor_without_a_checkpoint_is_not_copied(population: Population) -> N
     assert population.exploits() == []
     assert population.weights(5) == SCORES[5]
     assert sorted(population.promoted()) == [0, 1, 2, 3, 4]  # 5 came last and goes on
-    told = [e for e in read_events(population.directory) if e["event"] == "exploit_failed"]
+    told = [e for e in read_lines(population.directory) if e["event"] == "exploit_failed"]
     assert [e["trial"] for e in told] == [5]
     assert told[0]["reason"].startswith(f"no copy of trial {told[0]['donor']}: ")
 

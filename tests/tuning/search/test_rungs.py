@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tuning.ledger.ledger import Ledger, read_events
+from tests.tuning.ledger_lines import read_lines
+from tuning.ledger.ledger import Ledger
 from tuning.search.rungs import RungTable
 
 
@@ -63,7 +64,7 @@ def test_a_decision_is_written_once(ledgers: Callable[[], Ledger]) -> None:
     for _ in range(3):
         ledger = ledgers()
         table(ledger).enter(1, 7, 0.5)
-    lines = [e for e in read_events(ledger.path.parent) if e["event"] == "decision"]
+    lines = [e for e in read_lines(ledger.path.parent) if e["event"] == "decision"]
     assert [(e["trial"], e["epoch"], e["score"], e["rank"]) for e in lines] == [(7, 1, 0.5, 1)]
 
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from tests.tuning.ledger_lines import read_lines
 from tests.tuning.lr_space import METRIC, kill, lr_space, open_ledger, ray_trial, report
 from tuning.ledger.events import Proposed, Started
-from tuning.ledger.ledger import Ledger, read_events
+from tuning.ledger.ledger import Ledger
 from tuning.search.schedulers import EpochScheduler, build_scheduler, metrics_of
 
 
@@ -152,10 +153,10 @@ def test_an_epoch_told_again_after_a_restore_counts_once(play: Play) -> None:
     play.tell(1, 1, 2.0)
     play.tell(2, 1, 2.0)
     assert play.tell(3, 1, 9.0) == "STOP"
-    before = len(list(read_events(play.ledger.path.parent)))
+    before = len(list(read_lines(play.ledger.path.parent)))
     assert play.tell(3, 1, 9.0, restored=True) == "STOP"  # killed before the stop was carried out
     assert [entry.trial for entry in play.scheduler.table.at(1)] == [1, 2, 3]  # type: ignore[attr-defined]
-    added = [e["event"] for e in list(read_events(play.ledger.path.parent))[before:]]
+    added = [e["event"] for e in list(read_lines(play.ledger.path.parent))[before:]]
     assert added == ["stopped"]
 
 
@@ -208,7 +209,7 @@ def test_a_decision_without_its_effect_is_carried_out_at_the_next_start(
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:-1]) + lines[-1][:9])
     again = Play(tmp_path, scheduler=section)
-    assert [e["event"] for e in read_events(path.parent)][-3:] == ["decision", "opened", fate]
+    assert [e["event"] for e in read_lines(path.parent)][-3:] == ["decision", "opened", fate]
     assert str(again.ledger.trials[3].reason).startswith("rank 3 of 3")
     again.ledger.close()
 
