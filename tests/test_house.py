@@ -62,15 +62,61 @@ LAYERS = [
 LAYER = {part: level for level, parts in enumerate(LAYERS) for part in parts.split()}
 
 
+# A room of tuning may import the rooms above it, never one beside it or below.
+ROOMS = [
+    "spaces",
+    "ledger",
+    "results",
+    "search checkpoints",
+    "watching page",
+    "on_ray simulation",
+    "flags",
+    "cli __main__",
+]
+ROOM = {room: level for level, rooms in enumerate(ROOMS) for room in rooms.split()}
+TUNING = [p for p in PYTHON if p.parts[0] == "tuning" and p != Path("tuning/__init__.py")]
+#: Who may import what of others.
+GUESTS = {"ray": "on_ray", "optuna": "search watching", "wandb": "watching"}
+
+
+def room_of(path: Path) -> str:
+    return path.parts[1] if len(path.parts) > 2 else path.stem
+
+
+@pytest.mark.parametrize("path", TUNING, ids=str)
+def test_no_import_of_tuning_runs_back_up(path: Path) -> None:
+    own = room_of(path)
+    for name in imports(path):
+        top, _, rest = name.partition(".")
+        if top in GUESTS:
+            assert own in GUESTS[top].split(), f"{path} imports {name}"
+        part = rest.split(".")[0]
+        if top == "tuning" and part in ROOM:
+            allowed = part == own or ROOM[part] < ROOM[own]
+            assert allowed, f"{path} imports {name}, which stands below it in {ROOMS}"
+
+
+def test_the_rooms_of_tuning_are_these() -> None:
+    """A new room has a line in the order."""
+    assert {room_of(path) for path in TUNING} == set(ROOM)
+
+
 def test_no_modules_of_tuning_import_each_other_in_a_circle() -> None:
     """Nor for their types alone. A package's `__init__` fetches its names when they are used."""
-    files = [p for p in PYTHON if p.parts[0] == "tuning" and p.name != "__init__.py"]
+    files = [path for path in TUNING if path.name != "__init__.py"]
     modules = {".".join(path.with_suffix("").parts): path for path in files}
     graph: dict[str, set[str]] = {}
     for module, path in modules.items():
         found = [f"{name}." for name in imports(path)]
         graph[module] = {one for one in modules if any(n.startswith(f"{one}.") for n in found)}
     assert list(TopologicalSorter(graph).static_order())  # a CycleError names the modules
+
+
+def test_the_events_of_a_ledger_are_tabled() -> None:
+    """docs/architecture.md has the table that the classes make."""
+    from tuning.ledger.events import table
+
+    assert "\n".join(table()) in (ROOT / "docs/architecture.md").read_text()
 
 
 def test_import_hpcm_brings_no_search_and_no_slow_package() -> None:

@@ -1,6 +1,7 @@
-"""``python -m tuning``: look at an experiment (status, trials, export, serve), run an ablation.
+"""``python -m tuning``: look at an experiment (status, trials, export, serve), or mend its ledger.
 
-Exit codes: 0 done; 2 something the user can mend, said in one message.
+Exit codes: 0 done; 2 something the user can mend, said in one message. What a command needs is
+imported when it runs: torch, Ray and pandas take seconds.
 """
 
 from __future__ import annotations
@@ -8,41 +9,48 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
-from rich.console import Console
+from tuning.spaces.defaults import PAGE_HOST, PAGE_PORT, STORAGE
 
-from hpcm.schema import ConfigError
-from hpcm.streams import escape_what_cannot_be_shown
-from tuning.ablation import command as ablation
-from tuning.ledger import folders as places
-from tuning.page import serve
-from tuning.results.export import export_best
-from tuning.results.outcome import ExperimentResult
-from tuning.results.tables import read_result, survival_table, trials_table
-from tuning.watching.summary import export_lines, summary_lines
-from tuning.watching.trial_table import trial_table
+if TYPE_CHECKING:
+    from tuning.results.outcome import ExperimentResult
 
 ALL_ROWS = 10**6
-WIDE = 160  # columns, where no terminal says how many there are
+WIDE = 160  # columns, if no terminal says how many there are
+Run: TypeAlias = "Callable[[ExperimentResult], None]"
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    escape_what_cannot_be_shown()
     words = sys.argv[1:] if words is None else words
     if not words:
         _parser().print_help(sys.stderr)
         return 2
     flags = _parser().parse_args(words)
+    from hpcm.schema import ConfigError
+    from hpcm.streams import escape_what_cannot_be_shown
+
+    escape_what_cannot_be_shown()
     try:
         flags.command(flags)
+        sys.stdout.flush()
     except ConfigError as error:
         print(str(error).removeprefix("--resume "), file=sys.stderr)
         return 2
+    except BrokenPipeError:  # `| head` has seen enough
+        sys.stderr.close()
     return 0
 
 
 def _status(result: ExperimentResult) -> None:
+    from rich.console import Console
+
+    from tuning.results.tables import survival_table
+    from tuning.watching.summary import summary_lines
+    from tuning.watching.trial_table import trial_table
+
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=WIDE)
@@ -53,43 +61,84 @@ def _status(result: ExperimentResult) -> None:
 
 
 def _trials(result: ExperimentResult) -> None:
+    from tuning.results.tables import trials_table
+
     trials_table(result.trials, result.info.space).to_csv(sys.stdout)
 
 
 def _export(result: ExperimentResult) -> None:
+    from hpcm.schema import ConfigError
+    from tuning.results.export import export_best
+    from tuning.watching.summary import export_lines
+
     if result.best is None:
         raise ConfigError(f"{result.info.name}: no trial has a result, so nothing can be exported")
     print("\n".join(export_lines(export_best(result))))
 
 
-def _of_experiment(run: Callable[[ExperimentResult], None]) -> Callable[[argparse.Namespace], None]:
-    return lambda flags: run(read_result(flags.experiment, flags.storage))
+def _of_experiment(run: Run) -> Callable[[argparse.Namespace], None]:
+    def command(flags: argparse.Namespace) -> None:
+        from tuning.results.tables import read_result
+
+        run(read_result(flags.experiment, flags.storage))
+
+    return command
+
+
+def _serve(flags: argparse.Namespace) -> None:
+    from tuning.page.serve import serve
+
+    serve(flags)
+
+
+def _salvage(flags: argparse.Namespace) -> None:
+    from tuning.ledger.lines import salvage
+
+    kept, total = salvage(Path(flags.ledger), Path(flags.output))
+    print(f"{flags.output}: {kept} of {total} lines, those before the first that is damaged")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m tuning", description="Look at an experiment, or run an ablation."
+        prog="python -m tuning", description="Look at an experiment, or mend its ledger."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, run, told in (
-        ("status", _status, "all trials, survival per rung, the best beside the prior, the cost"),
-        ("trials", _trials, "all trials as CSV"),
-        ("export", _export, "write the best trial's run config, as tune.py does at its end"),
+    for name, run, text in (
+        ("status", _of_experiment(_status), "all trials, survival per rung, the best, the cost"),
+        ("trials", _of_experiment(_trials), "all trials as CSV"),
+        ("export", _of_experiment(_export), "write the best trial's run config"),
+        ("serve", _serve, "the page of an experiment, live, in a browser"),
     ):
-        command = commands.add_parser(name, help=told, description=told)
-        command.add_argument(
-            "experiment", metavar="EXPERIMENT|last", help="its name; last: the one that ran last"
-        )
-        command.add_argument(
-            "--storage",
-            metavar="DIR",
-            default=places.DEFAULT_STORAGE,
-            help=f"folder of all experiments (default {places.DEFAULT_STORAGE})",
-        )
-        command.set_defaults(command=_of_experiment(run))
-    ablation.add_commands(commands)
-    serve.add_commands(commands)
+        command = commands.add_parser(name, help=text, description=text)
+        _add_experiment(command)
+        command.set_defaults(command=run)
+        if name == "serve":
+            _add_address(command)
+    text = "copy the whole lines of a damaged ledger before the damage"
+    command = commands.add_parser("salvage", help=text, description=text)
+    command.add_argument("ledger", metavar="LEDGER", help="a ledger.jsonl that is refused")
+    command.add_argument("-o", "--output", metavar="FILE", required=True, help="the copy")
+    command.set_defaults(command=_salvage)
     return parser
+
+
+def _add_experiment(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "experiment", metavar="EXPERIMENT|last", help="its name; last: the one that ran last"
+    )
+    command.add_argument(
+        "--storage",
+        metavar="DIR",
+        default=STORAGE,
+        help=f"folder of all experiments (default {STORAGE})",
+    )
+
+
+def _add_address(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--host", default=PAGE_HOST, help=f"address to listen on ({PAGE_HOST})")
+    command.add_argument(
+        "--port", type=int, default=PAGE_PORT, help=f"0: any that is free ({PAGE_PORT})"
+    )
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ from tuning.on_ray.preflight import check_data
 from tuning.on_ray.profiles import choose_profile
 from tuning.results.export import REASON, export_best, source_of
 from tuning.results.outcome import ExperimentResult
+from tuning.spaces.defaults import STUDY_URL_VARIABLE
 from tuning.spaces.documents import AUTO, profiles_of
 from tuning.spaces.loading import load_space
 from tuning.spaces.profile_choice import ProfileChoice
@@ -46,7 +47,7 @@ from tuning.spaces.wording import label_line
 from tuning.watching.console import Console
 from tuning.watching.cost import can_measure, estimate, seconds_of_an_epoch
 from tuning.watching.dry_run import each_text, prior_lines, sample_lines, size_lines
-from tuning.watching.study_storage import URL_VARIABLE, parse_study_url
+from tuning.watching.study_storage import parse_study_url
 from tuning.watching.summary import again, summary_lines
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ def exit_code(result: ExperimentResult) -> int:
 
 def _study_url(flags: argparse.Namespace) -> str | None:
     """Where there is one, looked at but not tried. Raises :class:`ConfigError`."""
-    text: str | None = flags.study_url or os.environ.get(URL_VARIABLE) or None
+    text: str | None = flags.study_url or os.environ.get(STUDY_URL_VARIABLE) or None
     if text:
         parse_study_url(text)
     return text

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from hpcm.schema import ConfigError, did_you_mean
-from tuning.ledger.folders import DEFAULT_STORAGE
-from tuning.watching.study_storage import FORM, URL_VARIABLE
+from tuning.spaces.defaults import STORAGE, STUDY_URL_FORM, STUDY_URL_VARIABLE
 
 DESCRIPTION = "Search a space of run configs with Ray Tune, and export the best one."
 EXAMPLES = """\
@@ -75,8 +74,8 @@ def flag_parser() -> argparse.ArgumentParser:
     add(
         "--storage",
         metavar="DIR",
-        default=DEFAULT_STORAGE,
-        help=f"folder of all experiments, shared by all nodes (default {DEFAULT_STORAGE})",
+        default=STORAGE,
+        help=f"folder of all experiments, shared by all nodes (default {STORAGE})",
     )
     add(
         "--checkpoints",
@@ -88,7 +87,7 @@ def flag_parser() -> argparse.ArgumentParser:
         "--study-url",
         metavar="URL",
         help="PostgreSQL database for the copy of the trials that optuna-dashboard shows,"
-        f" {FORM}; also {URL_VARIABLE} of the environment (default: a file of the experiment)",
+        f" {STUDY_URL_FORM}; also {STUDY_URL_VARIABLE} of the environment (default: a file of the experiment)",
     )
     add("--address", metavar="HOST:PORT|auto", help="a Ray cluster; default: start Ray here")
     add("--dry-run", action="store_true", help="check, show what would be done, create nothing")

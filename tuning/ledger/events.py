@@ -262,3 +262,13 @@ def from_line(line: Mapping[str, Any]) -> Event:
         first = error.errors()[0]
         path = ".".join(map(str, first["loc"]))
         raise ValueError(f"{path}: {first['msg']}" if path else first["msg"]) from None
+
+
+def table() -> list[str]:
+    """The kinds of events as a table in Markdown, for docs/architecture.md."""
+    lines = ["| event | fields | what it says |", "| --- | --- | --- |"]
+    for name, kind in KINDS.items():
+        fields = [field.name for field in dataclasses.fields(kind) if field.name != "time"]
+        meaning = (kind.__doc__ or "").splitlines()[0].replace("``", "`")
+        lines.append(f"| `{name}` | {' '.join(f'`{field}`' for field in fields)} | {meaning} |")
+    return lines

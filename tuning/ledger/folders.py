@@ -22,7 +22,6 @@ from tuning.ledger.ledger import LEDGER_FILE, Ledger
 from tuning.spaces.refusals import NotNowError
 from tuning.spaces.space import SearchSpace
 
-DEFAULT_STORAGE = "~/hpcm-tune"
 STUDY_FILE = "study.journal"  # of an experiment, if its study is in no database
 EXPERIMENT_FILE = "experiment.json"  # the space as it was searched, and who made it
 LOCK_FILE = "driver.lock"

@@ -46,6 +46,7 @@ from tuning.results.outcome import ExperimentResult, experiment_result
 from tuning.search import warm_start
 from tuning.search.optuna_encoder import OptunaEncoder
 from tuning.search.search import Search, open_session
+from tuning.spaces import defaults
 from tuning.spaces.refusals import NotNowError
 from tuning.spaces.space import SearchSpace
 from tuning.watching.study_copy import study_copy
@@ -59,7 +60,7 @@ OnLost = Callable[[bool], None]
 def run_experiment(
     space: SearchSpace,
     *,
-    storage: str = folders.DEFAULT_STORAGE,
+    storage: str = defaults.STORAGE,
     name: str | None = None,
     resume: str | None = None,
     address: str | None = None,

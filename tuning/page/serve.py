@@ -28,7 +28,6 @@ from tuning.page.data import experiment_data, plain, status, trial_data
 from tuning.page.live_ledger import LiveLedger
 from tuning.page.trial_logs import log_tails
 
-HOST, PORT = "127.0.0.1", 8270
 WEB = Path(__file__).parent / "web"
 FILES = {  # address, file, type
     "/": ("page.html", "text/html"),
@@ -185,17 +184,6 @@ def is_known(host: str, names: frozenset[str]) -> bool:
 
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
     response.headers.update(HEADERS)
-
-
-def add_commands(commands: Any) -> None:
-    """Add ``serve`` to the subparsers of ``python -m tuning``, as ``flags.command``."""
-    told = "a web page of an experiment, live while it runs; nothing is written"
-    parser = commands.add_parser("serve", help=told, description=told)
-    parser.add_argument("experiment", metavar="EXPERIMENT|last")
-    parser.add_argument("--storage", metavar="DIR", default=places.DEFAULT_STORAGE)
-    parser.add_argument("--host", default=HOST, help=f"address to listen on ({HOST})")
-    parser.add_argument("--port", type=int, default=PORT, help=f"0: any that is free ({PORT})")
-    parser.set_defaults(command=serve)
 
 
 def serve(flags: argparse.Namespace) -> None:

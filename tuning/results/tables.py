@@ -13,10 +13,11 @@ from tuning.ledger.events import Closed
 from tuning.ledger.ledger import Ledger
 from tuning.ledger.records import ExperimentInfo, TrialRecord
 from tuning.results.outcome import ExperimentResult, experiment_result
+from tuning.spaces import defaults
 from tuning.spaces.space import SearchSpace
 
 
-def read_result(experiment: str, storage: str = folders.DEFAULT_STORAGE) -> ExperimentResult:
+def read_result(experiment: str, storage: str = defaults.STORAGE) -> ExperimentResult:
     """An experiment as its ledger has it, without touching it; ``last`` is the one that ran last.
 
     Raises :class:`ConfigError` where there is none.

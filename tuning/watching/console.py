@@ -20,10 +20,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from tuning.ledger.folders import DEFAULT_STORAGE
 from tuning.ledger.records import LOCAL, ExperimentInfo, TrialRecord
 from tuning.results.outcome import beside, best_of
 from tuning.spaces.confirm_checks import most_runs
+from tuning.spaces.defaults import STORAGE
 from tuning.spaces.draws import total_trials
 from tuning.spaces.space import SearchSpace
 from tuning.spaces.wording import (
@@ -144,7 +144,7 @@ def opening_lines(info: ExperimentInfo, trials: Sequence[TrialRecord]) -> list[s
 
 def page_command(info: ExperimentInfo) -> str:
     """What shows the experiment in a browser."""
-    usual = info.storage == Path(DEFAULT_STORAGE).expanduser().absolute()
+    usual = info.storage == Path(STORAGE).expanduser().absolute()
     storage = "" if usual else f" --storage {shlex.quote(str(info.storage))}"
     return f"python -m tuning serve {shlex.quote(info.name)}{storage}"
 

@@ -33,9 +33,8 @@ from tuning.ledger.folders import STUDY_FILE, read_provenance
 from tuning.ledger.lines import cut_torn_line
 from tuning.ledger.notices import Notices
 from tuning.ledger.redaction import redacted
+from tuning.spaces.defaults import STUDY_URL_FORM, STUDY_URL_VARIABLE
 
-URL_VARIABLE = "HPCM_STUDY_URL"  # of the environment: keeps a password out of the list of processes
-FORM = "postgresql://user@host:5432/database"
 DIALECT = "postgresql+psycopg://"
 DIALECTS = ("postgresql", "postgres", "postgresql+psycopg")
 #: A server that answers no more is noticed within 20 s (libpq's parameters).
@@ -99,7 +98,7 @@ def study_place(directory: Path, text: str | None, resumed: bool, notices: Notic
     if before:
         notices.add(
             f"the study was kept in {before}, whose URL is not written down; give it as --study-url"
-            f" or {URL_VARIABLE} to go on there; now it is {STUDY_FILE}"
+            f" or {STUDY_URL_VARIABLE} to go on there; now it is {STUDY_FILE}"
         )
     return StudyPlace(directory)
 
@@ -109,13 +108,17 @@ def parse_study_url(text: str) -> URL:
     try:
         url = sqlalchemy.make_url(text)
     except (ArgumentError, ValueError):
-        raise ConfigError(f"--study-url: not a URL; must be {FORM}") from None  # nor shown
+        raise ConfigError(
+            f"--study-url: not a URL; must be {STUDY_URL_FORM}"
+        ) from None  # nor shown
     if url.drivername not in DIALECTS:
         raise ConfigError(
-            f"--study-url {without_password(url)}: no {url.drivername} is supported; must be {FORM}"
+            f"--study-url {without_password(url)}: no {url.drivername} is supported; must be {STUDY_URL_FORM}"
         )
     if not url.database:
-        raise ConfigError(f"--study-url {without_password(url)}: names no database; must be {FORM}")
+        raise ConfigError(
+            f"--study-url {without_password(url)}: names no database; must be {STUDY_URL_FORM}"
+        )
     return url.set(drivername="postgresql+psycopg")
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from shlex import quote
 from typing import Any
 
-from tuning.ledger.folders import DEFAULT_STORAGE, storage_folder
+from tuning.ledger.folders import storage_folder
 from tuning.ledger.records import ExperimentInfo, TrialRecord
 from tuning.results.confirm_text import confirm_lines
 from tuning.results.constraints import constraints_text
 from tuning.results.export import Export
 from tuning.results.outcome import ExperimentResult, beside
 from tuning.results.pareto import pareto_front
+from tuning.spaces.defaults import STORAGE
 from tuning.spaces.draws import total_trials
 from tuning.spaces.wording import (
     ABSENT,
@@ -146,7 +147,7 @@ def _outcome(result: ExperimentResult) -> str:
 
 def again(info: ExperimentInfo) -> str:
     """How to continue an experiment."""
-    default = info.storage == storage_folder(DEFAULT_STORAGE, write=False)
+    default = info.storage == storage_folder(STORAGE, write=False)
     where = "" if default else f" --storage {quote(str(info.storage))}"
     return f"continue with python tune.py --resume {quote(info.name)}{where}"
 

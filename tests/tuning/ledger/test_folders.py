@@ -14,8 +14,10 @@ import pytest
 
 from hpcm import ConfigError
 from tests.tuning.lr_space import lr_space
+from tuning.ledger import folders
 from tuning.ledger.folders import LOCK_FILE, driving
 from tuning.ledger.ledger import Ledger
+from tuning.spaces import defaults
 
 
 def make(folder: Path, name: str, space: Any, used: float) -> Path:
@@ -160,7 +162,7 @@ def test_an_experiment_that_lost_its_ledger_does_not_start_over(
 
 def test_a_home_is_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert folders.storage_folder(folders.DEFAULT_STORAGE) == tmp_path / "hpcm-tune"
+    assert folders.storage_folder(defaults.STORAGE) == tmp_path / "hpcm-tune"
 
 
 def test_a_second_driver_is_refused_by_name(tmp_path: Path) -> None:

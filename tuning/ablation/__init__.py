@@ -1,1 +1,0 @@
-"""`python -m tuning ablate`: optimizers and balancers against each other."""
