@@ -87,7 +87,8 @@ def flag_parser() -> argparse.ArgumentParser:
         "--study-url",
         metavar="URL",
         help="PostgreSQL database for the copy of the trials that optuna-dashboard shows,"
-        f" {STUDY_URL_FORM}; also {STUDY_URL_VARIABLE} of the environment (default: a file of the experiment)",
+        f" {STUDY_URL_FORM}; also {STUDY_URL_VARIABLE} of the environment (default: a file of the"
+        " experiment)",
     )
     add("--address", metavar="HOST:PORT|auto", help="a Ray cluster; default: start Ray here")
     add("--dry-run", action="store_true", help="check, show what would be done, create nothing")

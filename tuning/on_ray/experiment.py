@@ -9,52 +9,31 @@ new Ray run that continues the unfinished trials.
 from __future__ import annotations
 
 import contextlib
-import platform
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
-from importlib.metadata import version
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ray import tune
-from ray.exceptions import RayError
-from ray.tune.experiment import Trial
 
 import hpcm
 from hpcm.schema import ConfigError
 from tuning.checkpoints.places import experiment_place
-from tuning.checkpoints.retention import refuse_lost, retention
+from tuning.checkpoints.retention import refuse_lost
 from tuning.ledger import folders
-from tuning.ledger.events import Closed, Opened
 from tuning.ledger.ledger import Ledger
 from tuning.ledger.notices import Notices
-from tuning.ledger.records import ExperimentInfo
-from tuning.on_ray.adapter import RayScheduler, RaySearcher
-from tuning.on_ray.closing import Closing
-from tuning.on_ray.cluster import Cluster, cluster
-from tuning.on_ray.concurrency import GrowingLimiter
-from tuning.on_ray.head_watch import HeadWatch, gcs_answers, patience
-from tuning.on_ray.metrics import SearchMetrics
-from tuning.on_ray.preflight import check_cluster, check_data, concurrent, concurrent_now
-from tuning.on_ray.private_api import patched_actor_manager
-from tuning.on_ray.progress_callback import OnChange, ProgressCallback
-from tuning.on_ray.recovery import Recovery
-from tuning.on_ray.trainable import TrainFunction, TrialContext, trainable, trial_name
-from tuning.on_ray.watchdog import Watchdog
-from tuning.results.outcome import ExperimentResult, experiment_result
+from tuning.on_ray.cluster import cluster
+from tuning.on_ray.preflight import check_cluster, check_data, concurrent
+from tuning.on_ray.progress_callback import OnChange
+from tuning.on_ray.session import Listeners, OnLost, OnNotice, OnStart, Session
+from tuning.on_ray.trainable import TrainFunction, TrialContext
+from tuning.results.outcome import ExperimentResult
 from tuning.search import warm_start
-from tuning.search.optuna_encoder import OptunaEncoder
-from tuning.search.search import Search, open_session
 from tuning.spaces import defaults
 from tuning.spaces.refusals import NotNowError
 from tuning.spaces.space import SearchSpace
-from tuning.watching.study_copy import study_copy
-from tuning.watching.study_storage import StudyPlace, study_place, without_password
-
-OnStart = Callable[[ExperimentInfo], None]
-OnNotice = Callable[[str], None]
-OnLost = Callable[[bool], None]
+from tuning.watching.study_storage import StudyPlace, study_place
 
 
 def run_experiment(
@@ -94,17 +73,6 @@ def run_experiment(
     else:
         experiment = Experiment.reopen(space, folder, resume, study_url, checkpoints, listeners)
     return experiment.run(train, address, facts)
-
-
-@dataclass(frozen=True)
-class Listeners:
-    """Who hears of a search while it runs."""
-
-    on_start: OnStart | None = None
-    on_change: OnChange | None = None
-    notices: Notices = field(default_factory=Notices)
-    on_lost: OnLost | None = None
-    callbacks: tuple[tune.Callback, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -208,162 +176,17 @@ class Experiment:
             for one in self.earlier:
                 self.listeners.notices.add(f"the searcher learns from {one}")
             context = TrialContext(space, self.directory, train, reference, self.checkpoints)
-            return _Session(self, joined, context, at_a_time, provenance).run()
-
-
-@dataclass
-class _Session:
-    """One start of an experiment's driver, connected to Ray."""
-
-    experiment: Experiment
-    joined: Cluster
-    context: TrialContext
-    at_a_time: int
-    provenance: dict[str, Any]
-
-    def run(self) -> ExperimentResult:
-        experiment, listeners = self.experiment, self.experiment.listeners
-        space, ledger, notices = experiment.space, experiment.ledger, listeners.notices
-        ledger.read_on()  # what another driver wrote meanwhile
-        left = None
-        if space.budget.hours is not None:
-            left = space.budget.hours * 3600 - ledger.seconds
-        closing = Closing(experiment.directory, left)
-        context = replace(self.context, stop_file=closing.stop_file)
-        self._open()
-        search = Search(space, ledger, _copier(context), notices.add)
-        closing.attach(search)
-        info = self._info()
-        error: str | None = None
-        with closing.on_signals(), patched_actor_manager(), self._head_watched(closing):
-            if listeners.on_start:
-                listeners.on_start(info)
-            progress = ProgressCallback(search, listeners.on_change, notices)
-            with (
-                study_copy(ledger, OptunaEncoder(space), experiment.study, notices),
-                retention(ledger, space, context.checkpoints, notices),
-            ):
-                try:
-                    metrics = SearchMetrics(ledger, space, self.at_a_time)
-                    self._search(search, closing, context, [progress, metrics])
-                except (tune.TuneError, RayError, OSError) as problem:
-                    error = last_line(problem)
-                result = _close(search, closing, info, error)
-        progress.hand_on()
-        return result
-
-    def _open(self) -> None:
-        """Record who searches what, and open the ledger."""
-        experiment = self.experiment
-        space, directory = experiment.space, experiment.directory
-        facts = {name: version(name) for name in ("ray", "optuna", "torch", "numpy")}
-        facts |= {"python": platform.python_version(), **self.provenance}
-        if experiment.study.url is not None:
-            facts["study"] = without_password(experiment.study.url)
-        if experiment.checkpoints is not None:
-            facts["checkpoints"] = experiment.checkpoints
-        folders.write_experiment(directory, space, experiment=directory.name, **facts)
-        opened = Opened(
-            digest=space.digest,
-            devices=space.resources.devices,
-            resumed=experiment.resumed,
-            facts=facts | {"host": platform.node()},
-        )
-        open_session(experiment.ledger, opened)
-
-    def _head_watched(self, closing: Closing) -> contextlib.AbstractContextManager[None]:
-        on_lost = self.experiment.listeners.on_lost
-        if on_lost is None:
-            return contextlib.nullcontext()
-        watch = HeadWatch(
-            gcs_answers(),
-            lambda: patience(self.joined.address, closing.signalled()),
-            lambda silent: on_lost(closing.signalled()),
-        )
-        return watch.watching()
-
-    def _info(self) -> ExperimentInfo:
-        experiment, ledger = self.experiment, self.experiment.ledger
-        return ExperimentInfo(
-            name=experiment.directory.name,
-            directory=experiment.directory,
-            space=experiment.space,
-            resumed=experiment.resumed,
-            dashboard_url=self.joined.dashboard_url,
-            token_hint=self.joined.token_hint,
-            address=self.joined.address,
-            resources=self.joined.resources,
-            trials=ledger.trials,
-            drained=ledger.drained,
-            study=experiment.study.shown,
-        )
-
-    def _search(
-        self,
-        search: Search,
-        closing: Closing,
-        context: TrialContext,
-        callbacks: Sequence[tune.Callback],
-    ) -> None:
-        """All trials. Not through `Tuner`, which pickles searcher and callbacks to the disk."""
-        space, directory = search.space, self.experiment.directory
-        recovery = Recovery(search)
-        limited = GrowingLimiter(
-            RaySearcher(search, closing, recovery), self.at_a_time, partial(concurrent_now, space)
-        )
-        watchdog = Watchdog(space.faults, search.ledger, recovery)
-        tune.run(
-            trainable(context),
-            name=directory.name,
-            storage_path=str(directory.parent),
-            search_alg=limited,
-            scheduler=RayScheduler(search, recovery),
-            num_samples=-1,  # the search knows the budget
-            trial_name_creator=_name_of(space),
-            trial_dirname_creator=_name_of(space),
-            stop=closing,
-            callbacks=[watchdog, *callbacks, *self.experiment.listeners.callbacks],
-            max_failures=0,  # the search decides, see tuning/search/retries.py
-            raise_on_failed_trial=False,
-            log_to_file=True,
-            sync_config=tune.SyncConfig(sync_artifacts=True),  # or the logs stay on the workers
-            verbose=0,
-        )
-        search.end()
-
-
-def _copier(context: TrialContext) -> Callable[[int, int, int], None]:
-    """How a trial gets another's checkpoint."""
-
-    def copy(trial: int, donor: int, epoch: int) -> None:
-        context.checkpoints(trial).adopt(context.checkpoints(donor), epoch)
-
-    return copy
-
-
-def _close(
-    search: Search, closing: Closing, info: ExperimentInfo, error: str | None
-) -> ExperimentResult:
-    error = search.problem or error
-    if closing.reason == "hours" and error is None:
-        search.stop_what_is_left()
-    ledger = search.ledger
-    result = experiment_result(
-        info,
-        ledger.records(),
-        ledger.confirmations(),
-        budget_spent=closing.reason == "hours",
-        interrupted=closing.interrupted,
-        error=error,
-    )
-    ledger.close(Closed(result.complete, result.interrupted, error))
-    return result
-
-
-def last_line(problem: BaseException) -> str:
-    """What it comes to: Ray puts the traceback before it."""
-    lines = [line for line in str(problem).splitlines() if line.strip()]
-    return lines[-1].strip()[-500:] if lines else type(problem).__name__
+            return Session(
+                space,
+                self.ledger,
+                self.resumed,
+                self.study,
+                self.listeners,
+                joined,
+                context,
+                at_a_time,
+                provenance,
+            ).run()
 
 
 def _make(directory: Path) -> None:
@@ -371,10 +194,3 @@ def _make(directory: Path) -> None:
         directory.mkdir(parents=True)
     except FileExistsError:  # another driver of the same second was faster
         raise NotNowError(f"{directory.name}: another search has just taken this name") from None
-
-
-def _name_of(space: SearchSpace) -> Callable[[Trial], str]:
-    def name(trial: Trial) -> str:
-        return trial_name(space, int(trial.config["trial"]))
-
-    return name

@@ -113,7 +113,8 @@ def parse_study_url(text: str) -> URL:
         ) from None  # nor shown
     if url.drivername not in DIALECTS:
         raise ConfigError(
-            f"--study-url {without_password(url)}: no {url.drivername} is supported; must be {STUDY_URL_FORM}"
+            f"--study-url {without_password(url)}: no {url.drivername} is supported; must be"
+            f" {STUDY_URL_FORM}"
         )
     if not url.database:
         raise ConfigError(
