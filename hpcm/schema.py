@@ -231,7 +231,8 @@ def _message(cls: type, data: Any, problem: Any) -> str:
             return f"{path}: unknown key; only another {prefix}name has it"
         return f"{path}: unknown key{did_you_mean(key, siblings)}"
     if kind == "union_tag_invalid":
-        allowed = [tag.strip().strip("'") for tag in context["expected_tags"].split(",")]
+        tags = [tag.strip().strip("'") for tag in context["expected_tags"].split(",")]
+        allowed = [tag for tag in tags if not tag.startswith("_")]  # what is read, not offered
         return f"{path}.name: {context['tag']!r} is unknown{did_you_mean(context['tag'], allowed)}"
     if kind == "missing":
         return f"{path}: missing"

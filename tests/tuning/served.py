@@ -83,7 +83,7 @@ def write_served(folder: Path, attack: str = "") -> Made:
     if attack:
         _attack(directory, attack)
     ledger = Ledger(directory)
-    ledger.open(resumed=False)
+    ledger.open()
     _trials(ledger, space, attack)
     logs = directory / f"{space.name}-0003"
     logs.mkdir()

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from optuna_dashboard._storage_url import get_storage
 
 from tests.tuning.lr_space import METRIC, kill, lr_space, open_ledger
-from tuning.ledger.events import Failed, Proposed, Report, Started
+from tuning.ledger.events import Event, Failed, Finished, Proposed, Report, Started
 from tuning.ledger.notices import Notices
 from tuning.search.optuna_encoder import OptunaEncoder
 from tuning.watching.background_writer import BackgroundWriter
 from tuning.watching.study_copy import study_copy
 from tuning.watching.study_storage import STUDY_FILE, StudyPlace
+
+End = Callable[[int], Event]  # of a trial: what became of it
+diverged: End = partial(Failed, reason="diverged: inf", diverged=True)
 
 
 class Session:
@@ -23,30 +28,30 @@ class Session:
 
     def __init__(self, folder: Path, place: StudyPlace | None = None, **sections: Any) -> None:
         self.folder, self.told = folder, []
-        self.outcomes = OptunaEncoder(lr_space(folder, **sections))
+        self.encoder = OptunaEncoder(lr_space(folder, **sections))
         self.ledger = open_ledger(folder)
         self.notices = Notices(self.told.append)
         self._stack = ExitStack()
         place = place or StudyPlace(folder / "rates-x")
         self.copy: BackgroundWriter = self._stack.enter_context(
-            study_copy(self.ledger, self.outcomes, place, self.notices)
+            study_copy(self.ledger, self.encoder, place, self.notices)
         )
 
     def propose(self, number: int) -> None:
         self.ledger.append(Proposed(number, params={"optimizer.lr": 1e-4 * (number + 1)}))
 
-    def play(self, number: int, epochs: int = 9, end: str = "finished", first: int = 1) -> None:
-        """Propose where new, report up to ``epochs``, end."""
+    def play(
+        self, number: int, epochs: int = 9, end: End | None = Finished, first: int = 1
+    ) -> None:
+        """Propose where new, report up to ``epochs``, end; None: it runs on."""
         if number not in self.ledger.trials:
             self.propose(number)
         self.ledger.append(Started(number))
         for epoch in range(first, epochs + 1):
             metrics = {"epoch": float(epoch), METRIC: number + 1 / epoch}
             self.ledger.append(Report(number, metrics=metrics))
-        if end == "diverged":
-            self.ledger.append(Failed(number, reason="diverged: inf", diverged=True))
-        elif end:
-            self.ledger.append(end, number, reason="it ended")
+        if end is not None:
+            self.ledger.append(end(number))
 
     def trials(self) -> list[Any]:
         """The study on disk, opened as optuna-dashboard opens it."""

@@ -16,7 +16,7 @@ from tuning.spaces.documents import SHIPPED, shipped_spaces
 from tuning.spaces.fault_section import Faults
 from tuning.spaces.loading import load_space
 from tuning.spaces.parameters import DISTRIBUTIONS
-from tuning.spaces.scheduler_sections import Scheduler
+from tuning.spaces.scheduler_sections import Retired, Scheduler
 from tuning.spaces.searcher_sections import Searcher
 from tuning.spaces.sections import Budget, Confirm, Fidelity, Objective, Resources, Sections
 
@@ -40,7 +40,9 @@ TOP_LEVEL = (
 SECTIONS: dict[str, dict[str, type]] = {  # by the section's name, where it has a choice
     "fidelity": {"": Fidelity},
     "objective": {"": Objective},
-    "scheduler": {section.name: section for section in get_args(Scheduler)},
+    "scheduler": {
+        section.name: section for section in get_args(Scheduler) if section is not Retired
+    },
     "searcher": {section.name: section for section in get_args(Searcher)},
     "budget": {"": Budget},
     "resources": {"": Resources},

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Tag
 
 from hpcm.schema import bounded, by_name, config_class
+
+INSTEAD = {"median": "promote", "ray_asha": "asha", "pb2": "pbt"}  # of schedulers that are gone
 
 
 @config_class
@@ -117,13 +119,18 @@ class Retired:
     @property
     def instead(self) -> str:
         """What takes its place."""
-        return {"median": "promote", "ray_asha": "asha", "pb2": "pbt"}[self.name]
+        return INSTEAD[self.name]
 
     def levels(self, low: int, high: int) -> list[int]:
         """Epochs below ``high`` at which trials were compared, ascending."""
         if self.name == "pb2":
             return list(range(low, high, low))
         return _geometric(low, high, self.reduction_factor) if self.name == "ray_asha" else []
+
+
+def _tag(value: Any) -> str:
+    name = by_name("promote")(value)
+    return "_retired" if name in INSTEAD else name
 
 
 Scheduler = Asha | Promote | Hyperband | Pbt | Fifo | Retired
@@ -133,10 +140,8 @@ SchedulerSection = Annotated[
     | Annotated[Hyperband, Tag("hyperband")]
     | Annotated[Pbt, Tag("pbt")]
     | Annotated[Fifo, Tag("fifo")]
-    | Annotated[Retired, Tag("median")]
-    | Annotated[Retired, Tag("ray_asha")]
-    | Annotated[Retired, Tag("pb2")],
-    Discriminator(by_name("promote")),
+    | Annotated[Retired, Tag("_retired")],
+    Discriminator(_tag),
 ]
 
 

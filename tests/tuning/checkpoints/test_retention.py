@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,17 @@ from tests.tuning.lr_space import METRIC, kill, lr_space, open_ledger
 from tuning.checkpoints import retention as module
 from tuning.checkpoints.retention import bytes_bound, most_checkpoints, retention
 from tuning.checkpoints.store import CheckpointStore
-from tuning.ledger.events import Proposed, Report, Started
+from tuning.ledger.events import (
+    Event,
+    Failed,
+    Finished,
+    Paused,
+    Proposed,
+    Report,
+    Started,
+    Stopped,
+    Suspended,
+)
 from tuning.ledger.folders import write_experiment
 from tuning.ledger.ledger import Ledger
 from tuning.ledger.notices import Notices
@@ -26,8 +36,10 @@ def stores(folder: Path) -> Any:
     return lambda number: CheckpointStore(folder / "rates-x", f"rates-{number:04d}")
 
 
-def play(ledger: Ledger, folder: Path, number: int, event: str, **fields: Any) -> None:
-    """A trial of three epochs, all saved, and what became of it."""
+def play(
+    ledger: Ledger, folder: Path, number: int, end: Callable[[int], Event] | None = Finished
+) -> None:
+    """A trial of three epochs, all saved, and what became of it; None: it runs on."""
     ledger.append(Proposed(number, params={}))
     ledger.append(Started(number))
     store = stores(folder)(number)
@@ -35,8 +47,8 @@ def play(ledger: Ledger, folder: Path, number: int, event: str, **fields: Any) -
         metrics = {"epoch": float(epoch), METRIC: 1.0}
         ledger.append(Report(number, metrics=metrics))
         store.save(epoch, metrics, lambda directory: None)
-    if event:
-        ledger.append(event, number, **fields)
+    if end is not None:
+        ledger.append(end(number))
 
 
 def saved(folder: Path, number: int) -> list[int]:
@@ -63,13 +75,13 @@ def test_what_can_go_on_keeps_its_last(
     told: list[str] = []
     notices = Notices(told.append)
     with retention(ledger, space_of(tmp_path, scheduler), stores(tmp_path), notices):
-        play(ledger, tmp_path, 0, "")
-        play(ledger, tmp_path, 1, "finished")
-        play(ledger, tmp_path, 2, "stopped", rung=3, reason="rank 3 of 3")
-        play(ledger, tmp_path, 3, "stopped", reason="the 2 hours are spent")
-        play(ledger, tmp_path, 4, "paused", reason="rank 3 of 3 at epoch 3")
-        play(ledger, tmp_path, 5, "failed", reason="crashed")
-        play(ledger, tmp_path, 6, "suspended")
+        play(ledger, tmp_path, 0, None)
+        play(ledger, tmp_path, 1)
+        play(ledger, tmp_path, 2, partial(Stopped, rung=3, reason="rank 3 of 3"))
+        play(ledger, tmp_path, 3, partial(Stopped, reason="the 2 hours are spent"))
+        play(ledger, tmp_path, 4, partial(Paused, reason="rank 3 of 3 at epoch 3"))
+        play(ledger, tmp_path, 5, partial(Failed, reason="crashed"))
+        play(ledger, tmp_path, 6, Suspended)
     found = [saved(tmp_path, number) for number in range(7)]
     assert found == [[2, 3], [3], lost, [3], [3], [3], [2, 3]]
     notices.hand_on()
@@ -79,7 +91,7 @@ def test_what_can_go_on_keeps_its_last(
 def test_what_a_killed_driver_left_is_removed_at_the_next_start(
     tmp_path: Path, ledger: Ledger
 ) -> None:
-    play(ledger, tmp_path, 0, "finished")
+    play(ledger, tmp_path, 0)
     assert saved(tmp_path, 0) == [2, 3]
     with retention(ledger, lr_space(tmp_path), stores(tmp_path), Notices()):
         pass
@@ -94,8 +106,8 @@ def test_a_place_that_fails_is_told_once(tmp_path: Path, ledger: Ledger) -> None
         raise OSError("stale file handle")
 
     with retention(ledger, lr_space(tmp_path), broken, notices):
-        play(ledger, tmp_path, 0, "finished")
-        play(ledger, tmp_path, 1, "finished")
+        play(ledger, tmp_path, 0)
+        play(ledger, tmp_path, 1)
     notices.hand_on()
     assert told == ["old checkpoints of trial 0 are not removed: stale file handle"]
 
@@ -119,15 +131,15 @@ def test_a_place_that_answers_again_is_tidied(
             time.sleep(0.01)
 
     with retention(ledger, lr_space(tmp_path), flaky, notices):
-        play(ledger, tmp_path, 0, "finished")
-        play(ledger, tmp_path, 1, "finished")
+        play(ledger, tmp_path, 0)
+        play(ledger, tmp_path, 1)
         time.sleep(0.2)
         assert [len(saved(tmp_path, number)) for number in (0, 1)] == [2, 2]
         away[0] = False
         until([0, 1], 1)
         time.sleep(0.1)
         away[0] = True
-        play(ledger, tmp_path, 2, "finished")
+        play(ledger, tmp_path, 2)
         time.sleep(0.1)
         away[0] = False
         until([2], 1)
@@ -144,9 +156,9 @@ def test_an_experiment_that_was_renamed_misses_its_checkpoints(
     retention_of = partial(module.refuse_lost, directory, space)
     write_experiment(directory, space, experiment="rates-x")
     retention_of(place)  # killed before there was anything to save
-    play(ledger, tmp_path, 0, "finished")
+    play(ledger, tmp_path, 0)
     retention_of(place)
-    play(ledger, tmp_path, 1, "")
+    play(ledger, tmp_path, 1, None)
     retention_of(None)
     with pytest.raises(ConfigError, match="place has no folder rates-x, where .* 1 unfinished"):
         retention_of(place)
@@ -158,7 +170,7 @@ def test_a_renamed_one_that_was_saved_between_rungs_misses_its_checkpoints_too(
     tmp_path: Path, ledger: Ledger
 ) -> None:
     directory, space = tmp_path / "rates-x", lr_space(tmp_path, scheduler={"name": "fifo"})
-    play(ledger, tmp_path, 0, "suspended")  # at epoch 3 of 9; the only rung is the last epoch
+    play(ledger, tmp_path, 0, Suspended)  # at epoch 3 of 9; the only rung is the last epoch
     write_experiment(directory, space, experiment="rates-x")
     module.refuse_lost(directory, space, str(tmp_path / "place"))  # it may not have been saved yet
     write_experiment(directory, space, experiment="rates-before")

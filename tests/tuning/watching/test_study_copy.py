@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from tests.tuning.lr_space import METRIC, kill, open_ledger
-from tests.tuning.watching_session import Session
-from tuning.ledger.events import Finished, Reopened, Report
+from tests.tuning.study_session import End, Session, diverged
+from tuning.ledger.events import Failed, Finished, Paused, Reopened, Report, Stopped, Suspended
 from tuning.watching.background_writer import Target
 from tuning.watching.study_storage import STUDY_FILE, StudyPlace
 from tuning.watching.study_writer import StudyWriter
@@ -44,10 +45,10 @@ def test_optuna_hears_the_truth(session: Callable[..., Session]) -> None:
     """Stock OptunaSearch tells stopped ones COMPLETE and leaves diverged ones RUNNING."""
     run = session()
     for number, (epochs, end) in enumerate(
-        ((9, "finished"), (3, "stopped"), (2, "diverged"), (1, "failed"), (2, ""))
+        ((9, Finished), (3, Stopped), (2, diverged), (1, Failed), (2, None))
     ):
         run.play(number, epochs, end)
-    finished, stopped, diverged, failed, running = found = run.trials()
+    finished, stopped, gone, failed, running = found = run.trials()
     assert [t.state for t in found] == [
         TrialState.COMPLETE,
         TrialState.PRUNED,
@@ -60,20 +61,20 @@ def test_optuna_hears_the_truth(session: Callable[..., Session]) -> None:
     assert stopped.value == curve[3]
     assert len(finished.intermediate_values) == 9
     assert len(running.intermediate_values) == 2
-    assert 3.0 <= diverged.value <= 5.0  # on_diverged: worst, of all when it was told
-    assert diverged.user_attrs == {"trial": 2, "reason": "diverged: inf"}
+    assert 3.0 <= gone.value <= 5.0  # on_diverged: worst, of all when it was told
+    assert gone.user_attrs == {"trial": 2, "reason": "diverged: inf"}
     assert (failed.value, running.value) == (None, None)
 
 
 def test_a_diverged_trial_fails_where_the_space_says_so(session: Callable[..., Session]) -> None:
     run = session(objective={"on_diverged": "fail"})
-    run.play(0, 2, "diverged")
+    run.play(0, 2, diverged)
     assert run.trials()[0].state == TrialState.FAIL
 
 
-@pytest.mark.parametrize("event", ["suspended", "paused"])
+@pytest.mark.parametrize("event", [Suspended, partial(Paused, reason="rank 2 of 2 at epoch 3")])
 def test_a_trial_that_goes_on_has_no_outcome_yet(
-    session: Callable[..., Session], event: str
+    session: Callable[..., Session], event: End
 ) -> None:
     run = session()
     run.play(0, 2, event)
@@ -85,8 +86,8 @@ def test_an_outcome_that_optuna_missed_is_told_after_a_kill(
 ) -> None:
     """The window in which stock OptunaSearch with a storage dies of UpdateFinishedTrialError."""
     run = session()
-    run.play(0, 2, "")
-    run.play(1, 2, "")
+    run.play(0, 2, None)
+    run.play(1, 2, None)
     run.trials()
     run.end()
     ledger = open_ledger(run.folder)  # written by a driver that was killed before Optuna heard
@@ -94,18 +95,18 @@ def test_an_outcome_that_optuna_missed_is_told_after_a_kill(
     kill(ledger)
     again = session()
     assert [t.state for t in again.trials()] == [TrialState.COMPLETE, TrialState.RUNNING]
-    again.play(1, 9, "finished", first=3)
+    again.play(1, 9, Finished, first=3)
     assert [t.state for t in again.trials()] == [TrialState.COMPLETE] * 2
     assert len(again.trials()[1].intermediate_values) == 9
 
 
 def test_a_trial_that_the_ledger_never_saw_is_failed(session: Callable[..., Session]) -> None:
     run = session()
-    run.play(0, 1, "")
+    run.play(0, 1, None)
     run.trials()
     target: Any = run.copy.target
     writer = target._writer
-    stranger = run.outcomes.frozen(run.ledger.trials[0], None)
+    stranger = run.encoder.frozen(run.ledger.trials[0], None)
     stranger.user_attrs = {}
     writer.storage.create_new_trial(writer._study_id, stranger)
     run.end()
@@ -116,7 +117,7 @@ def test_a_trial_that_the_ledger_never_saw_is_failed(session: Callable[..., Sess
 def test_a_prolonged_trial_gets_a_new_entry(session: Callable[..., Session], watched: bool) -> None:
     """Cut by the end of the hours, then continued: Optuna's ended trial stays as it was."""
     run = session()
-    run.play(0, 3, "stopped")
+    run.play(0, 3, Stopped)
     run.trials()
     run.end()
     again = session() if watched else None
@@ -239,11 +240,11 @@ def test_what_is_noted_is_a_picture_of_that_moment(
     run.propose(0)
     run.trials()
     monkeypatch.setattr(StudyWriter, "sync", slow)
-    run.play(0, 2, "")
+    run.play(0, 2, None)
     assert entered.wait(10)
     noted = run.copy._known[0]
     epochs = noted.epochs
-    run.play(0, 9, "finished", first=3)
+    run.play(0, 9, Finished, first=3)
     assert (noted.epochs, noted.state) == (epochs, "running")
     release.set()
     assert [t.state for t in run.trials()] == [TrialState.COMPLETE]
@@ -262,11 +263,11 @@ def test_every_report_is_told_once(
     monkeypatch.setattr(JournalFileBackend, "append_logs", append)
     run = session()
     for number in range(3):
-        run.play(number, 9, "")
+        run.play(number, 9, None)
     run.trials()
     run.end()
     again = session()
-    again.play(0, 12, "finished", first=10)
+    again.play(0, 12, Finished, first=10)
     again.trials()
     told = [(line["trial_id"], line["step"]) for line in lines if line["op_code"] == 7]
     assert len(told) == len(set(told))

@@ -15,7 +15,8 @@ from optuna_dashboard._storage_url import get_storage
 
 from hpcm import ConfigError
 from tests.tuning.postgresql import PASSWORD, QUOTED, Server, server
-from tests.tuning.watching_session import Session
+from tests.tuning.study_session import Session
+from tuning.ledger.events import Finished, Stopped
 from tuning.ledger.notices import Notices
 from tuning.watching.background_writer import Target
 from tuning.watching.study_storage import (
@@ -82,18 +83,18 @@ def test_a_live_search_stands_in_the_database(
     session: Callable[[], Session], postgresql: Server
 ) -> None:
     run = session()
-    for number, (epochs, end) in enumerate(((9, "finished"), (3, "stopped"), (2, ""))):
+    for number, (epochs, end) in enumerate(((9, Finished), (3, Stopped), (2, None))):
         run.play(number, epochs, end)
     assert run.copy.settle(), run.told
     found = trials(postgresql)
     expected = [TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING]
     assert [t.state for t in found] == expected
     for trial, record in zip(found, run.ledger.records(), strict=True):
-        assert trial.intermediate_values == record.curve(run.outcomes.metric)
+        assert trial.intermediate_values == record.curve(run.encoder.metric)
         assert trial.params == record.params
     run.end()
     again = session()  # a resume adopts what is there
-    again.play(2, 9, "finished", first=3)
+    again.play(2, 9, Finished, first=3)
     assert again.copy.settle(), again.told
     found = trials(postgresql)
     assert [t.state for t in found] == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.COMPLETE]
@@ -109,7 +110,7 @@ def test_a_server_that_is_stopped_and_started_is_caught_up_with(
     postgresql.stop()
     try:
         for number in (1, 2):
-            run.play(number, 9, "stopped")
+            run.play(number, 9, Stopped)
             assert not run.copy.settle()
     finally:
         postgresql.start()
