@@ -1,20 +1,17 @@
-"""A search that confirms its finalists: its searcher and scheduler on one ledger, without Ray."""
+"""A search that confirms its finalists, told by hand what its trials measure; no Ray."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ray.tune.schedulers import TrialScheduler
-
-from tests.tuning.lr_space import lr_space, open_ledger, ray_trial, report
+from tests.tuning.lr_space import lr_space, open_ledger, report
 from tests.tuning.searches import make_info
-from tuning.ledger.events import Started
 from tuning.ledger.ledger import Ledger
-from tuning.results.confirm import SEED
 from tuning.results.outcome import ExperimentResult, experiment_result
-from tuning.search.schedulers import build_scheduler
-from tuning.search.search import Proposer, build_searcher
+from tuning.search.decisions import Decision, Idle, Start
+from tuning.search.search import Search
 from tuning.spaces.space import SearchSpace
 
 SCORES = {0: 2.0, 1: 1.5, 2: 1.2, 3: 1.4, 4: 1.9}  # of the search, by trial
@@ -22,39 +19,51 @@ SHIFT = {7: 0.1, 8: -0.1}  # of a score, by seed
 TRUE = {0: 2.0, 2: 1.45, 3: 1.40}  # of the finalists: trial 2 was only lucky
 
 
-class Search:
-    """A searcher and a scheduler on one ledger; trials are played one after the other."""
+class Confirming:
+    """A search on a ledger; trials are played one after the other."""
 
     def __init__(self, folder: Path, **sections: Any) -> None:
         sections = {"budget": {"trials": 5}, "confirm": {"top": 2, "seeds": [7, 8]}} | sections
         self.space: SearchSpace = lr_space(folder, **sections)
         self.ledger: Ledger = open_ledger(folder)
-        self.scheduler = build_scheduler(self.space, self.ledger)
-        self.searcher: Proposer = build_searcher(
-            self.space, self.ledger, self.scheduler, lambda: False
-        )
+        self.search = Search(self.space, self.ledger)
 
-    def ask(self) -> Any:
-        return self.searcher.suggest("ray")
+    def next(self) -> Start:
+        found = self.search.next()
+        assert isinstance(found, Start)
+        return found
 
-    def play(self, config: dict[str, Any], score: float, most: int = 9) -> str:
-        number, action = config["trial"], TrialScheduler.CONTINUE
-        self.ledger.append(Started(number))
+    def starts(self) -> Iterator[Start]:
+        """Whatever the search starts, to its end."""
+        while isinstance(found := self.search.next(), Start):
+            yield found
+        assert found is Idle.OVER
+
+    def play(self, start: Start, score: float, most: int = 9) -> Decision:
+        self.search.started(start.trial)
         for epoch in range(1, most + 1):
-            shown = report(epoch, score + (9 - epoch), val_bpp=score / 2)
-            action = self.scheduler.on_trial_result(None, ray_trial(number), shown)
-            if action != TrialScheduler.CONTINUE:
+            told = report(epoch, score + (9 - epoch), val_bpp=score / 2)
+            decision = self.search.report(start.trial, told)
+            if decision.ends_process:
+                self.search.process_ended(start.trial)
                 break
-        return str(action)
+        return decision
 
-    def search(self) -> None:
+    def play_trials(self) -> None:
+        """The search itself, without what confirms."""
         for score in SCORES.values():
-            self.play(self.ask(), score)
+            self.play(self.next(), score)
 
-    def run_score(self, config: dict[str, Any]) -> float:
-        record = self.ledger.trials[config["trial"]]
-        assert record.confirms is not None
-        return TRUE[record.confirms] + SHIFT[config[SEED]]
+    def confirm(self) -> None:
+        """What is left of it."""
+        for start in self.starts():
+            self.play(start, self.run_score(start))
+
+    def run_score(self, start: Start) -> float:
+        confirms = self.ledger.trials[start.trial].confirms
+        assert confirms is not None
+        assert start.seed is not None
+        return TRUE[confirms] + SHIFT[start.seed]
 
     def result(self, folder: Path, **how: Any) -> ExperimentResult:
         info = make_info(self.space, folder)
@@ -62,5 +71,5 @@ class Search:
         return experiment_result(info, records, runs, **how)
 
 
-def all_go_on(folder: Path, **sections: Any) -> Search:
-    return Search(folder, scheduler={"name": "fifo"}, **sections)
+def all_go_on(folder: Path, **sections: Any) -> Confirming:
+    return Confirming(folder, scheduler={"name": "fifo"}, **sections)

@@ -10,9 +10,9 @@ import pytest
 
 from hpcm import ConfigError
 from tests.tuning.lr_space import METRIC, kill, open_ledger
-from tuning.ledger.events import Finished, Proposed, Report, Retried, Started, Stopped
+from tuning.ledger.events import Finished, Opened, Proposed, Report, Retried, Started, Stopped
 from tuning.ledger.ledger import LEDGER_FILE, Ledger, read_trials
-from tuning.ledger.lines import PIECE, cut_torn_line
+from tuning.ledger.lines import OPENING, PIECE, cut_torn_line
 from tuning.ledger.records import TrialRecord
 
 
@@ -111,9 +111,9 @@ def test_a_line_that_is_none_of_ours_or_does_not_follow_is_named(
     run_some(ledger)
     ledger.close()
     path = tmp_path / "rates-x" / LEDGER_FILE
-    lines = path.read_bytes().split(b"\n")
-    path.write_bytes(b"\n".join([*lines[:3], line, *lines[3:]]))
-    with pytest.raises(ConfigError, match=r"ledger\.jsonl: line 4 is damaged: ") as raised:
+    lines = [line.partition(OPENING)[0] + b"}" for line in path.read_bytes().splitlines()]
+    path.write_bytes(b"\n".join([*lines[:3], line, *lines[3:], b""]))  # as before checksums
+    with pytest.raises(ConfigError, match=r"ledger\.jsonl: line 4 is damaged") as raised:
         read_trials(tmp_path / "rates-x")
     assert len(str(raised.value)) < 400
 
@@ -197,7 +197,7 @@ def test_what_was_spent_is_counted_as_it_was_spent(tmp_path: Path) -> None:
     ledger.close()
     for devices in (8, 0.5):
         ledger = Ledger(tmp_path / "rates-x", devices)
-        ledger.open(devices=devices)
+        ledger.open(Opened(devices=devices))
         if not ledger.trials:
             ledger.append(Proposed(0, params={}))
         ledger.append(Started(0))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.tuning.lr_space import open_ledger
-from tuning.ledger.events import Failed, Proposed
+from tuning.ledger.events import Closed, Failed, Proposed
 from tuning.ledger.redaction import redacted
 
 HEX = "0123456789abcdef" * 2 + "01234567"  # 40 digits: the form of a wandb key
@@ -59,7 +59,7 @@ def test_no_secret_reaches_the_ledger(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     ledger.append(Proposed(0, params={}))
     ledger.append(Failed(0, reason="OSError: postgresql://ann:s3cret@db/x: no route"))
-    ledger.close(error=f"wandb: WANDB_API_KEY={HEX} refused")
+    ledger.close(Closed(error=f"wandb: WANDB_API_KEY={HEX} refused"))
     text = ledger.path.read_text()
     assert "postgresql://ann:***@db/x: no route" in text
     assert "WANDB_API_KEY=***" in text

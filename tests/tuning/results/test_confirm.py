@@ -7,29 +7,28 @@ from statistics import mean, stdev
 from typing import Any
 
 import pytest
-from ray.tune.schedulers import TrialScheduler
-from ray.tune.search import Searcher
 
 from hpcm import ConfigError
-from tests.tuning.confirm_search import Search, all_go_on
+from tests.tuning.confirm_search import Confirming, all_go_on
 from tests.tuning.lr_space import METRIC, lr_space
-from tuning.ledger.events import Failed
 from tuning.ledger.ledger import Ledger
 from tuning.on_ray.trainable import _config
-from tuning.results.confirm import SEED, finalists
+from tuning.on_ray.trial_keys import SEED
+from tuning.results.confirm import finalists
 from tuning.results.confirm_text import confirm_lines, confirmed_text
+from tuning.search.decisions import Decision, Start
 from tuning.spaces.confirm_checks import most_runs
 from tuning.watching.summary import summary_lines
 
 
 def test_a_confirmation_from_start_to_end(tmp_path: Path) -> None:
     run = all_go_on(tmp_path)
-    run.search()
+    run.play_trials()
     assert not run.result(tmp_path).complete  # nobody is confirmed yet
     asked = []
-    while (config := run.ask()) != Searcher.FINISHED:
-        asked.append(config)
-        run.play(config, run.run_score(config))
+    for start in run.starts():
+        asked.append(start)
+        run.play(start, run.run_score(start))
     runs = run.ledger.confirmations()
     assert [(r.number, r.confirms, r.seed) for r in runs] == [
         (5, 0, 7),
@@ -40,7 +39,7 @@ def test_a_confirmation_from_start_to_end(tmp_path: Path) -> None:
         (10, 3, 8),
     ]
     assert all(r.source == "confirm" and r.state == "finished" for r in runs)
-    assert asked[1] == {"trial": 6, SEED: 7, **run.ledger.trials[2].params}
+    assert asked[1] == Start(6, run.ledger.trials[2].params, seed=7)
     assert len(run.ledger.records()) == 5
     result = run.result(tmp_path)
     assert (result.complete, result.confirmation is not None) == (True, True)
@@ -53,9 +52,8 @@ def test_a_confirmation_from_start_to_end(tmp_path: Path) -> None:
 
 def test_what_is_said_of_the_finalists(tmp_path: Path) -> None:
     run = all_go_on(tmp_path)
-    run.search()
-    while (config := run.ask()) != Searcher.FINISHED:
-        run.play(config, run.run_score(config))
+    run.play_trials()
+    run.confirm()
     found = run.result(tmp_path).confirmation
     assert found is not None
     prior, second, third = found.finalists
@@ -85,32 +83,31 @@ def test_what_is_said_of_the_finalists(tmp_path: Path) -> None:
 @pytest.mark.parametrize("scheduler", ["asha", "promote"])
 def test_no_rung_stops_a_run_and_no_rung_counts_it(tmp_path: Path, scheduler: str) -> None:
     """The worst score there is: a rung would end it, or make it wait."""
-    run = Search(
+    run = Confirming(
         tmp_path,
         scheduler={"name": scheduler, "reduction_factor": 3},
         fidelity={"min": 3},
         budget={"trials": 12},
     )
-    while SEED not in (config := run.ask()):
-        run.play(config, 1.0 + 1 / (1 + config["trial"]))
-    decided = [e for e in run.ledger.path.read_text().splitlines() if '"decision"' in e]
-    while config != Searcher.FINISHED:
-        assert run.play(config, 50.0) == TrialScheduler.STOP  # at the end
-        assert run.ledger.trials[config["trial"]].state == "finished"
-        config = run.ask()
-    assert decided == [e for e in run.ledger.path.read_text().splitlines() if '"decision"' in e]
+    for start in run.starts():
+        if start.seed is None:
+            run.play(start, 1.0 + 1 / (1 + start.trial))
+        else:
+            assert run.play(start, 50.0) is Decision.FINISH
     assert run.ledger.confirmations()
+    compared = {n for there in run.ledger.rungs.values() for n in there}
+    assert compared == {trial.number for trial in run.ledger.records()}
     run.ledger.close()
 
 
 def test_a_finalist_that_fails_on_a_seed_is_not_the_best(tmp_path: Path) -> None:
     run = all_go_on(tmp_path)
-    run.search()
-    while (config := run.ask()) != Searcher.FINISHED:
-        if (run.ledger.trials[config["trial"]].of, config[SEED]) == (3, 8):
-            run.ledger.append(Failed(config["trial"], reason="diverged: inf", diverged=True))
+    run.play_trials()
+    for start in run.starts():
+        if (run.ledger.trials[start.trial].confirms, start.seed) == (3, 8):
+            run.search.gave_up(start.trial, "diverged: inf", diverged=True)
         else:
-            run.play(config, run.run_score(config))
+            run.play(start, run.run_score(start))
     result = run.result(tmp_path)
     assert (result.complete, result.best) == (True, run.ledger.trials[2])
     told = confirm_lines(result.confirmation)  # type: ignore[arg-type]
@@ -121,11 +118,11 @@ def test_a_finalist_that_fails_on_a_seed_is_not_the_best(tmp_path: Path) -> None
 def test_constraints_hold_for_finalists_and_for_their_means(tmp_path: Path) -> None:
     bounds = {"constraints": {"val_bpp": {"max": 0.72, "min": 0.65}}}
     run = all_go_on(tmp_path, objective=bounds)
-    run.search()
+    run.play_trials()
     records = run.ledger.records()
     assert [t.number for t in finalists(records, run.space)] == [3]  # 0.7; trial 2 has 0.6
-    while (config := run.ask()) != Searcher.FINISHED:
-        run.play(config, 1.6)  # 0.8 bpp on every seed
+    for start in run.starts():
+        run.play(start, 1.6)  # 0.8 bpp on every seed
     result = run.result(tmp_path)
     assert result.confirmation is not None
     assert result.confirmation.best is None
@@ -143,8 +140,8 @@ def test_the_run_trains_the_finalists_config_on_its_seed(tmp_path: Path) -> None
 
 def test_nothing_is_run_again_unless_asked_for(tmp_path: Path) -> None:
     run = all_go_on(tmp_path, confirm={"top": 0})
-    run.search()
-    assert run.ask() == Searcher.FINISHED
+    run.play_trials()
+    assert list(run.starts()) == []
     assert most_runs(run.space) == 0
     result = run.result(tmp_path)
     assert (result.complete, result.confirmation) == (True, None)
@@ -155,7 +152,7 @@ def test_nothing_is_run_again_unless_asked_for(tmp_path: Path) -> None:
 def test_a_finalist_that_misses_a_constraint_is_not_said_to_be_missing(tmp_path: Path) -> None:
     bounds = {"constraints": {"val_bpp": {"max": 0.1}}}
     run = all_go_on(tmp_path, objective=bounds)
-    run.search()
+    run.play_trials()
     told = summary_lines(run.result(tmp_path), None)
     assert any(
         line.startswith("nothing to confirm: no trial but the prior came to epoch 9 and keeps ")
@@ -166,8 +163,8 @@ def test_a_finalist_that_misses_a_constraint_is_not_said_to_be_missing(tmp_path:
 
 def test_without_a_finalist_there_is_nothing_to_confirm(tmp_path: Path) -> None:
     run = all_go_on(tmp_path, budget={"trials": 1}, confirm={"top": 2, "seeds": [7]})
-    run.play(run.ask(), 1.0)
-    assert run.ask() == Searcher.FINISHED
+    run.play(run.next(), 1.0)
+    assert list(run.starts()) == []
     result = run.result(tmp_path)
     assert result.complete
     told = summary_lines(result, None)
@@ -183,8 +180,8 @@ def test_without_a_finalist_there_is_nothing_to_confirm(tmp_path: Path) -> None:
         ({"confirm": {"top": 2, "seeds": []}}, r"confirm.seeds: \[\]; must be different"),
         ({"confirm": {"top": -1}}, r"confirm.top: -1; must be 0 or more"),
         (
-            {"confirm": {"top": 2}, "scheduler": {"name": "pb2"}},
-            "with pb2 a trial's values change while it trains",
+            {"confirm": {"top": 2}, "scheduler": {"name": "pbt"}},
+            "with pbt a trial's values change while it trains",
         ),
     ],
 )

@@ -10,12 +10,10 @@ import pytest
 from hpcm.schema import ConfigError
 from tests.tuning.searches import make_space, make_trials, report
 from tuning.__main__ import main
-from tuning.ledger.events import Finished, Proposed, Report, Started
+from tuning.ledger.events import Closed, Finished, Proposed, Report, Started
 from tuning.ledger.folders import driver_of, driving, write_experiment
 from tuning.ledger.ledger import Ledger
 from tuning.results.tables import (
-    curves_table,
-    incumbent_curve,
     read_result,
     survival_table,
     trials_table,
@@ -36,7 +34,7 @@ def storage(tmp_path: Path) -> Path:
         for line in trial.reports:
             ledger.append(Report(trial.number, metrics=line))
     ledger.append(Finished(0))
-    ledger.close(complete=False, interrupted=True, error=None)
+    ledger.close(Closed(interrupted=True))
     return directory.parent
 
 
@@ -63,22 +61,6 @@ def test_without_a_command_the_commands_are_shown(capsys: pytest.CaptureFixture[
     shown = capsys.readouterr()
     assert "all trials as CSV" in shown.err
     assert not shown.out
-
-
-def test_one_row_per_report(tmp_path: Path) -> None:
-    trials = make_trials(make_space(tmp_path))
-    curves = curves_table(trials)
-    assert len(curves) == 9 + 9 + 3 + 1
-    assert curves[curves["trial"] == 2]["epoch"].tolist() == [1, 2, 3]
-    assert curves_table([]).empty
-
-
-def test_the_incumbent_improves_only(tmp_path: Path) -> None:
-    space = make_space(tmp_path)
-    curve = incumbent_curve(make_trials(space), space)
-    assert curve["trial"].tolist() == [0, 1]
-    assert curve["epochs_spent"].tolist() == [9, 18]
-    assert curve["value"].is_monotonic_decreasing
 
 
 def test_survival_counts_who_reached_a_rung_and_who_ended_there(tmp_path: Path) -> None:

@@ -1,19 +1,13 @@
-"""How a copy's values change: within the space, on its scales, and where a model says so."""
+"""How a copy's values change: within the space and on its scales."""
 
 from __future__ import annotations
 
-import math
 import random
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pytest
-
-from tests.tuning.lr_space import METRIC, lr_space, open_ledger, report
-from tuning.ledger.events import Exploited, Proposed, Report
+from tests.tuning.lr_space import lr_space
 from tuning.ledger.records import TrialRecord
-from tuning.schedulers.bandit import Bandit, choose
 from tuning.search.explore import Perturbation
 from tuning.spaces.space import SearchSpace
 
@@ -37,9 +31,9 @@ PARAMETERS: dict[str, Any] = {
 }
 
 
-def space_of(folder: Path, name: str = "pbt") -> SearchSpace:
+def space_of(folder: Path) -> SearchSpace:
     fidelity = {"min": 3, "max": 12}
-    return lr_space(folder, scheduler={"name": name}, parameters=PARAMETERS, fidelity=fidelity)
+    return lr_space(folder, scheduler={"name": "pbt"}, parameters=PARAMETERS, fidelity=fidelity)
 
 
 def record_of(params: dict[str, Any], number: int = 1) -> TrialRecord:
@@ -94,60 +88,3 @@ def test_a_whole_number_moves_by_one_at_least(tmp_path: Path) -> None:
         5,
         6,
     ]
-
-
-def test_the_bandit_finds_the_peak_of_what_was_gained() -> None:
-    """Gain 1 - 4 (x - 0.7)^2, whatever the epoch and the score."""
-    rng = np.random.default_rng(0)
-    values = rng.random((60, 2))
-    rows = [[float(i // 6), 5.0 - i / 20, *x] for i, x in enumerate(values)]
-    gains = [1 - 4 * (x - 0.7) ** 2 + 0.01 * rng.normal() for x, _ in values]
-    found = [choose(rows, gains, [10.0, 2.0], [], 2, seed) for seed in range(5)]
-    assert np.mean([abs(x - 0.7) for x, _ in found]) < 0.15
-    assert (choose(rows, gains, [10.0, 2.0], [], 2, 3) == found[3]).all()
-
-
-def test_copies_of_one_epoch_try_different_values() -> None:
-    """What was given to one counts as known for the next: the deviation there is small."""
-    rng = np.random.default_rng(0)
-    rows = [[0.0, 5.0, x] for x in rng.random(8)]
-    gains = [1 - 4 * (x - 0.7) ** 2 for _, _, x in rows]
-    tried: list[list[float]] = []
-    for seed in range(4):
-        tried.append([float(choose(rows, gains, [3.0, 4.0], tried, 1, seed)[0])])
-    gaps = np.diff(sorted(x for (x,) in tried))
-    alone = [float(choose(rows, gains, [3.0, 4.0], [], 1, seed)[0]) for seed in range(4)]
-    assert gaps.max() > 5 * np.diff(sorted(alone)).max()
-
-
-def test_the_bandit_reads_gains_from_the_ledger(tmp_path: Path) -> None:
-    """An interval belongs to the values it was trained with, and begins at the donor's score."""
-    space = space_of(tmp_path, "pb2")
-    ledger = open_ledger(tmp_path)
-    prior = space.prior()
-    for number, curve in ((0, {3: 8.0, 6: 7.0, 9: 6.5}), (1, {3: 9.0, 6: 5.0, 9: 4.5})):
-        ledger.append(Proposed(number, params=prior))
-        for epoch, value in curve.items():
-            if (number, epoch) == (1, 6):
-                changed = prior | {"optimizer.lr": 1e-3}
-                ledger.append(Exploited(1, epoch=3, donor=0, params=changed))
-            ledger.append(Report(number, metrics=report(epoch, value)))
-    bandit = Bandit(space, ledger)
-    mutable = bandit._mutable(ledger.trials[1])
-    assert [c.path for c in mutable] == ["optimizer.lr", "clip_max_norm", "balancer.gamma"]
-    rows, gains = bandit._gains(mutable, 9)
-    start, before, rate = zip(*(row[:3] for row in rows), strict=True)
-    assert (start, before) == ((3, 3, 6, 6), (8.0, 8.0, 7.0, 5.0))
-    assert [round(x, 9) for x in rate] == [0.5, 1.0, 0.5, 1.0]
-    assert gains == pytest.approx([1 / 3, 1.0, 0.5 / 3, 0.5 / 3])
-    assert len(bandit._gains(mutable, 6)[0]) == 2
-    assert bandit._gains(mutable, 3) == ([], [])
-    assert bandit._given(mutable, 3) == [pytest.approx([1.0, 0.25, 0.5])]
-    new = bandit.explored(ledger.trials[0], 9, random.Random(0))
-    assert space.active(new) == new
-    assert new["balancer.w_lr"] == prior["balancer.w_lr"]
-    assert new != prior
-    assert math.isfinite(ledger.trials[1].curve(METRIC)[9])
-    ledger.append(Report(0, metrics=report(1, 9.9)))  # it lost its checkpoints, and its reports
-    assert bandit._gains(mutable, 9)[1] == pytest.approx([0.5 / 3])
-    ledger.close()

@@ -18,6 +18,8 @@ from tests.tuning.lr_space import METRIC, lr_space
 from tests.tuning.plays import Searched, fates
 from tuning.ledger.ledger import Ledger
 from tuning.ledger.records import TrialRecord
+from tuning.search.decisions import Start
+from tuning.simulation.drive import Epoch
 from tuning.spaces.sections import Budget, Confirm
 from tuning.spaces.space import SearchSpace
 
@@ -93,7 +95,7 @@ def test_killed_again_and_again(name: str, tmp_path: Path) -> None:
     assert fates(play.trials()) == fates(straight.trials())
 
 
-@pytest.mark.parametrize("name", sorted(set(SECTIONS) - {"pbt", "pb2"}))
+@pytest.mark.parametrize("name", sorted(set(SECTIONS) - {"pbt"}))
 def test_trials_that_stop_early_are_compared_to_the_end(name: str, tmp_path: Path) -> None:
     """One whose training ends by itself would else run for ever, and its search with it."""
 
@@ -223,7 +225,7 @@ def test_a_search_in_which_some_diverge_ends(name: str, tmp_path: Path) -> None:
         assert any(t.state == "finished" for t in trials)
 
 
-@pytest.mark.parametrize("name", [n for n in SECTIONS if n not in ("pbt", "pb2")])
+@pytest.mark.parametrize("name", [n for n in SECTIONS if n != "pbt"])
 @pytest.mark.parametrize("finalists", [0, 1])
 def test_more_trials_after_the_end(name: str, finalists: int, tmp_path: Path) -> None:
     """Runs that confirm the finalists have numbers between those of the trials."""
@@ -244,18 +246,15 @@ def test_more_trials_after_the_end(name: str, finalists: int, tmp_path: Path) ->
 
 
 class Mute(Searched):
-    """Processes of trial 2 that say they were asked to close, when nobody asked; ``times`` times.
-
-    As a node does that still sees the file of an earlier end.
-    """
+    """Processes of trial 2 that end without a word; ``times`` times."""
 
     times = 1
 
-    def _reports(self, config: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        if config["trial"] == 2 and self.times:
+    def _begin(self, start: Start) -> Iterator[Epoch]:
+        if start.trial == 2 and self.times:
             self.times -= 1
-            yield {"suspended": True}
-        yield from super()._reports(config)
+            return iter(())
+        return super()._begin(start)
 
 
 def test_a_trial_whose_process_ends_without_a_word_is_started_again(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from hpcm.config import TrainConfig
+from tests.tuning.results.test_export import exported, set_on
 from tests.tuning.searches import make_space, report
-from tests.tuning.test_export import exported, set_on
 from tuning.ledger.records import Exploit, TrialRecord
 from tuning.results.export import export_best
 from tuning.results.lineage import Stretch, history_lines, lineage

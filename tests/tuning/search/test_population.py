@@ -13,23 +13,22 @@ import pytest
 from hpcm.schema import ConfigError
 from tests.tuning.hot_training import saver
 from tests.tuning.ledger_lines import read_lines
-from tests.tuning.lr_space import METRIC, lr_space, open_ledger, ray_trial, report
+from tests.tuning.lr_space import METRIC, lr_space, open_ledger, report
 from tests.tuning.plays import Searched
 from tests.tuning.search.test_killed_schedulers import MUTABLE
 from tuning.checkpoints.store import CheckpointStore
-from tuning.ledger.events import Failed, Proposed, Reopened, Started
+from tuning.ledger.events import Failed, Proposed, Reopened
 from tuning.ledger.ledger import Ledger
-from tuning.search.population import PopulationScheduler
-from tuning.search.schedulers import build_scheduler
+from tuning.search.decisions import Decision, Idle
+from tuning.search.search import Search
 from tuning.spaces.space import SearchSpace
 
 SCORES = {0: 9.0, 1: 4.0, 2: 1.0, 3: 5.0, 4: 2.0, 5: 8.0}  # at epoch 3; the prior is the worst
 
 
-def pbt_space(folder: Path, name: str = "pbt", **sections: Any) -> SearchSpace:
-    scheduler = {"name": name, "quantile": 0.33} | ({"resample": 0.0} if name == "pbt" else {})
+def pbt_space(folder: Path, **sections: Any) -> SearchSpace:
     given: dict[str, Any] = {
-        "scheduler": scheduler,
+        "scheduler": {"name": "pbt", "quantile": 0.33, "resample": 0.0},
         "budget": {"trials": 6, "concurrent": 2},
         "fidelity": {"min": 3, "max": 9},
         "parameters": MUTABLE,
@@ -42,31 +41,30 @@ class Population:
 
     def __init__(self, folder: Path, space: SearchSpace) -> None:
         self.space, self.directory = space, folder / "rates-x"
-        self.open(folder)
+        self.ledger: Ledger = open_ledger(folder)
         for number in SCORES:
             self.ledger.append(Proposed(number, params={"optimizer.lr": (number + 1) * 1e-4}))
-            self.ledger.append(Started(number))
+        self.search = Search(self.space, self.ledger, self.copy)
+        self.promoted()
 
-    def open(self, folder: Path) -> None:
-        self.ledger: Ledger = open_ledger(folder)
-        found = build_scheduler(self.space, self.ledger, self.store)
-        assert isinstance(found, PopulationScheduler)
-        self.scheduler = found
+    def copy(self, trial: int, donor: int, epoch: int) -> None:
+        self.store(trial).adopt(self.store(donor), epoch)
 
     def store(self, number: int) -> CheckpointStore:
         return CheckpointStore(self.directory, f"rates-{number:04d}")
 
-    def tell(self, number: int, epoch: int, value: float, **more: Any) -> str:
-        if epoch % 3 == 0 and "restored" not in more:
-            metrics = {"epoch": float(epoch), METRIC: value}
+    def tell(self, number: int, epoch: int, value: float, restored: bool = False) -> Decision:
+        metrics = report(epoch, value)
+        if epoch % 3 == 0 and not restored:
             self.store(number).save(epoch, metrics, saver(epoch, value))
-        return self.scheduler.on_trial_result(None, ray_trial(number), report(epoch, value, **more))
+        return self.search.report(number, metrics, restored=restored)
 
     def promoted(self) -> list[int]:
+        """Start what may be started; the numbers in this order."""
         found = []
-        while (number := self.scheduler.promote()) is not None:
-            found.append(number)
-            self.ledger.append(Started(number))
+        while not isinstance(start := self.search.next(), Idle):
+            found.append(start.trial)
+            self.search.started(start.trial)
         return found
 
     def weights(self, number: int) -> float:
@@ -91,11 +89,11 @@ def test_all_wait_for_the_last_and_the_worst_become_copies_of_the_best(
     """Best to worst: 2, 4, 1, 3, 5, 0. A third of six is two; the prior stays what it is."""
     *early, last = SCORES
     for number in early:
-        assert population.tell(number, 2, 99.0) == "CONTINUE"
-        assert population.tell(number, 3, SCORES[number]) == "STOP"
+        assert population.tell(number, 2, 99.0) is Decision.GO_ON
+        assert population.tell(number, 3, SCORES[number]) is Decision.WAIT
     assert population.promoted() == []
     assert population.ledger.trials[0].reason == "waits at epoch 3 for 5 others"
-    assert population.tell(last, 3, SCORES[last]) == "STOP"  # it is one of the worst
+    assert population.tell(last, 3, SCORES[last]) is Decision.WAIT  # it is one of the worst
     assert population.ledger.trials[last].reason == "starts anew from epoch 3"
     ((copy, donor),) = population.exploits()
     assert copy == 5
@@ -112,11 +110,11 @@ def test_all_wait_for_the_last_and_the_worst_become_copies_of_the_best(
 
 def test_the_last_to_come_goes_on_at_once_where_it_stays_itself(population: Population) -> None:
     for number in (5, 4, 3, 2, 0):
-        assert population.tell(number, 3, SCORES[number]) == "STOP"
-    assert population.tell(1, 3, SCORES[1]) == "CONTINUE"
+        assert population.tell(number, 3, SCORES[number]) is Decision.WAIT
+    assert population.tell(1, 3, SCORES[1]) is Decision.GO_ON
     assert population.promoted() == [2, 4, 3, 5, 0]
-    assert population.tell(1, 4, 3.0) == "CONTINUE"
-    assert population.tell(1, 6, 3.0) == "STOP"  # and waits for the next
+    assert population.tell(1, 4, 3.0) is Decision.GO_ON
+    assert population.tell(1, 6, 3.0) is Decision.WAIT  # and waits for the next
 
 
 def test_what_a_copy_says_first_is_its_donors_epoch(population: Population) -> None:
@@ -124,8 +122,8 @@ def test_what_a_copy_says_first_is_its_donors_epoch(population: Population) -> N
         population.tell(number, 3, value)
     population.promoted()
     ((_, donor),) = population.exploits()
-    assert population.tell(5, 3, SCORES[donor], restored=True) == "CONTINUE"
-    assert population.tell(5, 4, 0.5) == "CONTINUE"
+    assert population.tell(5, 3, SCORES[donor], restored=True) is Decision.GO_ON
+    assert population.tell(5, 4, 0.5) is Decision.GO_ON
     assert population.ledger.trials[5].curve(METRIC) == {3: SCORES[5], 4: 0.5}
 
 
@@ -136,7 +134,7 @@ def test_a_copy_whose_checkpoint_is_lost_does_not_start_from_nothing(
         population.tell(number, 3, value)
     population.promoted()
     ((_, donor),) = population.exploits()
-    assert population.tell(5, 1, 50.0) == "STOP"
+    assert population.tell(5, 1, 50.0) is Decision.FAIL
     record = population.ledger.trials[5]
     assert record.state == "failed"
     assert record.reason == f"what it copied from trial {donor} at epoch 3 is lost"
@@ -160,7 +158,7 @@ def test_a_failed_trial_is_not_waited_for(population: Population) -> None:
     for number in (1, 2, 3, 4, 5):
         population.tell(number, 3, SCORES[number])
     assert population.promoted() == []
-    assert population.tell(0, 2, float("nan")) == "STOP"
+    assert population.tell(0, 2, float("nan")) is Decision.FAIL
     assert population.promoted() == [2, 4, 1, 3, 5]
     assert len(population.exploits()) == 2  # of five a third is two: 3 and 5
 
@@ -198,25 +196,24 @@ def test_a_population_of_one_quantile_is_left_alone(tmp_path: Path) -> None:
     assert play.trials()[0].params == space.prior()
 
 
-@pytest.mark.parametrize("name", ["pbt", "pb2"])
-def test_a_population_learns_more_than_its_members_alone(tmp_path: Path, name: str) -> None:
+def test_a_population_learns_more_than_its_members_alone(tmp_path: Path) -> None:
     """From rates that are far off, in a game where a rate's worth is its distance to 1e-4."""
     results = {}
-    for scheduler in (name, "fifo"):
-        folder = tmp_path / scheduler
+    for name, section in (("pbt", {"name": "pbt", "seed": 4}), ("fifo", {"name": "fifo"})):
+        folder = tmp_path / name
         folder.mkdir()
-        section = {"name": scheduler, **({"seed": 4} if scheduler != "fifo" else {})}
-        fidelity = {"min": 3 if scheduler == name else 1, "max": 30}
-        searcher = {"name": "random", "seed": 7, "prior_share": 0.0}
-        budget = {"trials": 8, "concurrent": 3}
         space = pbt_space(
-            folder, scheduler=section, fidelity=fidelity, searcher=searcher, budget=budget
+            folder,
+            scheduler=section,
+            fidelity={"min": 3 if name == "pbt" else 1, "max": 30},
+            searcher={"name": "random", "seed": 7, "prior_share": 0.0},
+            budget={"trials": 8, "concurrent": 3},
         )
         play = Searched(folder, space)
         assert play.session()
-        results[scheduler] = sorted(t.last[METRIC] for t in play.trials())
-    assert results[name][0] <= results["fifo"][0]
-    assert sum(results[name]) < sum(results["fifo"])
+        results[name] = sorted(t.last[METRIC] for t in play.trials())
+    assert results["pbt"][0] <= results["fifo"][0]
+    assert sum(results["pbt"]) < sum(results["fifo"])
 
 
 @pytest.mark.parametrize(
@@ -236,14 +233,6 @@ def test_a_population_learns_more_than_its_members_alone(tmp_path: Path, name: s
 def test_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         pbt_space(tmp_path, **change)
-
-
-def test_pb2_models_numbers_only(tmp_path: Path) -> None:
-    pytest.importorskip("sklearn")
-    choice = {"type": "categorical", "choices": [0.5, 1.0], "prior": 1.0, "mutable": True}
-    with pytest.raises(ConfigError, match=r"clip_max_norm\.mutable: pb2 models numbers only"):
-        pbt_space(tmp_path, "pb2", parameters={**MUTABLE, "clip_max_norm": choice})
-    pbt_space(tmp_path, "pbt", parameters={**MUTABLE, "clip_max_norm": choice})
 
 
 def test_the_population_of_an_experiment_keeps_its_size(tmp_path: Path) -> None:

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.tuning.lr_space import METRIC, kill, lr_space, open_ledger, ray_trial, report
-from tuning.ledger.events import Started
+from tests.tuning.lr_space import METRIC, kill, lr_space, open_ledger, report
 from tuning.ledger.ledger import Ledger
+from tuning.search.decisions import Decision, Idle
 from tuning.search.promotion import PromotionTable
-from tuning.search.schedulers import PromoteScheduler, build_scheduler
-from tuning.search.search import Proposer, build_searcher
+from tuning.search.search import Search
 
 Table = Callable[..., PromotionTable]
 
@@ -119,38 +118,33 @@ def test_controls_are_a_seeded_share_of_the_losers(tmp_path: Path, table: Table)
 
 
 class Play:
-    """Scheduler and searcher of one experiment, without Ray."""
+    """A search by promotion, told by hand."""
 
     def __init__(self, folder: Path, trials: int = 9) -> None:
         section = {"name": "promote", "control": 0.0}
         self.space = lr_space(folder, scheduler=section, budget={"trials": trials})
         self.ledger = open_ledger(folder)
-        found = build_scheduler(self.space, self.ledger)
-        assert isinstance(found, PromoteScheduler)
-        self.scheduler = found
-        self.searcher: Proposer = build_searcher(
-            self.space, self.ledger, self.scheduler, lambda: False
-        )
+        self.search = Search(self.space, self.ledger)
 
-    def next(self) -> Any:
-        """Start what the searcher says; None or FINISHED where it says nothing."""
-        config = self.searcher.suggest("ray")
-        if isinstance(config, dict):
-            self.ledger.append(Started(config["trial"]))
-            return config["trial"]
-        return config
+    def next(self) -> int | Idle:
+        """Start what the search says."""
+        found = self.search.next()
+        if isinstance(found, Idle):
+            return found
+        self.search.started(found.trial)
+        return found.trial
 
     def run(self, number: int) -> list[int]:
-        """Report until the scheduler says stop; the epochs that were trained."""
+        """Report until the search ends the trial; the epochs that were trained."""
         before = self.ledger.trials[number].epochs
         if before:
-            again = report(before, self.value(number, before), restored=True)
-            assert self.scheduler.on_trial_result(None, ray_trial(number), again) == "CONTINUE"
+            again = report(before, self.value(number, before))
+            assert self.search.report(number, again, restored=True) is Decision.GO_ON
         for epoch in range(before + 1, 10):
             told = report(epoch, self.value(number, epoch))
-            if self.scheduler.on_trial_result(None, ray_trial(number), told) == "STOP":
+            if self.search.report(number, told).ends_process:
                 break
-        self.searcher.on_trial_complete("ray", {})
+        self.search.process_ended(number)
         return list(range(before + 1, epoch + 1))
 
     def value(self, number: int, epoch: int) -> float:
@@ -168,8 +162,8 @@ def test_a_serial_search_by_promotion(play: Play) -> None:
     started: list[tuple[int, int]] = []
     while isinstance(number := play.next(), int):
         started.append((number, play.run(number)[-1]))
-    assert number == "FINISHED"
-    play.scheduler.give_up()
+    assert number is Idle.OVER
+    play.search.end()
     trials = play.ledger.records()
     assert all(t.ended for t in trials)
     ranked = sorted(trials, key=lambda t: play.value(t.number, 9))
@@ -193,7 +187,7 @@ def test_a_rung_with_too_few_says_so(play: Play) -> None:
         number = play.next()
         assert isinstance(number, int)
         play.run(number)
-    play.scheduler.give_up()
+    play.search.end()
     reason = play.ledger.trials[1].reason
     assert reason in ("rank 1 of 2, too few to compare", "rank 2 of 2, too few to compare")
 
@@ -223,8 +217,10 @@ def test_who_waits_is_no_zombie_to_the_sampler(play: Play) -> None:
     from optuna.trial import TrialState
 
     for _ in range(3):
-        play.run(play.next())
-    outcomes = play.searcher.outcomes
-    states = [outcomes.state(record, None)[0] for record in play.ledger.records()]
+        number = play.next()
+        assert isinstance(number, int)
+        play.run(number)
+    encoder = play.search.proposals.encoder
+    states = [encoder.state(record, None)[0] for record in play.ledger.records()]
     assert TrialState.PRUNED in states
     assert TrialState.RUNNING not in states

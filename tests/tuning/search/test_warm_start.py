@@ -15,8 +15,8 @@ from tuning.ledger.folders import write_experiment
 from tuning.ledger.ledger import Ledger
 from tuning.on_ray.experiment import run_experiment
 from tuning.search import warm_start
-from tuning.search.schedulers import build_scheduler
-from tuning.search.search import Proposer, build_searcher
+from tuning.search.decisions import Idle, Start
+from tuning.search.search import Search
 from tuning.spaces.space import SearchSpace
 
 EARLIER = "rates-20260101-000000"
@@ -45,14 +45,18 @@ def named(**more: Any) -> dict[str, Any]:
     return {"name": "tpe", "startup_trials": 3, "prior_share": 0.0, "warm_start": [EARLIER]} | more
 
 
-def new_search(folder: Path, space: SearchSpace) -> tuple[Proposer, Ledger]:
+def new_search(folder: Path, space: SearchSpace) -> tuple[Search, Ledger]:
     directory = folder / "rates-new"
     directory.mkdir(exist_ok=True)
     warm_start.freeze(directory, warm_start.gather(space, folder, directory))
     ledger = Ledger(directory)
     ledger.open()
-    scheduler = build_scheduler(space, ledger)
-    return build_searcher(space, ledger, scheduler, lambda: False), ledger
+    return Search(space, ledger), ledger
+
+
+def starts(search: Search, count: int) -> list[Start]:
+    found = [search.next() for _ in range(count)]
+    return [start for start in found if isinstance(start, Start)]
 
 
 RATES = {2.0e-4: 9, 1.0e-4: 9, 1.0e-3: 3, 9.0e-3: 9, 5.0e-6: 1, 3.0e-4: 0}
@@ -95,16 +99,16 @@ def test_a_copy_has_no_config_that_its_numbers_belong_to(tmp_path: Path) -> None
 
 def test_the_model_is_used_at_once_and_the_budget_is_untouched(tmp_path: Path) -> None:
     old_experiment(tmp_path, lr_space(tmp_path), RATES)
-    searcher, ledger = new_search(tmp_path, lr_space(tmp_path, searcher=named()))
-    configs = [searcher.suggest(f"ray{n}") for n in range(8)]
-    assert [config["trial"] for config in configs] == list(range(8))
-    assert searcher.suggest("ray9") is None
+    search, ledger = new_search(tmp_path, lr_space(tmp_path, searcher=named()))
+    configs = starts(search, 8)
+    assert [start.trial for start in configs] == list(range(8))
+    assert search.next() is Idle.NOT_NOW
     assert [r.source for r in ledger.records()] == ["prior", *["tpe"] * 7]
     ledger.close()
     cold = lr_space(tmp_path, searcher=named(warm_start=[]))
     shutil.rmtree(tmp_path / "rates-new")
-    searcher, ledger = new_search(tmp_path, cold)
-    others = [searcher.suggest(f"ray{n}") for n in range(8)]
+    search, ledger = new_search(tmp_path, cold)
+    others = starts(search, 8)
     assert [r.source for r in ledger.records()] == ["prior", *["random"] * 7]
     assert configs[0] == others[0]
     assert configs[1] != others[1]
@@ -115,8 +119,8 @@ def test_a_resume_knows_what_the_start_knew(tmp_path: Path) -> None:
     """The earlier experiment went on meanwhile, or is gone."""
     space = lr_space(tmp_path, searcher=named())
     directory = old_experiment(tmp_path, lr_space(tmp_path), RATES)
-    searcher, ledger = new_search(tmp_path, space)
-    first = [searcher.suggest(f"ray{n}") for n in range(3)]
+    search, ledger = new_search(tmp_path, space)
+    first = starts(search, 3)
     ledger.close()
     shutil.rmtree(directory)
     frozen = tmp_path / "rates-new" / warm_start.WARM_START_FILE
@@ -124,8 +128,8 @@ def test_a_resume_knows_what_the_start_knew(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "rates-new")
     (tmp_path / "rates-new").mkdir()
     frozen.write_bytes(kept)
-    searcher, ledger = new_search(tmp_path, space)
-    assert [searcher.suggest(f"ray{n}") for n in range(3)] == first
+    search, ledger = new_search(tmp_path, space)
+    assert starts(search, 3) == first
     assert frozen.read_bytes() == kept
     ledger.close()
     frozen.write_text("{]")
