@@ -64,6 +64,6 @@ def ray_trial(number: int) -> Any:
     return SimpleNamespace(config={"trial": number}, trial_id=f"ray{number}")
 
 
-def report(epoch: int, value: float, **more: Any) -> dict[str, Any]:
-    """A report as Ray hands it on."""
-    return {"epoch": float(epoch), METRIC: value, "training_iteration": 99, "pid": 1, **more}
+def report(epoch: int, value: float, **more: float) -> dict[str, float]:
+    """What a trial says of an epoch."""
+    return {"epoch": float(epoch), METRIC: value, **more}

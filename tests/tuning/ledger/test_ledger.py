@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from hpcm import ConfigError
+from tests.tuning.ledger_lines import without_checksums
 from tests.tuning.lr_space import METRIC, kill, open_ledger
 from tuning.ledger.events import Finished, Opened, Proposed, Report, Retried, Started, Stopped
 from tuning.ledger.ledger import LEDGER_FILE, Ledger, read_trials
-from tuning.ledger.lines import OPENING, PIECE, cut_torn_line
+from tuning.ledger.lines import PIECE, cut_torn_line
 from tuning.ledger.records import TrialRecord
 
 
@@ -111,8 +112,8 @@ def test_a_line_that_is_none_of_ours_or_does_not_follow_is_named(
     run_some(ledger)
     ledger.close()
     path = tmp_path / "rates-x" / LEDGER_FILE
-    lines = [line.partition(OPENING)[0] + b"}" for line in path.read_bytes().splitlines()]
-    path.write_bytes(b"\n".join([*lines[:3], line, *lines[3:], b""]))  # as before checksums
+    lines = without_checksums(path.parent)
+    path.write_bytes(b"".join([*lines[:3], line + b"\n", *lines[3:]]))
     with pytest.raises(ConfigError, match=r"ledger\.jsonl: line 4 is damaged") as raised:
         read_trials(tmp_path / "rates-x")
     assert len(str(raised.value)) < 400
