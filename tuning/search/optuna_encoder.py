@@ -60,6 +60,7 @@ class OptunaEncoder:
         self.most = space.fidelity.max  # epochs of a whole trial
         self.worst_if_diverged = space.objective.on_diverged == "worst"
         self.distributions = {c.path: distribution(c) for c in space.coordinates()}
+        self._held: dict[str, tuple[Any, FrozenTrial]] = {}  # by a record's id: how it stood
 
     @property
     def directions(self) -> list[str]:
@@ -127,6 +128,17 @@ class OptunaEncoder:
             constraints=missed,
         )
 
+    def held(self, record: TrialRecord, worst: list[float] | None) -> FrozenTrial:
+        """The record as Optuna's trial, made anew only if the record has changed since."""
+        key = _standing(record, worst)
+        known = self._held.get(record.id)
+        if known is not None and known[0] == key:
+            return known[1]
+        trial = self.frozen(record, worst)
+        trial.__class__ = _Held
+        self._held[record.id] = key, trial
+        return trial
+
     def has_result(self, record: TrialRecord) -> bool:
         """Whether a sampler learns from the record."""
         ended = record.state in ("finished", "stopped") or record.paused
@@ -134,22 +146,38 @@ class OptunaEncoder:
 
 
 def evidence(
-    outcomes: OptunaEncoder, records: Sequence[TrialRecord], sampler: optuna.samplers.BaseSampler
+    encoder: OptunaEncoder, records: Sequence[TrialRecord], sampler: optuna.samplers.BaseSampler
 ) -> optuna.Study:
     """A study in memory that holds the records as they stand, for one proposal of ``sampler``."""
-    study = optuna.create_study(sampler=sampler, directions=outcomes.directions)
-    worst = outcomes.worst(records)
-    frozen = [outcomes.frozen(record, worst) for record in records]
-    if outcomes.objective.pareto:
+    study = optuna.create_study(sampler=sampler, directions=encoder.directions)
+    worst = encoder.worst(records) if any(record.diverged for record in records) else None
+    changed = bool(encoder.objective.pareto) or isinstance(sampler, NSGAIISampler)
+    make = encoder.frozen if changed else encoder.held
+    frozen = [make(record, worst) for record in records]
+    if encoder.objective.pareto:
         for record, trial in zip(records, frozen, strict=True):
-            epochs = outcomes.newest(record).get("epoch", 0.0)
-            _rank_by_epochs(trial, record, epochs / outcomes.most)
+            epochs = encoder.newest(record).get("epoch", 0.0)
+            _rank_by_epochs(trial, record, epochs / encoder.most)
     if isinstance(sampler, NSGAIISampler):
         _number_generations(frozen, sampler)
     for trial in frozen:
         trial.__class__ = _Held
     study.add_trials(frozen)
     return study
+
+
+def _standing(record: TrialRecord, worst: list[float] | None) -> Any:
+    """What a sampler's picture of a record depends on; a report may be repeated after a crash."""
+    newest = record.reports[-1] if record.reports else None
+    return (
+        record.state,
+        record.paused,
+        len(record.reports),
+        id(newest),
+        id(record.params),
+        record.reason,
+        tuple(worst) if worst and record.diverged else None,
+    )
 
 
 class _Held(FrozenTrial):
