@@ -17,7 +17,6 @@ from ray import tune
 
 from benchmarks.sleeping_trial import Sleeper
 from tuning import load_space, run_experiment
-from tuning.clusters import standby
 from tuning.on_ray.cluster import cluster
 from tuning.spaces.scheduler_sections import Fifo
 from tuning.spaces.searcher_sections import Random
@@ -53,11 +52,8 @@ def measure(seconds: float, trials: int, reuse: bool = False) -> dict[str, Any]:
 
 @contextmanager
 def ray_reuses_processes() -> Iterator[None]:
-    """A trial gets the process of an earlier one, as Ray can do; so none has to stand by."""
-    with (
-        patch.object(tune, "run", partial(tune.run, reuse_actors=True)),
-        patch.object(standby, "start_another", lambda actor: None),
-    ):
+    """A trial gets the process of an earlier one, as Ray can do."""
+    with patch.object(tune, "run", partial(tune.run, reuse_actors=True)):
         yield
 
 

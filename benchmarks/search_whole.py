@@ -21,12 +21,11 @@ from benchmarks.search_driver import spread
 from benchmarks.search_slots import ray_reuses_processes
 from benchmarks.sleeping_trial import Rated
 from tuning import load_space, run_experiment
+from tuning.ledger.folders import STUDY_FILE
 from tuning.ledger.ledger import LEDGER_FILE
+from tuning.on_ray.adapter import RayScheduler, RaySearcher
 from tuning.on_ray.cluster import cluster
-from tuning.search.epoch_scheduler import EpochScheduler
-from tuning.search.search import Proposer
 from tuning.spaces.searcher_sections import Random
-from tuning.watching.study_storage import STUDY_FILE
 
 MARKS = (100, 500, 1000, 1500, 2000)  # numbers of trials at which the driver is looked at
 
@@ -64,11 +63,11 @@ class Meter(tune.Callback):
         """Time our scheduler and our searcher, which Ray calls, meanwhile."""
         with (
             patch.object(
-                EpochScheduler,
+                RayScheduler,
                 "on_trial_result",
-                self._timed("report", EpochScheduler.on_trial_result),
+                self._timed("report", RayScheduler.on_trial_result),
             ),
-            patch.object(Proposer, "suggest", self._timed("proposal", Proposer.suggest)),
+            patch.object(RaySearcher, "suggest", self._timed("proposal", RaySearcher.suggest)),
         ):
             yield
 

@@ -20,8 +20,9 @@ from typing import Any
 
 from tests.drills.fake_training import FakeTraining
 from tuning import cli
-from tuning.faults import head_watch, watchdog
+from tuning.ledger.events import Event, to_line
 from tuning.ledger.ledger import Ledger
+from tuning.on_ray import head_watch, watchdog
 from tuning.on_ray.cluster import cluster
 from tuning.on_ray.experiment import run_experiment
 
@@ -55,19 +56,17 @@ def _meddle(die_before: int | None, torn: bool, clock_jump: float | None) -> Non
     """Have this process die at a line of its ledger, or its clock jump."""
     append, now, lines = Ledger.append, time.time, 0
 
-    def meddled(self: Ledger, event: str, trial: int | None = None, **fields: Any) -> None:
+    def meddled(self: Ledger, event: Event, **how: Any) -> None:
         nonlocal lines
         lines += 1
         if lines == die_before:
             if torn:
                 with self.path.open("ab") as file:
-                    file.write(
-                        json.dumps({"event": event, "time": now(), "trial": trial})[:-9].encode()
-                    )
+                    file.write(json.dumps(to_line(event))[:-9].encode())
             os.kill(os.getpid(), signal.SIGKILL)
         if clock_jump and lines == 8:
             time.time = lambda: now() + clock_jump
-        append(self, event, trial, **fields)
+        append(self, event, **how)
 
     Ledger.append = meddled  # type: ignore[method-assign]
 

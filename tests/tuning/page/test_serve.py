@@ -12,9 +12,10 @@ import pytest
 
 from tests.tuning.searches import make_space
 from tests.tuning.served import SECRET, STATES, Made, ask, data, score
-from tuning.ledger.events import Promoted
+from tuning.ledger.events import Closed, Promoted
 from tuning.ledger.folders import read_experiment
 from tuning.ledger.ledger import LEDGER_FILE
+from tuning.ledger.lines import Chain, whole_lines
 from tuning.page.data import MOST_POINTS, experiment_data, thin
 from tuning.page.live_ledger import LiveLedger
 from tuning.page.trial_logs import TAIL
@@ -113,15 +114,15 @@ def test_a_long_curve_is_thinned_for_both_scales(tmp_path: Path, most: int) -> N
     ("closed", "word"),
     [
         (None, "killed"),
-        ({"complete": True, "interrupted": False, "error": None}, "complete"),
-        ({"complete": False, "interrupted": True, "error": None}, "interrupted"),
-        ({"complete": False, "interrupted": False, "error": "no space left"}, "broke off"),
+        (Closed(complete=True), "complete"),
+        (Closed(interrupted=True), "interrupted"),
+        (Closed(error="no space left"), "broke off"),
     ],
 )
-def test_a_search_that_ended(make: Any, closed: dict[str, Any] | None, word: str) -> None:
+def test_a_search_that_ended(make: Any, closed: Closed | None, word: str) -> None:
     directory, ledger = make()
     if closed is not None:
-        ledger.close(**closed)
+        ledger.close(closed)
     found = data(directory)
     assert found["state"] == word
     assert found["trials"][1]["state"] == "pending"  # nothing runs without a driver
@@ -150,8 +151,10 @@ def test_the_same_is_not_sent_twice_and_news_is(experiment: Made) -> None:
 
 def test_a_line_is_read_when_it_is_whole(experiment: Made) -> None:
     directory, ledger = experiment
-    path = directory / LEDGER_FILE
-    line = json.dumps({"event": "finished", "time": 2e9, "trial": 1}).encode() + b"\n"
+    path, chain = directory / LEDGER_FILE, Chain()
+    for known in whole_lines(path):
+        chain.read(known)
+    line = chain.written({"event": "finished", "time": 2e9, "trial": 1})
 
     def write(part: bytes) -> None:
         with path.open("ab") as file:
