@@ -1,35 +1,37 @@
-"""The driver of a search without Ray: every report, decision and proposal timed."""
+"""A whole search without Ray: every report, decision and proposal timed."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import statistics
 import tempfile
 import time
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import psutil
 
+from tuning.ledger.events import Opened
+from tuning.ledger.folders import STUDY_FILE
 from tuning.ledger.ledger import Ledger
 from tuning.ledger.notices import Notices
 from tuning.on_ray.progress_callback import ProgressCallback
+from tuning.search.decisions import Decision, Idle, Start
 from tuning.search.optuna_encoder import OptunaEncoder
 from tuning.search.samplers import propose
-from tuning.search.schedulers import build_scheduler
-from tuning.search.search import build_searcher
+from tuning.search.search import Search, open_session
+from tuning.simulation.drive import Epoch, SimulatedTime, drive
 from tuning.spaces.loading import load_space
 from tuning.spaces.scheduler_sections import Asha, Fifo, Promote
 from tuning.spaces.searcher_sections import Random, Tpe
 from tuning.spaces.space import SearchSpace
 from tuning.watching.progress import Progress
 from tuning.watching.study_copy import study_copy
-from tuning.watching.study_storage import STUDY_FILE, StudyPlace
+from tuning.watching.study_storage import StudyPlace
 
 SCHEDULERS = {"asha": Asha, "promote": Promote, "fifo": Fifo}
 MARKS = (100, 1000, 2000)  # numbers of trials at which the driver is looked at
@@ -52,65 +54,33 @@ class Report:
     decided: bool  # whether it crossed a rung
 
 
-class Driver:
-    """A session over ``directory``; :meth:`run` plays it to its end."""
+class TimedSearch(Search):
+    """A search whose answers are timed, with what is shown of it after each report."""
 
-    def __init__(self, space: SearchSpace, directory: Path, slots: int) -> None:
-        self.space, self.slots = space, slots
-        self.ledger = Ledger(directory)
-        self.ledger.open()
-        self.scheduler = build_scheduler(space, self.ledger)
-        self.searcher = build_searcher(space, self.ledger, self.scheduler, lambda: False)
+    def __init__(self, space: SearchSpace, ledger: Ledger) -> None:
+        super().__init__(space, ledger)
         self.reports: list[Report] = []
         self.asks: list[tuple[int, float]] = []  # trials by then, seconds
         self._progress = Progress(space)
-        self._follow = ProgressCallback(self.ledger, self._show, Notices(lambda text: None))
-        self._started = self._shown = 0
+        self._callback = ProgressCallback(self, self._show, Notices(lambda text: None))
+        self._shown = 0
 
-    def run(self) -> Iterator[int]:
-        """Play the search, giving the number of trials after each that is proposed."""
-        running: deque[SimpleNamespace] = deque()
-        while True:
-            while len(running) < self.slots and (trial := self._ask()) is not None:
-                running.append(trial)
-                yield len(self.ledger.trials)
-            if not running:
-                break
-            trial = running.popleft()
-            if self._report(trial) == "CONTINUE":
-                running.append(trial)
-        self.scheduler.give_up()
-        self._follow.tell()
-        self.ledger.close()
+    def next(self) -> Start | Idle:
+        """Timed."""
+        began = time.perf_counter()
+        found = super().next()
+        self.asks.append((len(self.ledger.trials), time.perf_counter() - began))
+        return found
 
-    def _ask(self) -> SimpleNamespace | None:
-        ray_id = f"ray{self._started}"
-        started = time.perf_counter()
-        config = self.searcher.suggest(ray_id)
-        self.asks.append((len(self.ledger.trials), time.perf_counter() - started))
-        if not isinstance(config, dict):
-            return None
-        self._started += 1
-        trial = SimpleNamespace(config=config, trial_id=ray_id)
-        self._follow.on_trial_start(0, [], trial)  # type: ignore[arg-type]
-        trial.epoch = self.ledger.trials[config["trial"]].epochs
-        return trial
-
-    def _report(self, trial: SimpleNamespace) -> str:
-        trial.epoch += 1
-        number = trial.config["trial"]
-        quality = (number * 7919 % 1000) / 1000
-        values = {name: 0.123456789 + quality for name in METRICS}
-        result = {**values, "epoch": float(trial.epoch), "val_rd_cost": quality + 1 / trial.epoch}
-        started = time.perf_counter()
-        decision = self.scheduler.on_trial_result(None, trial, result)  # type: ignore[arg-type]
-        if decision == "CONTINUE":
-            self.searcher.on_trial_result(trial.trial_id, result)
-        else:
-            self.searcher.on_trial_complete(trial.trial_id, result)
-        self._follow.on_step_end(0, [])
-        seconds = time.perf_counter() - started
-        decided = trial.epoch in self.space.rungs()[:-1]
+    def report(
+        self, trial: int, metrics: Mapping[str, float], *, restored: bool = False
+    ) -> Decision:
+        """Timed, and shown."""
+        began = time.perf_counter()
+        decision = super().report(trial, metrics, restored=restored)
+        self._callback.on_step_end(0, [])
+        seconds = time.perf_counter() - began
+        decided = metrics["epoch"] in self.space.rungs()[:-1]
         self.reports.append(Report(len(self.ledger.trials), seconds, decided))
         return decision
 
@@ -139,40 +109,54 @@ def _search(space: SearchSpace, directory: Path, slots: int) -> dict[str, Any]:
     process = psutil.Process()
     memory = {0: process.memory_info().rss}
     proposals: dict[int, float] = {}
-    with _followed(space, directory, slots) as driver:
-        for count in driver.run():
+    with _followed(space, directory) as search:
+
+        def begin(start: Start) -> Iterator[Epoch]:
+            count = len(search.ledger.trials)
             if count in MARKS and count not in proposals:
                 memory[count] = process.memory_info().rss
-                proposals[count] = _tpe_seconds(space, driver.ledger, count)
+                proposals[count] = _tpe_seconds(space, search.ledger, count)
+            return _epochs(start.trial, search.ledger.trials[start.trial].epochs)
+
+        drive(search, begin, slots=slots, time=SimulatedTime())
+    search.ledger.close()
     found: dict[str, Any] = {
-        "reports": len(driver.reports),
-        "decisions": sum(report.decided for report in driver.reports),
+        "reports": len(search.reports),
+        "decisions": sum(report.decided for report in search.reports),
         "memory_megabytes": {at: round(rss / 2**20) for at, rss in memory.items()},
         "tpe_proposal_milliseconds": {at: 1e3 * value for at, value in proposals.items()},
     }
     for mark in (mark for mark in MARKS if mark in proposals):
-        near = [r for r in driver.reports if 0.8 * mark < r.trials <= mark]
+        near = [r for r in search.reports if 0.8 * mark < r.trials <= mark]
         found[f"at_{mark}"] = {
             "report_milliseconds": spread([r.seconds for r in near]),
             "report_with_decision_milliseconds": spread([r.seconds for r in near if r.decided]),
             "random_proposal_milliseconds": spread(
-                [s for at, s in driver.asks if 0.8 * mark < at <= mark]
+                [s for at, s in search.asks if 0.8 * mark < at <= mark]
             ),
         }
-    sizes = {"ledger": driver.ledger.path, "study": directory / STUDY_FILE}
-    count = len(driver.ledger.trials)
+    sizes = {"ledger": search.ledger.path, "study": directory / STUDY_FILE}
+    count = len(search.ledger.trials)
     return found | {
         "bytes_per_trial": {name: round(p.stat().st_size / count) for name, p in sizes.items()}
     }
 
 
+def _epochs(number: int, done: int) -> Iterator[Epoch]:
+    """What a trial reports, from the epoch on that it was left at."""
+    quality = (number * 7919 % 1000) / 1000
+    values = {name: 0.123456789 + quality for name in METRICS}
+    for epoch in itertools.count(done + 1):
+        yield Epoch({**values, "epoch": float(epoch), "val_rd_cost": quality + 1 / epoch})
+
+
 @contextmanager
-def _followed(space: SearchSpace, directory: Path, slots: int) -> Iterator[Driver]:
-    """A driver whose study is written by its thread meanwhile."""
-    driver = Driver(space, directory, slots)
-    notices = Notices(lambda text: None)
-    with study_copy(driver.ledger, OptunaEncoder(space), StudyPlace(directory), notices) as copy:
-        yield driver
+def _followed(space: SearchSpace, directory: Path) -> Iterator[TimedSearch]:
+    """A search whose study is written by its thread meanwhile."""
+    ledger, notices = Ledger(directory), Notices(lambda text: None)
+    ledger.open()
+    with study_copy(ledger, OptunaEncoder(space), StudyPlace(directory), notices) as copy:
+        yield TimedSearch(space, ledger)
         copy.settle(60.0)
 
 
@@ -180,9 +164,8 @@ def _resume(space: SearchSpace, directory: Path) -> float:
     """Seconds until a driver knows everything again and could propose."""
     started = time.perf_counter()
     ledger = Ledger(directory)
-    ledger.open()
-    scheduler = build_scheduler(space, ledger)
-    build_searcher(space, ledger, scheduler, lambda: False)
+    open_session(ledger, Opened())
+    Search(space, ledger)
     seconds = time.perf_counter() - started
     ledger.close()
     return seconds

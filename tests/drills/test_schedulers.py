@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from tests.tuning.lr_space import lr_space
+from tests.tuning.on_ray.test_resume import Driver
 from tests.tuning.plays import Searched, fates
 from tests.tuning.search.test_killed_schedulers import MUTABLE
-from tests.tuning.test_resume import Driver
 from tuning.ledger.folders import read_experiment
 from tuning.ledger.records import TrialRecord
 
@@ -46,20 +46,13 @@ ONE_BY_ONE = {
     "parameters": MUTABLE,
     "budget": {"trials": 6, "concurrent": 1},
 }
-SLOW = {"min": 3, "max": 9}  # epochs between two looks at a population, or before the first
 SECTIONS: dict[str, dict[str, Any]] = {
     "promote": {"scheduler": {"name": "promote", "control": 0.2, "seed": 2}},
     "hyperband": {"scheduler": {"name": "hyperband"}},
-    "median": {"scheduler": {"name": "median", "min_peers": 2}, "fidelity": SLOW},
-    "ray_asha": {"scheduler": {"name": "ray_asha", "brackets": 2}},
+    "asha": {"scheduler": {"name": "asha"}},
     "pbt": {
         "scheduler": {"name": "pbt", "quantile": 0.3},
-        "fidelity": SLOW,
-        "budget": {"trials": 4, "concurrent": 1},
-    },
-    "pb2": {
-        "scheduler": {"name": "pb2", "quantile": 0.3},
-        "fidelity": SLOW,
+        "fidelity": {"min": 3, "max": 9},
         "budget": {"trials": 4, "concurrent": 1},
     },
 }
@@ -103,10 +96,8 @@ def one_was_cut(trials: Sequence[TrialRecord]) -> bool:
 UNTIL: dict[str, Callable[[Sequence[TrialRecord]], bool]] = {
     "promote": waits_and_trains,
     "hyperband": waits_and_trains,
-    "median": one_was_cut,
-    "ray_asha": one_was_cut,
+    "asha": one_was_cut,
     "pbt": copy_trains,
-    "pb2": copy_trains,
 }
 
 
@@ -137,7 +128,7 @@ def test_a_killed_search_ends_as_one_that_was_not(driver: Searches, name: str) -
 
 def test_a_killed_search_goes_on_with_what_it_learnt_from_an_earlier_one(driver: Searches) -> None:
     """Also where the earlier one is gone by then: what was learnt is kept with the search."""
-    driver.search(ONE_BY_ONE | SECTIONS["ray_asha"])
+    driver.search(ONE_BY_ONE | SECTIONS["asha"])
     driver.start(seconds=0)
     assert driver.finish() == 0, driver.said()
     earlier = driver.directory
