@@ -76,7 +76,8 @@ def drive(
         time.at, trial, epoch, epochs = heapq.heappop(running)
         decision = search.report(trial, epoch.metrics, restored=epoch.restored)
         reports += 1
-        if time.at > deadline or (stop_after is not None and reports >= stop_after):
+        over = time.at > deadline or (stop_after is not None and reports >= stop_after)
+        if over and search.closing is None:
             search.close("hours")
         if decision.ends_process:
             search.process_ended(trial)
