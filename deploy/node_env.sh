@@ -8,6 +8,4 @@ export HPCM_HOME="${HPCM_HOME:-$HOME/hpcm-tune}"
 export PATH="$HPCM_HOME/.venv/bin:$PATH"
 export RAY_AUTH_MODE=token # the token is in ~/.ray/auth_token, the same on every node
 export RAY_USAGE_STATS_ENABLED=0
-# Each worker process of Ray imports this first: one stands by for each trial (tuning/clusters/standby.py),
-export RAY_preload_python_modules=torch,ray.tune,tuning.on_ray.trainable
-export RAY_prestart_worker_first_driver=0 # and none for each core
+export RAY_prestart_worker_first_driver=0 # no idle process for each core
