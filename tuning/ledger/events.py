@@ -18,7 +18,8 @@ Trial: TypeAlias = Annotated[int, Field(ge=0)]
 Epoch: TypeAlias = Annotated[int, Field(ge=1)]
 Count: TypeAlias = Annotated[int, Field(ge=1)]
 Finite: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
-Params: TypeAlias = dict[str, bool | int | float | str]
+Plain: TypeAlias = bool | int | float | str | None
+Params: TypeAlias = dict[str, Plain | list[Plain]]
 
 FORMAT: Literal[2] = 2  # of the lines that are written now; 1 had no checksums
 STRICT = ConfigDict(strict=True, extra="forbid")
@@ -33,7 +34,10 @@ class Timed:
 
 @dataclass(frozen=True, config=STRICT)
 class Opened(Timed):
-    """A session begins: no trial runs any more. ``facts``: versions and whatever is recorded."""
+    """A session begins: no trial runs any more. ``facts``: versions and whatever is recorded.
+
+    ``rate`` and ``quality``: the metrics of the reference curve, if trials are judged by it.
+    """
 
     event: ClassVar[str] = "opened"
     format: Literal[1, 2] = 1
@@ -41,6 +45,8 @@ class Opened(Timed):
     digest: str | None = None  # of the search space
     devices: Finite | None = None  # GPUs (or CPUs where there are none) that one trial holds
     resumed: bool = False
+    rate: str | None = None
+    quality: str | None = None
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -82,13 +88,14 @@ class OfTrial(Timed):
 
 @dataclass(frozen=True, config=STRICT)
 class Proposed(OfTrial):
-    """A trial exists. ``of`` and ``seed``: it confirms that trial, on that seed."""
+    """A trial exists. ``of``, ``seed``: it confirms a trial; ``lmbda``: a reference run at it."""
 
     event: ClassVar[str] = "proposed"
     params: Params
     source: str = ""
     of: Trial | None = None
     seed: int | None = None
+    lmbda: Finite | None = None
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -118,7 +125,7 @@ class RungDecision(OfTrial):
 
     event: ClassVar[str] = "decision"
     epoch: Epoch
-    score: Finite  # smaller is better
+    score: Finite | None  # smaller is better; None: it has none, and ranks last
     keeps: bool
     rank: Count  # 1 is the best of those there at the time, itself included
     peers: Count

@@ -46,6 +46,7 @@ from tuning.ledger.failures import renew
 from tuning.ledger.lines import Chain, cut_torn_line, damaged, whole_lines
 from tuning.ledger.records import Exploit, RungEntry, TrialRecord
 from tuning.ledger.redaction import redacted
+from tuning.ledger.reference_curve import DELTA_RATE, References
 
 LEDGER_FILE = "ledger.jsonl"
 CLOCK_JUMP = 60.0  # seconds by which the clock must leave a steady one to have been set
@@ -83,6 +84,7 @@ class Ledger:
         self.reopened: set[int] = set()  # trials that were given another chance after they failed
         self.count = 0  # events
         self.seconds = 0.0  # wall-clock time of all sessions so far
+        self.references: References | None = None  # if trials are judged by a reference curve
         self.opened: Opened | None = None  # the newest session's first event
         self.closed: Closed | None = None  # and its last; None: it runs, or was killed
         self.listeners: list[Callable[[TrialRecord], None]] = []  # hear a trial after its event
@@ -154,15 +156,19 @@ class Ledger:
             self._file = None
 
     def records(self) -> list[TrialRecord]:
-        """The trials of the search by number; runs that confirm are no part of it."""
+        """The trials of the search by number, without reference runs and runs that confirm."""
         if not self._records:
             trials = (self.trials[number] for number in sorted(self.trials))
-            self._records = [trial for trial in trials if trial.confirms is None]
+            self._records = [trial for trial in trials if trial.role == "search"]
         return list(self._records)
 
     def confirmations(self) -> list[TrialRecord]:
         """The runs of finalists on fresh seeds, by number."""
-        return [trial for trial in self.trials.values() if trial.confirms is not None]
+        return [trial for trial in self.trials.values() if trial.role == "confirm"]
+
+    def reference_runs(self) -> list[TrialRecord]:
+        """The runs that make the reference curve, by number."""
+        return [trial for trial in self.trials.values() if trial.role == "reference"]
 
     def _write(self, event: Event) -> None:
         assert self._file is not None
@@ -203,13 +209,18 @@ class Ledger:
                     source=event.source,
                     confirms=event.of,
                     seed=event.seed,
+                    lmbda=event.lmbda,
                 )
+                if event.lmbda is not None and self.references is not None:
+                    self.references.lmbdas[event.trial] = event.lmbda
             case OfTrial():
                 self._apply_to(self.trials[event.trial], event)
 
     def _open_session(self, event: Opened) -> None:
         self.opened, self.closed, self._since = event, None, event.time
         self._devices = event.devices or self._devices
+        if self.references is None and event.rate is not None and event.quality is not None:
+            self.references = References(event.rate, event.quality)
         self.failed_in_a_row.clear()
         for trial in self.trials.values():
             if trial.state == "running":
@@ -241,6 +252,8 @@ class Ledger:
                     self.reopened.add(trial.number)
                     trial.failures.clear()
                     trial.crash = ""
+                    if self.references is not None and trial.role == "reference":
+                        self.references.reopen(trial.number)
                 trial.reopen()
             case Retried():
                 trial.retry(event)
@@ -248,6 +261,9 @@ class Ledger:
                 trial.end(event)
                 if isinstance(event, Failed) and not event.diverged:
                     self.failed_in_a_row.append(trial.number)
+                if isinstance(event, Failed) and trial.role == "reference":
+                    assert self.references is not None
+                    self.references.fail(trial.number, trial.epochs, event.reason or "it failed")
 
     def _report(self, trial: TrialRecord, event: Report) -> None:
         # The names of thousands of reports are kept once.
@@ -264,6 +280,35 @@ class Ledger:
             trial.furthest = int(metrics["epoch"])
             renew(trial.failures)
             trial.crash = ""
+        self._score(trial, metrics)
+
+    def _score(self, trial: TrialRecord, metrics: dict[str, float]) -> None:
+        """Put the rate saving into every report of an epoch whose curve is known now."""
+        references, epoch = self.references, int(metrics["epoch"])
+        if references is None:
+            return
+        if trial.role != "reference":
+            self._score_report(metrics)
+            return
+        references.report(trial.number, metrics)
+        if references.curve(epoch) is not None:
+            for other in self.trials.values():
+                report = other.report_at(epoch)
+                if report is not None and other.role != "reference":
+                    self._score_report(report)
+
+    def _score_report(self, report: dict[str, float]) -> None:
+        references = self.references
+        assert references is not None
+        curve = references.curve(int(report["epoch"]))
+        rate, quality = report.get(references.rate), report.get(references.quality)
+        if curve is None or rate is None or quality is None:
+            return
+        value = curve.delta_rate(rate, quality)
+        if value is None:
+            report.pop(DELTA_RATE, None)
+        else:
+            report[DELTA_RATE] = value
 
 
 def read_events(directory: Path) -> Iterator[Event]:

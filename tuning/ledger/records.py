@@ -6,6 +6,8 @@ while a search runs, after it, and after a resume.
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +17,7 @@ from tuning.ledger.events import Failed, Finished, Retried, RungDecision, Stoppe
 from tuning.spaces.space import SearchSpace
 
 LOCAL = "local"  # as an address: a Ray of this machine alone, started by the search itself
+Role = Literal["search", "confirm", "reference"]
 TrialState = Literal["pending", "running", "stopped", "finished", "failed"]
 
 
@@ -44,6 +47,7 @@ class TrialRecord:
     source: str = ""  # of the params: prior, prior_sample, random, the searcher's name, confirm
     confirms: int | None = None  # with confirm: the trial whose config is trained again
     seed: int | None = None  # with confirm: on this seed
+    lmbda: float | None = None  # of a reference run, whose params are paths of config fields
     state: TrialState = "pending"
     reports: list[dict[str, float]] = field(default_factory=list)  # one per epoch, ascending
     rung_stopped_at: int | None = None  # epoch of the rung that stopped it
@@ -62,6 +66,13 @@ class TrialRecord:
     cost_hours: float = 0.0  # GPU-hours, or CPU-hours where trials use no GPU
 
     exploits: list[Exploit] = field(default_factory=list)  # under pbt, ascending
+
+    @property
+    def role(self) -> Role:
+        """Why it exists."""
+        if self.lmbda is not None:
+            return "reference"
+        return "search" if self.confirms is None else "confirm"
 
     @property
     def is_prior(self) -> bool:
@@ -96,6 +107,12 @@ class TrialRecord:
     def needs_whole_gpu(self) -> bool:
         """Whether it did not fit beside others into a GPU's memory, and gets a whole one."""
         return "device_memory" in self.failures
+
+    def report_at(self, epoch: int) -> dict[str, float] | None:
+        """Its report of an epoch; None if it has none."""
+        index = bisect_left(self.reports, float(epoch), key=lambda report: report["epoch"])
+        found = self.reports[index] if index < len(self.reports) else None
+        return found if found is not None and found["epoch"] == epoch else None
 
     def params_at(self, epoch: int) -> dict[str, Any]:
         """The flat config with which the trial trained ``epoch``."""
@@ -137,7 +154,7 @@ class RungEntry:
     """One trial at one rung, as it was decided there, or promoted later."""
 
     trial: int
-    score: float  # smaller is better
+    score: float  # smaller is better; inf: it has none, and ranks last
     keeps: bool  # whether it went on
     rank: int  # 1 is the best of those there at the time, itself included
     peers: int  # trials there at the time, itself included
@@ -146,12 +163,14 @@ class RungEntry:
     @classmethod
     def of(cls, event: RungDecision) -> RungEntry:
         """The entry that a decision made."""
-        return cls(event.trial, event.score, event.keeps, event.rank, event.peers, event.control)
+        score = math.inf if event.score is None else event.score
+        return cls(event.trial, score, event.keeps, event.rank, event.peers, event.control)
 
     def decision(self, epoch: int) -> RungDecision:
         """The event that makes this entry at the rung of ``epoch``."""
+        score = self.score if math.isfinite(self.score) else None
         return RungDecision(
-            self.trial, epoch, self.score, self.keeps, self.rank, self.peers, self.control
+            self.trial, epoch, score, self.keeps, self.rank, self.peers, self.control
         )
 
 

@@ -21,6 +21,7 @@ from tuning.on_ray.trial_keys import (
     DIVERGED,
     FAILED,
     PLACEMENT,
+    REFERENCE_LMBDA,
     RESTORED,
     SEED,
     SUSPENDED,
@@ -39,7 +40,7 @@ class RaySearcher(Searcher):
 
     def __init__(self, search: Search, closing: Closing, recovery: Recovery) -> None:
         objective = search.space.objective
-        super().__init__(metric=objective.metric, mode=objective.mode)
+        super().__init__(metric=objective.score, mode=objective.mode)
         self.search, self.closing, self.recovery = search, closing, recovery
         self._given: dict[str, int] = {}  # our number, by Ray's id
 
@@ -109,7 +110,8 @@ class RayScheduler(FIFOScheduler):
 def sampled(start: Start) -> dict[str, Any]:
     """The config of one of Ray's trials: our number, the flat config, and a seed if it has one."""
     seed = {} if start.seed is None else {SEED: start.seed}
-    return {"trial": start.trial, **start.params, **seed}
+    lmbda = {} if start.lmbda is None else {REFERENCE_LMBDA: start.lmbda}
+    return {"trial": start.trial, **start.params, **seed, **lmbda}
 
 
 def metrics_of(result: Mapping[str, Any]) -> dict[str, float]:

@@ -165,8 +165,8 @@ def trial_values(records: list[TrialRecord], space: SearchSpace) -> Iterator[Val
     for record in running[:MOST_TRIALS]:
         tags = {"trial": trial_name(space, record.number)}
         last = record.last
-        if space.objective.metric in last:
-            yield Value("hpcm_trial_objective", last[space.objective.metric], tags)
+        if space.objective.score in last:
+            yield Value("hpcm_trial_objective", last[space.objective.score], tags)
         for key, value in last.items():
             group, _, part = key.partition("/")
             if key in OF_A_REPORT:
@@ -203,7 +203,7 @@ def _standing(records: list[TrialRecord], space: SearchSpace) -> Iterator[Value]
     best = best_of(records, space)
     if best is None:
         return
-    metric = space.objective.metric
+    metric = space.objective.score
     shown, its = beside(best, next((r for r in records if r.is_prior), None), metric)
     yield Value("hpcm_best_objective", shown[metric], {})
     if metric in its:

@@ -35,7 +35,7 @@ from tuning.on_ray.trainable import TrialContext, trainable, trial_name
 from tuning.on_ray.watchdog import Watchdog
 from tuning.results.outcome import ExperimentResult, experiment_result
 from tuning.search.optuna_encoder import OptunaEncoder
-from tuning.search.search import Search, open_session
+from tuning.search.search import Search, open_session, reference_metrics
 from tuning.spaces.space import SearchSpace
 from tuning.watching.study_copy import study_copy
 from tuning.watching.study_storage import StudyPlace, without_password
@@ -121,6 +121,7 @@ class Session:
             digest=space.digest,
             devices=space.resources.devices,
             resumed=self.resumed,
+            **reference_metrics(space),
             facts=facts | {"host": platform.node()},
         )
         open_session(self.ledger, opened)
@@ -206,6 +207,7 @@ def _close(
         info,
         ledger.records(),
         ledger.confirmations(),
+        ledger.reference_runs(),
         budget_spent=closing.reason == "hours",
         interrupted=closing.interrupted,
         error=error,

@@ -11,6 +11,7 @@ RESTORED = "restored"  # the epoch of the checkpoint that it continues, reported
 NOTICE = "notice"  # what a person should know, and needs no action at once
 STOP_FILE = "closing"  # begins the name of a session's file: save, and stop after this epoch
 SEED = "confirm_seed"  # of a trial's config: the seed that replaces the search's own
+REFERENCE_LMBDA = "reference_lmbda"  # of a trial's config: it is a reference run at this lmbda
 PLACEMENT = "placement"  # of a trial's config: what differs from what the space asks for
 
 

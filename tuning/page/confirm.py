@@ -21,7 +21,7 @@ def confirm_data(found: Confirmation | None) -> dict[str, Any] | None:
 
 
 def _finalist(one: Finalist, prior: Finalist, found: Confirmation) -> dict[str, Any]:
-    metric = found.space.objective.metric
+    metric = found.space.objective.score
     return {
         "trial": one.trial.number,
         "searched": one.trial.last.get(metric),

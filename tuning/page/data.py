@@ -51,8 +51,8 @@ def experiment_data(ledger: LiveLedger, space: SearchSpace) -> dict[str, Any]:
         "sessions": ledger.sessions,
         "updated": ledger.latest,
         "elapsed": ledger.seconds,
-        "metric": metric_name(space.objective.metric),
-        "relative": UNITS.get(space.objective.metric, " %").strip(),
+        "metric": metric_name(space.objective.score),
+        "relative": UNITS.get(space.objective.score, " %").strip(),
         "mode": space.objective.mode,
         "constraints": constraints_text(space.objective),
         "pareto": [metric_name(metric) for metric in space.objective.pareto],
@@ -81,7 +81,7 @@ def trial_data(ledger: LiveLedger, space: SearchSpace, number: int) -> dict[str,
     record = ledger.trials[number]
     prior, values = space.values(space.prior()), space.values(record.params)
     bpp, psnr = record.curve("val_bpp"), record.curve("val_psnr")
-    newest = record.scored(space.objective.metric)
+    newest = record.scored(space.objective.score)
     return {
         "number": number,
         "id": record.id,
@@ -165,7 +165,7 @@ def rounded(value: float) -> float:
 def _trial(
     record: TrialRecord, records: Sequence[TrialRecord], space: SearchSpace, word: str
 ) -> dict[str, Any]:
-    metric = space.objective.metric
+    metric = space.objective.score
     curve, last = record.curve(metric), record.scored(metric)
     its = records[0].curve(metric) if records[0].is_prior else {}
     reference, value = its.get(int(last.get("epoch", 0))), last.get(metric)
@@ -206,9 +206,9 @@ def _best(
     if best is None:
         return None
     prior = next((record for record in records if record.is_prior), None)
-    shown, its = beside(best, prior, space.objective.metric)
+    shown, its = beside(best, prior, space.objective.score)
     rows = []
-    for metric in dict.fromkeys((space.objective.metric, *SHOWN_METRICS)):
+    for metric in dict.fromkeys((space.objective.score, *SHOWN_METRICS)):
         value, reference = shown.get(metric), its.get(metric)
         difference = "" if best.is_prior else difference_text(metric, value, reference)
         rows.append(
@@ -225,14 +225,14 @@ def _best(
 def _rung(level: int, ledger: LiveLedger, space: SearchSpace) -> dict[str, Any]:
     sign = 1.0 if space.objective.mode == "min" else -1.0
     there = ledger.decisions.get(level, {})
-    ranked = sorted(there.values(), key=lambda decision: (decision.score, decision.trial))
+    ranked = sorted(there.values(), key=lambda decision: decision.rank)
     return {
         "epoch": level,
         "reached": sum(record.epochs >= level for record in ledger.trials.values()),
         "entries": [
             {
                 "trial": decision.trial,
-                "value": sign * decision.score,
+                "value": None if decision.score is None else sign * decision.score,
                 "rank": decision.rank,
                 "peers": decision.peers,
                 "fate": _fate(decision, ledger),

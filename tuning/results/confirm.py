@@ -86,7 +86,7 @@ class Confirmation:
         ]
         if not self.complete or not whole:
             return None
-        return min(whole, key=lambda one: sign * one.spread(objective.metric).mean)  # type: ignore[union-attr]
+        return min(whole, key=lambda one: sign * one.spread(objective.score).mean)  # type: ignore[union-attr]
 
 
 def finalists(trials: Sequence[TrialRecord], space: SearchSpace) -> list[TrialRecord]:
@@ -94,7 +94,7 @@ def finalists(trials: Sequence[TrialRecord], space: SearchSpace) -> list[TrialRe
 
     Without the prior, which is compared with all of them.
     """
-    metric, sign = space.objective.metric, 1.0 if space.objective.mode == "min" else -1.0
+    metric, sign = space.objective.score, 1.0 if space.objective.mode == "min" else -1.0
     level = [
         trial
         for trial in trials
@@ -145,7 +145,7 @@ def _finalist(
     trial: TrialRecord, made: dict[tuple[int | None, int | None], TrialRecord], space: SearchSpace
 ) -> Finalist:
     runs = {seed: made.get((trial.number, seed)) for seed in space.confirm.seeds}
-    metric = space.objective.metric
+    metric = space.objective.score
     return Finalist(
         trial=trial,
         runs={s: r for s, r in runs.items() if r and r.state == "finished" and metric in r.last},

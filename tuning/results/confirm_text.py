@@ -16,7 +16,7 @@ from tuning.spaces.wording import (
 
 def confirm_lines(found: Confirmation) -> list[str]:
     """Mean, spread and the difference to the prior of each finalist, and who is the best."""
-    metric, seeds = found.space.objective.metric, ", ".join(map(str, found.space.confirm.seeds))
+    metric, seeds = found.space.objective.score, ", ".join(map(str, found.space.confirm.seeds))
     prior = found.finalists[0]
     rows: list[tuple[str, ...]] = [("", "n", "mean", "sd", "to the prior, by seed: mean", "sd")]
     for finalist in found.finalists:
@@ -41,7 +41,7 @@ def confirm_lines(found: Confirmation) -> list[str]:
 
 def confirmed_text(found: Confirmation, finalist: Finalist) -> str:
     """One line on the confirmed best, for the header of an export."""
-    metric = found.space.objective.metric
+    metric = found.space.objective.score
     spread, against = finalist.spread(metric), finalist.difference(found.finalists[0], metric)
     assert spread is not None
     told = (

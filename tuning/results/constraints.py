@@ -26,7 +26,7 @@ def violations(metrics: Mapping[str, float], objective: Objective) -> dict[str, 
 
 def feasible(trial: TrialRecord, objective: Objective) -> bool:
     """Whether the trial keeps every bound at the last epoch that was validated."""
-    found = violations(trial.scored(objective.metric), objective)
+    found = violations(trial.scored(objective.score), objective)
     return all(missed <= 0 for missed in found.values())
 
 

@@ -233,7 +233,7 @@ def _numbers(result: ExperimentResult) -> list[str]:
     """The best trial beside the prior at the same epoch."""
     best = result.best
     assert best is not None
-    shown, its = beside(best, result.prior, result.info.space.objective.metric)
+    shown, its = beside(best, result.prior, result.info.space.objective.score)
     rows = [("", f"epoch {int(shown['epoch'])}", "prior config", "difference")]
     for metric in SHOWN_METRICS:
         value, prior = shown.get(metric), its.get(metric)

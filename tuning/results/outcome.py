@@ -29,6 +29,7 @@ class ExperimentResult:
     interrupted: bool  # by SIGINT or SIGTERM
     error: str | None = None  # why the search itself broke off, where it did
     confirmation: Confirmation | None = None  # of the finalists, once the search is over
+    references: tuple[TrialRecord, ...] = ()  # the reference runs, by number
     driver: str = ""  # who runs it, where it was read while a search is under way
 
     @property
@@ -41,6 +42,7 @@ def experiment_result(
     info: ExperimentInfo,
     trials: Sequence[TrialRecord],
     confirmations: Sequence[TrialRecord] = (),
+    references: Sequence[TrialRecord] = (),
     *,
     budget_spent: bool = False,
     interrupted: bool = False,
@@ -52,19 +54,24 @@ def experiment_result(
     found = confirmation(trials, confirmations, space) if all_ended else None
     confirmed = found.best if found else None
     all_ended = all_ended and (found is None or found.complete)
-    again = sum(run.cost_hours for run in confirmations)
+    others = sum(run.cost_hours for run in (*confirmations, *references))
+    chosen = confirmed.trial if confirmed else best_of(trials, space)
+    prior = next((trial for trial in trials if trial.is_prior), None)
+    if chosen is None and all_ended and space.reference_lmbdas():
+        chosen = prior if prior is not None and prior.state == "finished" else None
     return ExperimentResult(
         info=info,
         trials=list(trials),
-        best=confirmed.trial if confirmed else best_of(trials, space),
-        prior=next((trial for trial in trials if trial.is_prior), None),
-        hours_spent=again + sum(trial.cost_hours for trial in trials),
-        hours_full=again + sum(hours_without_stopping(trial, space) for trial in trials),
+        best=chosen,
+        prior=prior,
+        hours_spent=others + sum(trial.cost_hours for trial in trials),
+        hours_full=others + sum(hours_without_stopping(trial, space) for trial in trials),
         unit="GPU" if space.resources.gpu else "CPU",
         complete=error is None and (all_ended or (budget_spent and not interrupted)),
         interrupted=interrupted and not all_ended,
         error=error,
         confirmation=found,
+        references=tuple(references),
     )
 
 
@@ -74,8 +81,8 @@ def best_of(trials: Sequence[TrialRecord], space: SearchSpace) -> TrialRecord | 
     That is the maximum fidelity once a trial is there; before, the highest epoch that two of them
     reported the objective at. None where no trial there keeps the objective's constraints.
     """
-    metric, sign = space.objective.metric, 1 if space.objective.mode == "min" else -1
-    searched = [trial for trial in trials if trial.confirms is None and trial.state != "failed"]
+    metric, sign = space.objective.score, 1 if space.objective.mode == "min" else -1
+    searched = [trial for trial in trials if trial.role == "search" and trial.state != "failed"]
     whole = [t for t in searched if t.scored(metric).get("epoch") == space.fidelity.max]
     if whole:  # no curve is walked through, as it would be at every screen of a long search
         scores = {trial.number: trial.scored(metric)[metric] for trial in whole}

@@ -43,6 +43,7 @@ def read_result(experiment: str, storage: str = defaults.STORAGE) -> ExperimentR
         info,
         ledger.records(),
         ledger.confirmations(),
+        ledger.reference_runs(),
         budget_spent=last.complete,
         interrupted=last.interrupted,
         error=last.error,

@@ -10,6 +10,7 @@ is there.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -158,7 +159,8 @@ class CohortScheduler(EpochScheduler, ABC):
                 found[record.number] = entry.score
             elif record.state != "failed" and record.epochs >= level:
                 curve = record.curve(self.metric_name)
-                found[record.number] = self.sign * curve[min(e for e in curve if e >= level)]
+                epoch = min((e for e in curve if e >= level), default=None)
+                found[record.number] = math.inf if epoch is None else self.sign * curve[epoch]
         return found
 
     def _stop_at_rung(self, number: int, level: int) -> None:

@@ -37,6 +37,7 @@ class Start:
     trial: int
     params: Mapping[str, Any]  # its flat config
     seed: int | None = None  # replaces the space's own; None: it does not
+    lmbda: float | None = None  # of a reference run; None: it is none
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from tuning.ledger.records import TrialRecord
 from tuning.search.decisions import Decision
 from tuning.spaces.space import SearchSpace
 
+WAITS_FOR_REFERENCES = "waits for the reference runs"  # begins the reason of such a pause
+
 
 class EpochScheduler:
     """`fifo`: every trial trains to the maximum fidelity. The others add :meth:`decide`.
@@ -27,7 +29,7 @@ class EpochScheduler:
         self.space = space
         self.ledger = ledger
         self.rungs = space.rungs()
-        self.metric_name = space.objective.metric
+        self.metric_name = space.objective.score
         self.sign = 1.0 if space.objective.mode == "min" else -1.0
 
     def reconcile(self) -> None:
@@ -37,7 +39,7 @@ class EpochScheduler:
         is not started again, and is compared with those that were compared with it, not with those
         that came in the meantime.
         """
-        for record in [*self.ledger.records(), *self.ledger.confirmations()]:
+        for record in self.ledger.trials.values():
             if record.reports and not (record.ended or record.paused):
                 self.conclude(record, record.last, record.epochs)
 
@@ -46,13 +48,50 @@ class EpochScheduler:
         epoch = int(metrics["epoch"])
         problem = self._problem(metrics, epoch, due=epoch in self.rungs)
         if problem:
-            return self.fail(record, problem, diverged=self.metric_name in metrics)
+            diverged = any(name in metrics for name in self.space.compared)
+            return self.fail(record, problem, diverged)
         if epoch >= self.rungs[-1]:
             self.ledger.append(Finished(record.number))
             return Decision.FINISH
-        if self.metric_name not in metrics or record.confirms is not None:
-            return Decision.GO_ON  # a finalist is not compared
+        if record.role != "search" or any(name not in metrics for name in self.space.compared):
+            return Decision.GO_ON  # only trials of the search are compared
+        if self.ledger.references is not None:
+            return self._at_equal_quality(record, before, epoch)
         return self.decide(record, before, epoch, self.sign * metrics[self.metric_name])
+
+    def _at_equal_quality(self, record: TrialRecord, before: int, epoch: int) -> Decision:
+        """Decide by the reference curve; a trial that is ahead of it at a rung waits."""
+        assert self.ledger.references is not None
+        curve = self.ledger.references.curve(epoch)
+        if curve is None:
+            if epoch in self.rungs:
+                return self.wait(record, f"{WAITS_FOR_REFERENCES} at epoch {epoch}")
+            return Decision.GO_ON
+        if not curve.defined:
+            return Decision.GO_ON
+        score = record.last.get(self.metric_name, math.inf)  # beyond the curve: it ranks last
+        return self.decide(record, before, epoch, self.sign * score)
+
+    def released(self) -> int | None:
+        """A trial that waited for the reference runs, and goes on now that they have been there.
+
+        Others that waited for them may be stopped, or wait at the rung.
+        """
+        for record in self.ledger.records():
+            if self._may_be_released(record):
+                decision = self.conclude(record, record.last, record.epochs - 1)
+                if decision is Decision.GO_ON:
+                    return record.number
+        return None
+
+    def _may_be_released(self, record: TrialRecord) -> bool:
+        references = self.ledger.references
+        return (
+            references is not None
+            and record.paused
+            and (record.reason or "").startswith(WAITS_FOR_REFERENCES)
+            and references.curve(record.epochs) is not None
+        )
 
     def decide(self, record: TrialRecord, before: int, epoch: int, score: float) -> Decision:
         """Whether a healthy trial goes on; ``before`` is the epoch of its last report."""
@@ -85,9 +124,10 @@ class EpochScheduler:
         return Decision.WAIT
 
     def _problem(self, metrics: Mapping[str, float], epoch: int, due: bool) -> str | None:
-        value = metrics.get(self.metric_name)
-        if value is None:
-            return (
-                f"epoch {epoch} has no {self.metric_name}, which is compared there" if due else None
-            )
-        return None if math.isfinite(value) else f"{self.metric_name} is {value} at epoch {epoch}"
+        for name in self.space.compared:
+            value = metrics.get(name)
+            if value is None and due:
+                return f"epoch {epoch} has no {name}, which is compared there"
+            if value is not None and not math.isfinite(value):
+                return f"{name} is {value} at epoch {epoch}"
+        return None

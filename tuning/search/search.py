@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from tuning.ledger.events import (
     Drained,
@@ -46,6 +46,7 @@ from tuning.spaces.space import SearchSpace
 Reason = Literal["signal", "hours", "refused", "broken"]
 
 CONFIRM = "confirm"  # where the params of a run that confirms came from
+REFERENCE = "reference"  # and those of a reference run
 MOST_SILENT_EXITS = 2  # times that a trial is started again whose process ended without a word
 #: Trials that fail one after the other, with no epoch in between and not by their own numbers: then
 #: it is not the trials. Without an end a lost data folder would use up the budget within minutes.
@@ -73,8 +74,9 @@ class Search:
         self._waiting = [  # to be started again, by number
             number
             for number, record in sorted(ledger.trials.items())
-            if not (record.ended or record.confirms is not None or self.scheduler.waits(number))
+            if not (record.ended or record.role == "confirm" or self.scheduler.waits(number))
         ]
+        self._waiting.sort(key=lambda number: ledger.trials[number].role != "reference")
         self._once_more = {  # runs that confirm and failed in an earlier session, not by numbers
             run.number
             for run in ledger.confirmations()
@@ -88,8 +90,8 @@ class Search:
     def next(self) -> Start | Idle:
         """A trial to start, or to continue from its newest checkpoint; or that there is none.
 
-        First come trials that were cut short, then those that are promoted, then new ones, and
-        after all of them the runs that confirm.
+        First come the reference runs and trials that were cut short, then those that are promoted,
+        then new ones, and after all of them the runs that confirm.
         """
         if self.is_closing():
             return Idle.OVER
@@ -98,12 +100,15 @@ class Search:
             return number
         self._given.add(number)
         record = self.ledger.trials[number]
-        return Start(number, record.params, record.seed)
+        return Start(number, record.params, record.seed, record.lmbda)
 
     def _next_number(self) -> int | Idle:
         ledger = self.ledger
+        self._propose_references()
         if self._waiting:
             return self._waiting.pop(0)
+        if (released := self.scheduler.released()) is not None:
+            return released
         if (promoted := self.scheduler.promote()) is not None:
             return promoted
         if len(ledger.records()) < total_trials(self.space):
@@ -112,11 +117,31 @@ class Search:
             return number
         if any(not record.ended and not record.paused for record in ledger.records()):
             return Idle.NOT_NOW  # who runs may yet promote who waits, and become a finalist
+        if any(not run.ended for run in ledger.reference_runs()):
+            return Idle.NOT_NOW  # trials may wait for it
         if (run := self._next_confirmation()) is not None:
             return run
         if any(not ledger.trials[number].ended for number in self._given):
             return Idle.NOT_NOW  # its process may yet end without a word
         return Idle.OVER
+
+    def _propose_references(self) -> None:
+        """The prior, then the reference runs, which start before it: trials wait for them."""
+        ledger = self.ledger
+        there = {run.lmbda for run in ledger.reference_runs()}
+        missing = [lmbda for lmbda in self.space.reference_lmbdas() if lmbda not in there]
+        if not missing:
+            return
+        if not ledger.trials:
+            ledger.append(self.proposals.next(0))
+            self._waiting.append(0)
+        first = []
+        for lmbda in missing:
+            number = len(ledger.trials)
+            params = self.space.reference_params(lmbda)
+            ledger.append(Proposed(number, params, REFERENCE, lmbda=lmbda))
+            first.append(number)
+        self._waiting = [*first, *self._waiting]
 
     def _next_confirmation(self) -> int | None:
         """A run on a fresh seed: the next one that was not begun, or was cut short.
@@ -261,9 +286,17 @@ class Search:
         """The hours are spent: every trial that has not ended is stopped where it is."""
         hours = self.space.budget.hours
         reason = "the hours are spent" if hours is None else f"the {hours:g} hours are spent"
-        for record in [*self.ledger.records(), *self.ledger.confirmations()]:
+        for record in self.ledger.trials.values():
             if not record.ended:
                 self.ledger.append(Stopped(record.number, reason))
+
+
+def reference_metrics(space: SearchSpace) -> dict[str, Any]:
+    """What an `Opened` event says of the reference curve; nothing if there is none."""
+    if not space.reference_lmbdas():
+        return {}
+    rate, quality = space.compared
+    return {"rate": rate, "quality": quality}
 
 
 def open_session(ledger: Ledger, opened: Opened) -> None:
@@ -286,6 +319,11 @@ def trials_to_reopen(ledger: Ledger) -> list[int]:
     """Failed trials that a resume gives another chance."""
     row = ledger.failed_in_a_row if len(ledger.failed_in_a_row) >= IN_A_ROW else ()
     found = [number for number in row if number not in ledger.reopened]
+    found += [  # without them there is no score
+        run.number
+        for run in ledger.reference_runs()
+        if run.state == "failed" and not run.diverged and run.number not in ledger.reopened
+    ]
     return sorted({*found, *([0] if refused(ledger) is not None else [])})
 
 

@@ -13,7 +13,7 @@ from tuning.ledger.ledger import Ledger
 from tuning.ledger.records import ExperimentInfo
 from tuning.results.outcome import ExperimentResult, experiment_result
 from tuning.search.decisions import Start
-from tuning.search.search import Search, open_session
+from tuning.search.search import Search, open_session, reference_metrics
 from tuning.simulation.drive import Epoch, SimulatedTime, drive
 from tuning.spaces.space import SearchSpace
 
@@ -57,7 +57,9 @@ def simulate(
         ledger = Ledger(
             directory, devices=space.resources.devices, clock=time.clock(), durable=False
         )
-        open_session(ledger, Opened(digest=space.digest, devices=space.resources.devices))
+        devices = space.resources.devices
+        opened = Opened(digest=space.digest, devices=devices, **reference_metrics(space))
+        open_session(ledger, opened)
         search = Search(space, ledger, copy=lambda trial, donor, epoch: None, notify=notify)
         begin = _epochs(search, source, seed, start_seconds)
         late = drive(search, begin, slots=slots, time=time, hours=space.budget.hours)
@@ -67,6 +69,7 @@ def simulate(
             _info(space, directory, slots),
             ledger.records(),
             ledger.confirmations(),
+            ledger.reference_runs(),
             budget_spent=late,
             error=search.problem,
         )

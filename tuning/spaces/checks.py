@@ -11,6 +11,7 @@ from hpcm.schema import ConfigError, did_you_mean, field_of, load, shown
 from tuning.spaces.conditions import NONZERO, can_be, possible, wanted
 from tuning.spaces.confirm_checks import check_confirm
 from tuning.spaces.documents import Problem
+from tuning.spaces.objective_checks import check_objective
 from tuning.spaces.parameters import DISTRIBUTIONS, Float, Parameter
 from tuning.spaces.scheduler_checks import check_scheduler, scheduler_warnings
 from tuning.spaces.searcher_checks import check_searcher, searcher_warnings
@@ -100,6 +101,7 @@ def check_sections(space: SearchSpace) -> Iterator[Problem]:
     yield from check_scheduler(space)
     yield from check_searcher(space)
     yield from check_confirm(space)
+    yield from check_objective(space)
 
 
 def warnings_of(space: SearchSpace) -> Iterator[str]:

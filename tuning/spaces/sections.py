@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from hpcm.schema import bounded, config_class
 from tuning.spaces.fault_section import Faults
@@ -16,6 +17,7 @@ SMALLEST_SHARE = 1e-4  # of a device; Ray counts in these
 MOST_DEVICES = 65_536  # that one trial may ask for
 LARGER_IS_BETTER = ("val_psnr", "val_ms_ssim_db")
 Metric: TypeAlias = Literal["val_rd_cost", "val_bpp", "val_psnr", "val_ms_ssim_db"]
+DELTA_RATE: Literal["delta_rate"] = "delta_rate"  # percent of rate above the baseline's
 
 
 @config_class
@@ -60,12 +62,40 @@ class Bound:
             raise ValueError(f"min is {self.min:g}, above max ({self.max:g})")
 
 
+#: What the user would do without a search; `objective.reference.config` replaces it.
+BASELINE: dict[str, Any] = {
+    "optimizer": {"name": "adam", "lr": 1.0e-4},
+    "balancer": {"name": "sum"},
+}
+
+
+@config_class
+class Reference:
+    """The runs of the baseline that `delta_rate` compares with."""
+
+    config: dict[str, Any] = field(default_factory=lambda: copy.deepcopy(BASELINE))  # sections
+    lmbdas: tuple[float, ...] | None = None  # three or more; null: half, once, twice the space's
+    start_from: dict[str, str] = field(default_factory=dict)  # weights by lmbda: {"0.013": name}
+    experiment: str | None = None  # an earlier one whose reference runs are taken; null: none
+
+    def __post_init__(self) -> None:
+        found = self.lmbdas
+        if found is None:
+            return
+        if len(found) < 3 or len(set(found)) < len(found) or min(found) <= 0:
+            raise ValueError(
+                f"lmbdas is {list(found)}; must be three or more different numbers above 0"
+            )
+
+
 @config_class
 class Objective:
-    """What is compared: one metric of the validation images, at one lmbda."""
+    """What is compared: the rate at equal quality, or one metric at one lmbda."""
 
-    metric: Metric = "val_rd_cost"
+    metric: Metric | Literal["delta_rate"] = "val_rd_cost"
     mode: Literal["min", "max"] = "min"
+    weights: Literal["raw", "ema"] = "raw"  # whose metrics are compared; ema needs ema.decay
+    reference: Reference = field(default_factory=Reference)  # of delta_rate
     on_diverged: Literal["worst", "fail"] = "worst"  # what the searcher hears of a diverged trial
     pareto: tuple[Metric, ...] = ()  # two metrics whose front the searcher looks for; rungs: metric
     constraints: dict[Metric, Bound] = field(default_factory=dict)  # bounds: {val_bpp: {max: 0.3}}
@@ -77,8 +107,19 @@ class Objective:
             raise ValueError(
                 f"mode is {self.mode}; {self.metric} is better when {better}, write {mode}"
             )
+        if self.pareto and self.metric == DELTA_RATE:
+            raise ValueError(f"pareto is {list(self.pareto)}; not with {DELTA_RATE}, leave it out")
         if self.pareto and (len(self.pareto) != 2 or self.pareto[0] == self.pareto[1]):
             raise ValueError(f"pareto is {list(self.pareto)}; must be two different metrics")
+
+    @property
+    def score(self) -> str:
+        """The name of what is compared in a trial's reports."""
+        return self.metric if self.metric == DELTA_RATE else self.of_weights(self.metric)
+
+    def of_weights(self, metric: str) -> str:
+        """The name of a metric, measured with the weights that are compared."""
+        return metric if self.weights == "raw" else metric.replace("val_", "val_ema_", 1)
 
 
 @config_class

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpcm.config import TrainConfig
-from hpcm.schema import ConfigError, load, set_path, to_plain
+from hpcm.schema import ConfigError, leaves, load, set_path, to_plain
 from tuning.spaces.conditions import holds
 from tuning.spaces.coordinates import Coordinate, Suggest, sampled
 from tuning.spaces.documents import SECTIONS
@@ -24,8 +24,17 @@ from tuning.spaces.fault_section import Faults
 from tuning.spaces.parameters import DISTRIBUTIONS, Parameter
 from tuning.spaces.scheduler_sections import Scheduler
 from tuning.spaces.searcher_sections import Searcher
-from tuning.spaces.sections import Budget, Confirm, Fidelity, Objective, Resources, Sections
+from tuning.spaces.sections import (
+    DELTA_RATE,
+    Budget,
+    Confirm,
+    Fidelity,
+    Objective,
+    Resources,
+    Sections,
+)
 
+TREATMENTS = ("optimizer", "balancer", "regularizers")  # sections that the baseline has its own of
 ADDED = ("faults", "confirm")  # sections that the first experiments did not record
 
 # Differences here do not change what a trial's numbers mean; all others do.
@@ -134,12 +143,54 @@ class SearchSpace:
         plain = copy.deepcopy(self.base)
         for path, value in self.values(flat).items():
             set_path(plain, path, value)
+        return self._built(plain, epochs)
+
+    def _built(self, plain: dict[str, Any], epochs: int | None) -> TrainConfig:
+        """The run config of a section tree."""
         plain["epochs"] = self.fidelity.max if epochs is None else epochs
         plain["schedule_horizon"] = self.fidelity.horizon
         precision = plain.setdefault("precision", {})
         if precision.get("threads") is None and not self.resources.gpu:
             precision["threads"] = max(1, int(self.resources.cpu))
         return TrainConfig.from_plain(plain, self.name)
+
+    @property
+    def lmbda(self) -> float:
+        """Of the trials' loss."""
+        found: float = self.base.get("loss", {}).get("lmbda", TrainConfig().loss.lmbda)
+        return found
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The metrics that a report needs at a rung: the objective's, or rate and quality."""
+        if self.objective.metric != DELTA_RATE:
+            return (self.objective.score,)
+        loss = self.base.get("loss", {}).get("metric", TrainConfig().loss.metric)
+        quality = "val_ms_ssim_db" if loss == "ms_ssim" else "val_psnr"
+        return self.objective.of_weights("val_bpp"), self.objective.of_weights(quality)
+
+    def reference_lmbdas(self) -> tuple[float, ...]:
+        """Of the reference runs, ascending; none unless trials are judged by them."""
+        if self.objective.metric != DELTA_RATE:
+            return ()
+        own = self.lmbda
+        return tuple(sorted(self.objective.reference.lmbdas or (own / 2, own, 2 * own)))
+
+    def reference_params(self, lmbda: float) -> dict[str, Any]:
+        """The fields in which a reference run differs from the base, by their paths."""
+        reference = self.objective.reference
+        params = {"loss.lmbda": lmbda, **leaves(reference.config)}
+        start = reference.start_from.get(f"{lmbda:g}")
+        return params if start is None else params | {"start_from": start}
+
+    def reference_config(self, lmbda: float) -> TrainConfig:
+        """The run config of a reference run: the base with the baseline's sections."""
+        plain = copy.deepcopy(self.base)
+        for section in (*self.objective.reference.config, *(s for s in TREATMENTS)):
+            plain.pop(section, None)
+        for path, value in self.reference_params(lmbda).items():
+            set_path(plain, path, value)
+        return self._built(plain, None)
 
     def rungs(self) -> tuple[int, ...]:
         """Epochs at which trials are compared, ascending; the last is the maximum fidelity."""

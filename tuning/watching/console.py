@@ -171,7 +171,7 @@ def _head(info: ExperimentInfo, trials: Sequence[TrialRecord], elapsed: float) -
 
 
 def _best_line(trials: Sequence[TrialRecord], space: SearchSpace) -> Text:
-    best, metric = best_of(trials, space), space.objective.metric
+    best, metric = best_of(trials, space), space.objective.score
     if best is None:
         return Text("no result yet", style="dim")
     prior = next((trial for trial in trials if trial.is_prior), None)

@@ -51,7 +51,7 @@ class Progress:
 
     def _report_text(self, report: Mapping[str, float]) -> str:
         last_rung = self.space.rungs()[-1]
-        shown = dict.fromkeys((self.space.objective.metric, *SHOWN_METRICS))
+        shown = dict.fromkeys((self.space.objective.score, *SHOWN_METRICS))
         numbers = [
             f"{metric_name(name)} {metric_text(name, report[name])}"
             for name in shown

@@ -44,7 +44,7 @@ def summary_lines(result: ExperimentResult, export: Export | None) -> list[str]:
 
 def comparison_lines(result: ExperimentResult, best: TrialRecord) -> list[str]:
     """Metrics at the same epoch, then every parameter, the prior's beside the best trial's."""
-    objective = result.info.space.objective.metric
+    objective = result.info.space.objective.score
     metrics = dict.fromkeys((objective, *METRICS))
     shown, its = beside(best, result.prior, objective)
     epoch = int(shown["epoch"])
@@ -70,7 +70,7 @@ def comparison_lines(result: ExperimentResult, best: TrialRecord) -> list[str]:
 def _infeasible(result: ExperimentResult) -> list[str]:
     """That no trial may be called the best, where the constraints are the reason."""
     objective = result.info.space.objective
-    if result.best is not None or not any(t.scored(objective.metric) for t in result.trials):
+    if result.best is not None or not any(t.scored(objective.score) for t in result.trials):
         return []
     if not objective.constraints:
         return []

@@ -30,7 +30,7 @@ STYLES = {"running": "cyan", "finished": "green", "stopped": "dim", "failed": "r
 
 def trial_table(trials: Sequence[TrialRecord], space: SearchSpace, height: int) -> Table:
     """The running trials, then the ended ones from best to worst, in ``height`` rows."""
-    metric, rungs = space.objective.metric, space.rungs()
+    metric, rungs = space.objective.score, space.rungs()
     best = best_of(trials, space)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0), expand=True)
     for name, width in WIDTHS.items():
@@ -61,7 +61,7 @@ def _interest(trial: TrialRecord, metric: str, mode: str) -> tuple[float, ...]:
 def _cells(
     trial: TrialRecord, trials: Sequence[TrialRecord], space: SearchSpace, rungs: Sequence[int]
 ) -> list[str | Text]:
-    metric = space.objective.metric
+    metric = space.objective.score
     last = trial.scored(metric)
     prior = next((other for other in trials if other.is_prior), None)
     reference = prior.curve(metric).get(int(last.get("epoch", 0))) if prior else None
