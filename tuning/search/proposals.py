@@ -3,25 +3,36 @@
 A proposal depends on the ledger alone, where Ray's `OptunaSearch` keeps a study of its own: so a
 search that was killed and resumed proposes what one that was not killed proposes, if trials run one
 after the other, and Optuna never hears of a trial twice, or of a stopped one as if it were whole.
+
+No config is tried twice, unless a trial of it failed by accident. A searcher that repeats itself is
+asked once more with another seed, then a config is drawn at random.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from tuning.ledger.events import Proposed
 from tuning.ledger.ledger import Ledger
+from tuning.ledger.records import TrialRecord
 from tuning.search.optuna_encoder import OptunaEncoder
-from tuning.search.samplers import PRIOR, propose
+from tuning.search.samplers import PRIOR, RANDOM, propose
 from tuning.search.warm_start import evidence_in
-from tuning.spaces.draws import grid
+from tuning.spaces.draws import combinations, draw, grid, is_finite
 from tuning.spaces.searcher_sections import Grid, Random
 from tuning.spaces.space import SearchSpace
 
 logger = logging.getLogger(__name__)
+Proposal = tuple[dict[str, Any], str]  # a flat config, and who proposed it
+
+MOST_ATTEMPTS = 5  # at one proposal of the searcher
+MOST_DRAWS = 1000  # at random, after these
 
 
 class Proposals:
@@ -31,27 +42,51 @@ class Proposals:
         self.space, self.ledger, self.notify = space, ledger, notify
         self.encoder = OptunaEncoder(space)
         self._earlier = evidence_in(ledger.path.parent, space)
-        self._points = iter(grid(space)) if isinstance(space.searcher, Grid) else None
 
-    def next(self, number: int) -> Proposed:
-        """The proposal of trial ``number``."""
+    def next(self, number: int) -> Proposed | None:
+        """The proposal of trial ``number``; None if every config was tried."""
         if number == 0:
             return Proposed(number, self.space.prior(), PRIOR)
-        if self._points is not None:
-            tried = [record.params for record in self.ledger.records()]
-            return Proposed(number, next(p for p in self._points if p not in tried), Grid.name)
-        params, source = self._drawn(number)
-        return Proposed(number, params, source)
+        tried = {_key(record.params) for record in self.ledger.records() if _counts(record)}
+        for params, source in self._candidates(number):
+            if _key(params) not in tried:
+                return Proposed(number, params, source)
+        return None
 
-    def _drawn(self, number: int) -> tuple[dict[str, Any], str]:
+    def _candidates(self, number: int) -> Iterator[Proposal]:
+        """The searcher's own proposals, then others."""
+        if isinstance(self.space.searcher, Grid):
+            yield from ((params, Grid.name) for params in grid(self.space))
+            return
+        for attempt in range(MOST_ATTEMPTS):
+            yield self._of_searcher(number, attempt)
+        seed = getattr(self.space.searcher, "seed", 0)
+        generator = random.Random(int(np.random.SeedSequence([seed, number]).generate_state(1)[0]))
+        if is_finite(self.space):
+            left = list(combinations(self.space))
+            generator.shuffle(left)
+            yield from ((params, RANDOM) for params in left)
+        else:
+            yield from ((draw(self.space, generator), RANDOM) for _ in range(MOST_DRAWS))
+
+    def _of_searcher(self, number: int, attempt: int) -> Proposal:
         """The searcher's proposal; if it breaks, which ends no search, one drawn at random."""
         known = [*self._earlier, *self.ledger.records()]
         try:
-            return propose(self.space, self.encoder, number, known)
+            return propose(self.space, self.encoder, number, known, attempt)
         except Exception as error:
             name = self.space.searcher.name
             self.notify(f"searcher {name} failed, trial {number} is drawn at random: {error}")
             logger.debug("searcher %s failed on trial %d", name, number, exc_info=True)
             at_random = Random(seed=getattr(self.space.searcher, "seed", 0))
             space = replace(self.space, searcher=at_random)
-            return propose(space, self.encoder, number, known)
+            return propose(space, self.encoder, number, known, attempt)
+
+
+def _counts(record: TrialRecord) -> bool:
+    """Whether its config was tried: it did not fail by accident."""
+    return record.state != "failed" or record.diverged
+
+
+def _key(params: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(params.items())

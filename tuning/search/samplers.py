@@ -30,9 +30,13 @@ PRIOR, PRIOR_SAMPLE, RANDOM = "prior", "prior_sample", "random"  # where a propo
 
 
 def propose(
-    space: SearchSpace, encoder: OptunaEncoder, number: int, records: Sequence[TrialRecord]
+    space: SearchSpace,
+    encoder: OptunaEncoder,
+    number: int,
+    records: Sequence[TrialRecord],
+    attempt: int = 0,
 ) -> tuple[dict[str, Any], str]:
-    """The flat config of trial ``number``, and its source.
+    """The flat config of trial ``number``, and its source; another one for each ``attempt``.
 
     ``records``: the trials so far, those of earlier experiments (`warm_start`) before them. The
     source is ``prior_sample``, or the searcher's name, or ``random`` where its model had too few
@@ -40,9 +44,8 @@ def propose(
     """
     section = space.searcher
     assert not isinstance(section, Grid), "a grid is enumerated"
-    seed, other = (
-        int(word) for word in np.random.SeedSequence([section.seed, number]).generate_state(2)
-    )
+    words = [section.seed, number, *([attempt] if attempt else ())]
+    seed, other = (int(word) for word in np.random.SeedSequence(words).generate_state(2))
     if isinstance(section, CmaEs):
         return cma_proposal(space, section, _scored(encoder, records), seed), section.name
     generator = random.Random(other)

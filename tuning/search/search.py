@@ -70,6 +70,8 @@ class Search:
         self.space, self.ledger = space, ledger
         self.scheduler = build_scheduler(space, ledger, copy)
         self.proposals = Proposals(space, ledger, notify)
+        self.notify = notify
+        self._total = total_trials(space)
         self.closing: Reason | None = None  # why nothing more is started, once that is so
         self._waiting = [  # to be started again, by number
             number
@@ -111,10 +113,14 @@ class Search:
             return released
         if (promoted := self.scheduler.promote()) is not None:
             return promoted
-        if len(ledger.records()) < total_trials(self.space):
+        if len(ledger.records()) < self._total:
             number = len(ledger.trials)
-            ledger.append(self.proposals.next(number))
-            return number
+            proposed = self.proposals.next(number)
+            if proposed is not None:
+                ledger.append(proposed)
+                return number
+            self._total = len(ledger.records())
+            self.notify(f"every config was tried: the search ends with {self._total} trials")
         if any(not record.ended and not record.paused for record in ledger.records()):
             return Idle.NOT_NOW  # who runs may yet promote who waits, and become a finalist
         if any(not run.ended for run in ledger.reference_runs()):
@@ -133,7 +139,9 @@ class Search:
         if not missing:
             return
         if not ledger.trials:
-            ledger.append(self.proposals.next(0))
+            prior = self.proposals.next(0)
+            assert prior is not None
+            ledger.append(prior)
             self._waiting.append(0)
         first = []
         for lmbda in missing:

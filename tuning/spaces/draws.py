@@ -35,9 +35,18 @@ def grid(space: SearchSpace) -> list[dict[str, Any]]:
 
 
 def total_trials(space: SearchSpace) -> int:
-    """Trials of the whole budget; a grid has no more than its points."""
+    """Trials of the whole budget; no more than there are different configs."""
     trials = space.budget.trials
-    return min(trials, len(grid(space))) if isinstance(space.searcher, Grid) else trials
+    if isinstance(space.searcher, Grid):
+        return len(grid(space))
+    if is_finite(space):
+        return sum(1 for _ in combinations(space, most=trials))
+    return trials
+
+
+def is_finite(space: SearchSpace) -> bool:
+    """Whether there are only so many configs: no parameter is a continuous number."""
+    return all(coordinate.type != "float" for coordinate in space.coordinates())
 
 
 def combinations(space: SearchSpace, most: int | None = None) -> Iterator[dict[str, Any]]:
