@@ -7,6 +7,7 @@ imported when it runs: torch, Ray and pandas take seconds.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,13 +32,14 @@ def main(words: Sequence[str] | None = None) -> int:
     flags = _parser().parse_args(words)
     from hpcm.schema import ConfigError
     from hpcm.streams import escape_what_cannot_be_shown
+    from tuning.spaces.wording import visible
 
     escape_what_cannot_be_shown()
     try:
         flags.command(flags)
         sys.stdout.flush()
     except ConfigError as error:
-        print(str(error).removeprefix("--resume "), file=sys.stderr)
+        print(visible(str(error).removeprefix("--resume ")), file=sys.stderr)
         return 2
     except BrokenPipeError:  # `| head` has seen enough
         sys.stderr.close()
@@ -45,35 +47,37 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _status(result: ExperimentResult) -> None:
-    from rich.console import Console
-
     from tuning.results.tables import survival_table
     from tuning.watching.summary import summary_lines
+    from tuning.watching.terminal import Terminal
     from tuning.watching.trial_table import trial_table
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=WIDE)
+    terminal = Terminal()
+    if not terminal.is_terminal and "COLUMNS" not in os.environ:
+        terminal = Terminal(width=WIDE)
     space = result.info.space
-    console.print(trial_table(result.trials, space, ALL_ROWS))
-    print(survival_table(result.trials, space).to_string(), end="\n\n")
-    print("\n".join(summary_lines(result, export=None)))
+    terminal.print(trial_table(result.trials, space, ALL_ROWS))
+    terminal.print(survival_table(result.trials, space).to_string(), end="\n\n", soft_wrap=True)
+    terminal.print("\n".join(summary_lines(result, export=None)), soft_wrap=True)
 
 
 def _trials(result: ExperimentResult) -> None:
     from tuning.results.tables import trials_table
+    from tuning.spaces.wording import visible
 
-    trials_table(result.trials, result.info.space).to_csv(sys.stdout)
+    table = trials_table(result.trials, result.info.space)
+    table.map(lambda cell: visible(cell) if isinstance(cell, str) else cell).to_csv(sys.stdout)
 
 
 def _export(result: ExperimentResult) -> None:
     from hpcm.schema import ConfigError
     from tuning.results.export import export_best
     from tuning.watching.summary import export_lines
+    from tuning.watching.terminal import Terminal
 
     if result.best is None:
         raise ConfigError(f"{result.info.name}: no trial has a result, so nothing can be exported")
-    print("\n".join(export_lines(export_best(result))))
+    Terminal().print("\n".join(export_lines(export_best(result))), soft_wrap=True)
 
 
 def _of_experiment(run: Run) -> Callable[[argparse.Namespace], None]:

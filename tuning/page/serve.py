@@ -27,6 +27,7 @@ from tuning.ledger import folders as places
 from tuning.page.data import experiment_data, plain, status, trial_data
 from tuning.page.live_ledger import LiveLedger
 from tuning.page.trial_logs import log_tails
+from tuning.spaces.wording import visible
 
 WEB = Path(__file__).parent / "web"
 FILES = {  # address, file, type
@@ -201,7 +202,9 @@ def serve(flags: argparse.Namespace) -> None:
                 " authentication: whoever gets to this port reads the experiment and its logs."
             )
         host = f"[{flags.host}]" if ":" in flags.host else flags.host
-        print(f"{directory.name}: http://{host}:{port}/  (Ctrl-C ends the page, not the search)")
+        print(
+            f"{visible(directory.name)}: http://{host}:{port}/  (Ctrl-C ends the page, not the search)"
+        )
         sys.stdout.flush()
 
     asyncio.run(_listen(app, flags.host, flags.port, started))

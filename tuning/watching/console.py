@@ -5,7 +5,6 @@ A terminal that calls itself dumb cannot redraw, so it counts as elsewhere.
 
 from __future__ import annotations
 
-import os
 import shlex
 import time
 from collections import Counter
@@ -13,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-from rich.console import Console as RichConsole
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -33,23 +31,14 @@ from tuning.spaces.wording import (
     label_line,
     metric_name,
     metric_text,
+    visible,
 )
 from tuning.watching.progress import Progress
+from tuning.watching.terminal import Terminal, lead_nowhere
 from tuning.watching.trial_table import trial_table
 
 ROWS_AROUND = 8  # lines of the screen that are not trials: header, borders, footer
 FEWEST_ROWS = 5
-
-
-class _RichConsole(RichConsole):
-    """Rich's, but a reader that is gone (`| tee` hears Ctrl-C too) does not end the process."""
-
-    def on_broken_pipe(self) -> None:
-        """Go on unseen; errors that went into the same pipe go nowhere as well."""
-        self.quiet = True
-        broken = self.file.fileno()
-        also = (2,) if os.path.sameopenfile(broken, 2) else ()
-        _lead_nowhere(broken, *also)
 
 
 class Console:
@@ -60,7 +49,7 @@ class Console:
     """
 
     def __init__(self, stream: TextIO | None = None, terminal: bool | None = None) -> None:
-        self.rich = _RichConsole(file=stream, highlight=False, force_terminal=terminal)
+        self.rich = Terminal(file=stream, force_terminal=terminal)
         self._live: Live | None = None
         self._info: ExperimentInfo | None = None
         self._progress: Progress | None = None
@@ -69,7 +58,7 @@ class Console:
 
     def say(self, text: str = "", style: str = "") -> None:
         """One or more lines, above the table where there is one."""
-        self.rich.print(Text(text, style=style), soft_wrap=True)
+        self.rich.print(text, style=style, soft_wrap=True)
 
     def start(self, info: ExperimentInfo, trials: Sequence[TrialRecord]) -> None:
         """Show where the experiment lives; ``trials`` are those of an earlier start."""
@@ -99,7 +88,7 @@ class Console:
     def leave_terminal(self) -> None:
         """It was closed: write to nowhere from now on, for every word to it would be an error."""
         if self.rich.is_terminal:
-            _lead_nowhere(1, 2)
+            lead_nowhere(1, 2)
             self.stop()
 
     def stop(self) -> None:
@@ -117,14 +106,6 @@ class Console:
         return Group(
             _head(self._info, self._trials, elapsed), trial_table(self._trials, space, rows)
         )
-
-
-def _lead_nowhere(*streams: int) -> None:
-    """What is written to these handles from now on is dropped."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in streams:
-        os.dup2(nowhere, stream)
-    os.close(nowhere)
 
 
 def opening_lines(info: ExperimentInfo, trials: Sequence[TrialRecord]) -> list[str]:
@@ -157,7 +138,7 @@ def _head(info: ExperimentInfo, trials: Sequence[TrialRecord], elapsed: float) -
     ended = sum(trial.ended for trial in trials) - sum(run.ended for run in runs)
     count = Counter(trial.status for trial in trials)
     text = Text.assemble(
-        (info.name, "bold"),
+        (visible(info.name), "bold"),
         f"  {ended}/{count_text(total, 'trial')}, {count['running']} running, "
         f"{count['stopped']} stopped early",
         f", {count['waiting']} waiting at rungs" if count["waiting"] else "",

@@ -7,7 +7,6 @@ from typing import Literal
 
 from rich import box
 from rich.table import Table
-from rich.text import Text
 
 from tuning.ledger.records import TrialRecord
 from tuning.results.outcome import best_of
@@ -60,7 +59,7 @@ def _interest(trial: TrialRecord, metric: str, mode: str) -> tuple[float, ...]:
 
 def _cells(
     trial: TrialRecord, trials: Sequence[TrialRecord], space: SearchSpace, rungs: Sequence[int]
-) -> list[str | Text]:
+) -> list[str]:
     metric = space.objective.score
     last = trial.scored(metric)
     prior = next((other for other in trials if other.is_prior), None)
@@ -80,7 +79,7 @@ def _cells(
     ]
 
 
-def _relative(value: float | None, reference: float | None) -> Text:
+def _relative(value: float | None, reference: float | None) -> str:
     if value is None or not reference:
-        return Text(ABSENT)
-    return Text(f"{100 * (value / reference - 1):+.1f} %")
+        return ABSENT
+    return f"{100 * (value / reference - 1):+.1f} %"
