@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -169,22 +170,44 @@ def _shipped_rows() -> Iterator[Sequence[str]]:
 
 
 def described(cls: type) -> Iterator[tuple[str, str, str]]:
-    """Name, comment and default of each field, the comment from the end of its line."""
+    """Name, comment and default of each field, the comment from the end of its line.
+
+    The fields of a section below a field follow it.
+    """
     source = inspect.getsource(cls)
     hints = get_type_hints(cls)
     for field in fields(cls):
         found = re.search(rf"^    {field.name}: [^#\n]*  # (.+)$", source, re.MULTILINE)
         comment = found[1] if found else ""
-        if get_origin(hints[field.name]) is Literal and field.name != "name":
-            choices = ", ".join(f"`{choice}`" for choice in get_args(hints[field.name]))
-            comment = f"{comment + ': ' if comment else ''}{choices}"
+        choices = _choices(hints[field.name]) if field.name != "name" else []
+        if choices:
+            listed = ", ".join(f"`{choice}`" for choice in choices)
+            comment = f"{comment + ': ' if comment else ''}{listed}"
         yield field.name, comment, _default(field)
+        if is_dataclass(hints[field.name]):
+            for name, below, default in described(hints[field.name]):
+                yield f"{field.name}.{name}", below, default
+
+
+def _choices(hint: Any) -> list[Any]:
+    """What a field may be where its type lists it; empty: it does not."""
+    if get_origin(hint) is Literal:
+        return list(get_args(hint))
+    if get_origin(hint) not in (Union, UnionType):
+        return []
+    found = [_choices(member) for member in get_args(hint)]
+    return [choice for group in found for choice in group] if all(found) else []
 
 
 def _default(field: Any) -> str:
-    if field.default is not MISSING:
-        return f"`{yaml.safe_dump(field.default, default_flow_style=True).splitlines()[0]}`"
-    return "none" if field.default_factory is not MISSING else "required"
+    if field.default is MISSING and field.default_factory is MISSING:
+        return "required"
+    value = field.default if field.default is not MISSING else field.default_factory()
+    if is_dataclass(value):
+        return ""
+    if value == {}:
+        return "none"
+    return f"`{yaml.safe_dump(value, default_flow_style=True).splitlines()[0]}`"
 
 
 def _first_line(cls: type) -> str:
