@@ -50,6 +50,7 @@ PRIVATE = {
 }
 #: Ray's variables that no page of its documentation names, in our process and in those it starts.
 ENVIRONMENT = {
+    "RAY_TRAIN_COUNT_PREEMPTION_AS_FAILURE": "1",  # else Ray starts such a trial again itself
     "RAY_prestart_worker_first_driver": "0",  # no process for every core of the machine
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # signals are ours, see tuning/on_ray/closing.py

@@ -81,6 +81,7 @@ class Recovery:
 
     def placement(self, number: int) -> dict[str, Any]:
         """What a start of the trial asks for beside the space's resources; empty: nothing else."""
+        self._forget(number)
         avoided = self.nodes.to_avoid(self._failed_on.pop(number, None), number in self._elsewhere)
         self._elsewhere.discard(number)
         found: dict[str, Any] = {"avoid": avoided} if avoided else {}

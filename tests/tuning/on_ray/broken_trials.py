@@ -1,56 +1,57 @@
-"""Trials that break, played without Ray: a session's recovery, and the parts of Ray that ask it."""
+"""Trials that break, played without Ray: a search, its recovery, and Ray's own controller."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 from ray import cloudpickle
-from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import RayActorError, RayTaskError
 from ray.tune.execution.tune_controller import TuneController
-from ray.tune.utils.object_cache import _ObjectCache
+from ray.tune.experiment import Experiment, Trial
+from ray.tune.search import ConcurrencyLimiter, SearchGenerator
 
+from tests.tuning.fake_training import train
 from tests.tuning.ledger_lines import read_lines
 from tests.tuning.lr_space import METRIC, lr_space, open_ledger
 from tuning.ledger.events import Proposed, Report
+from tuning.on_ray.adapter import RayScheduler, RaySearcher
+from tuning.on_ray.closing import Closing
 from tuning.on_ray.recovery import Recovery
+from tuning.on_ray.trainable import TrialContext, trainable
+from tuning.on_ray.trial_keys import number_of
+from tuning.search.decisions import Start
+from tuning.search.search import Search
 
+TRIALS = 8
 LOST = RayActorError(error_msg="The actor died because its node has died. Node Id: 5b")
 KILLED = RayActorError(error_msg="its worker process has died", actor_id="a1")
 FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
 
 class FakeTrial:
-    """What is read of one of Ray's trials, and what it was told."""
+    """What is read of one of Ray's trials."""
 
     def __init__(self, folder: Path, number: int) -> None:
         self.config = {"trial": number}
         self.pickled_error_file = str(folder / f"error-{number}.pkl")
-        self.trial_id = f"ray{number}"
-        self.status = "PENDING"
         self.error_file = "error.txt"
-        self.resources: Any = None
-        self.placement_group_factory = "stock"
-
-    def should_recover(self) -> bool:
-        return True
-
-    def update_resources(self, resources: Any) -> None:
-        self.resources = self.placement_group_factory = resources
 
 
 class Play:
-    """A session's recovery, and trials that break."""
+    """A session's search and recovery; all of its trials are started, and break."""
 
     def __init__(self, folder: Path, **sections: dict[str, Any]) -> None:
         self.folder = folder
-        self.space = lr_space(folder, **sections)
+        self.space = lr_space(folder, budget={"trials": TRIALS, "concurrent": TRIALS}, **sections)
         self.ledger = open_ledger(folder)
-        self.recovery = Recovery(self.space, self.ledger)
+        for number in range(TRIALS):
+            self.ledger.append(Proposed(number, params={"optimizer.lr": 1e-4}), sync=False)
+        self.search = Search(self.space, self.ledger)
+        self.recovery = Recovery(self.search)
         need = self.space.resources
         self.nodes = ["n1", "n2"]
         self.busy: set[str] = set()
@@ -60,30 +61,33 @@ class Play:
             for node in self.nodes
         ]
         self.recovery.nodes.free = lambda: {n: has for n in self.nodes if n not in self.busy}
-        self.stopped: list[int] = []
-        self._resources_to_pending_trials: Any = defaultdict(set)  # as Ray's controller files them
+        self.begin()
 
-    def propose(self, number: int) -> FakeTrial:
-        while len(self.ledger.trials) <= number:
-            self.ledger.append(Proposed(len(self.ledger.trials), params={"optimizer.lr": 1e-4}))
-        return FakeTrial(self.folder, number)
+    def begin(self) -> None:
+        for number in range(TRIALS):
+            start = self.search.next()
+            assert isinstance(start, Start)
+            assert start.trial == number
 
-    def fail(self, number: int, error: Exception, node: str | None = None) -> FakeTrial:
-        """One failure, and what Ray does next: it adds the trial again."""
-        trial = self.propose(number)
-        if not isinstance(error, RayActorError):
-            error = RayTaskError("train", "Traceback ..", error)
-        Path(trial.pickled_error_file).write_bytes(cloudpickle.dumps(error))
+    def fail(
+        self, number: int, error: Exception | None, node: str | None = None
+    ) -> dict[str, Any] | None:
+        """One failure; what the next start asks for beside the space's, None if there is none.
+
+        Without an ``error`` the file that Ray writes of it is left as it is.
+        """
+        trial: Any = FakeTrial(self.folder, number)
+        if error is not None:
+            Path(trial.pickled_error_file).write_bytes(cloudpickle.dumps(as_ray_says(error)))
         if node:
             self.recovery._runs_on[number] = node
-        self.recovery.failed(trial)  # type: ignore[arg-type]
-        self._resources_to_pending_trials["stock"].add(trial)
-        self.recovery.place(self, trial)  # type: ignore[arg-type]
-        return trial
-
-    def stop_trial(self, trial: FakeTrial) -> None:
-        """Ray's controller ends it."""
-        self.stopped.append(trial.config["trial"])
+        self.recovery.failed(trial)
+        self.search.process_ended(number)
+        start = self.search.next()
+        if not isinstance(start, Start):
+            return None
+        assert start.trial == number
+        return self.recovery.placement(number)
 
     def report(self, number: int, epoch: int) -> None:
         self.ledger.append(Report(number, metrics={"epoch": float(epoch), METRIC: 1.0}))
@@ -94,48 +98,72 @@ class Play:
 
 
 class Staging(Play):
-    """The same, and the parts of Ray's controller that request processes, without Ray."""
+    """The same in Ray's controller, which waits for room that a test gives or does not give."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
+    controller: TuneController
+
+    def begin(self) -> None:
+        directory = self.ledger.path.parent
         self.requested: list[Any] = []
-        room: Any = SimpleNamespace(
+        room = SimpleNamespace(
             request_resources=lambda resource_request: self.requested.append(resource_request),
             cancel_resource_request=lambda resource_request: self.requested.remove(
                 resource_request
             ),
         )
-        self._actor_manager = RayActorManager(room)
-        self._actor_cache: Any = _ObjectCache()
-        self._trial_to_actor: dict[Any, Any] = {}
-        self._actor_to_trial: dict[Any, Any] = {}
-        self._staged_trials: set[Any] = set()
-        self._pending_trials: set[Any] = set()
-        self._pending_trials_list: list[Any] = []
-        self._max_pending_trials = 9
-        self._scheduler_alg = SimpleNamespace(choose_trial_to_run=lambda controller: None)
-
-    def _wrapped(self) -> Staging:
-        return self
-
-    def _maybe_reuse_cached_actor(self, trial: FakeTrial) -> bool:
-        return False
-
-    def _schedule_trial_actor(self, trial: FakeTrial) -> None:
-        asked = trial.placement_group_factory
-        actor = self._actor_manager.add_actor(object, {}, asked)
-        self._trial_to_actor[trial], self._actor_to_trial[actor] = actor, trial
-
-    def break_on(self, number: int, node: str) -> FakeTrial:
-        """A trial that fails there, and is in Ray's queue again."""
-        trial = self.fail(number, RuntimeError(f"x{number}"), node=node)
-        self._pending_trials.add(trial)
-        self._pending_trials_list.append(trial)
-        return trial
+        closing = Closing(directory, None)
+        closing.attach(self.search)
+        searcher = RaySearcher(self.search, closing, self.recovery)
+        generator = SearchGenerator(ConcurrencyLimiter(searcher, TRIALS))
+        experiment = Experiment(
+            name=directory.name,
+            run=trainable(TrialContext(self.space, directory, train)),
+            storage_path=str(self.folder),
+            num_samples=sys.maxsize,
+            max_failures=0,
+        )
+        generator.add_configurations([experiment])
+        self.controller = TuneController(
+            search_alg=generator,
+            scheduler=RayScheduler(self.search, self.recovery),
+            resource_manager_factory=lambda: room,
+            storage=experiment.storage,
+        )
+        self.step()
 
     def step(self) -> None:
-        """What Ray does in each of its steps."""
-        TuneController._maybe_add_actors(self)
+        """What Ray does in each of its steps before it waits for an event."""
+        self.controller._maybe_update_trial_queue()
+        self.controller._maybe_add_actors()
 
-    def look_again(self, trial: FakeTrial) -> None:
-        self.recovery.look_again([trial])  # type: ignore[list-item]
+    def trials(self, number: int) -> list[Trial]:
+        """Ray's trials of this number, in the order of their starts."""
+        return [trial for trial in self.controller.get_trials() if number_of(trial) == number]
+
+    def run(self, number: int, node: str | None = None) -> Trial:
+        """The newest start gets a process."""
+        trial = self.trials(number)[-1]
+        trial.init_local_path()
+        self.controller._set_trial_status(trial, Trial.RUNNING)
+        if node:
+            self.recovery._runs_on[number] = node
+        return trial
+
+    def break_on(self, number: int, node: str | None, error: Exception) -> Trial:
+        """Its process breaks on a node; given is the start that follows."""
+        self.controller._process_trial_failure(self.run(number, node), as_ray_says(error))
+        self.controller._maybe_update_trial_queue()
+        return self.trials(number)[-1]
+
+
+def as_ray_says(error: Exception) -> Exception:
+    """What the driver gets of an exception in a trial's process."""
+    if isinstance(error, RayActorError):
+        return error
+    found: Exception = RayTaskError("train", "Traceback ..", error)
+    return found
+
+
+def selector(trial: Trial) -> Any:
+    """Which nodes one of Ray's trials asks for; None: any."""
+    return trial.placement_group_factory._bound.arguments.get("bundle_label_selector")

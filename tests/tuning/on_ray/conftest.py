@@ -9,7 +9,7 @@ from typing import TypeVar
 import pytest
 
 from tests.tuning.on_ray.broken_trials import Play, Staging
-from tuning.faults import recovery as module
+from tuning.on_ray import private_api
 
 Played = TypeVar("Played", bound=Play)
 
@@ -23,11 +23,17 @@ def closed(play: Played) -> Iterator[Played]:
 @pytest.fixture
 def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray, which is not there, is not asked on which node an actor runs."""
-    monkeypatch.setattr(module, "node_of", lambda actor: None)
+    monkeypatch.setattr(private_api, "node_of_actor", lambda actor: None)
 
 
 @pytest.fixture
-def staging(tmp_path: Path, nowhere: None) -> Iterator[Staging]:
+def staging(
+    tmp_path: Path, nowhere: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Staging]:
+    for name, value in private_api.ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    session = "ray.train._internal.storage.StorageContext._get_session_path"
+    monkeypatch.setattr(session, lambda self: str(tmp_path / "session"))
     yield from closed(Staging(tmp_path))
 
 

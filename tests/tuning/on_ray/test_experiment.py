@@ -21,7 +21,7 @@ from tuning.ledger.ledger import Ledger, read_trials
 from tuning.ledger.records import ExperimentInfo, TrialRecord
 from tuning.on_ray.cluster import cluster
 from tuning.on_ray.experiment import _make, run_experiment
-from tuning.on_ray.node_checks import Places, _ask
+from tuning.on_ray.node_checks import SharedPaths, _ask
 from tuning.on_ray.node_facts import Inputs, differences, node_facts
 from tuning.results.outcome import ExperimentResult
 from tuning.spaces.refusals import NotNowError
@@ -216,7 +216,7 @@ def test_a_refused_prior_ends_the_search_at_once(run: Any, folder: Path) -> None
 def test_a_node_is_asked_for_its_facts(folder: Path, tmp_path: Path) -> None:
     (node,) = ray.nodes()
     inputs = Inputs(("sample", "sample_val"), ("sample",))
-    places = Places((tmp_path / "storage", tmp_path / "checkpoints"))
+    places = SharedPaths((tmp_path / "storage", tmp_path / "checkpoints"))
     ((facts, problems),) = _ask({"here": node}, inputs, places).values()
     assert (differences(node_facts(inputs), facts), problems) == ([], [])
     assert not list(tmp_path.iterdir())
@@ -290,7 +290,7 @@ def test_finalists_are_trained_again_on_fresh_seeds(run: Any) -> None:
     ]
     for one in runs:
         assert one.seed is not None
-        of = ledger.trials[one.of or 0]
+        of = ledger.trials[one.confirms or 0]
         assert one.last[METRIC] == pytest.approx(of.last[METRIC] + one.seed / 100)
     assert len(result.trials) == 3
     assert result.best is result.trials[1]

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from tests.tuning.lr_space import kill, lr_space, open_ledger, report
-from tuning import metrics
 from tuning.ledger.events import Failed, Paused, Proposed, Report, Retried, Started, Stopped
 from tuning.ledger.failures import KINDS
 from tuning.ledger.ledger import Ledger
 from tuning.ledger.records import TrialRecord
+from tuning.on_ray import metrics
 from tuning.on_ray.metrics import (
     FAILURE_CLASSES,
     METRICS,

@@ -13,11 +13,11 @@ from PIL import Image
 from hpcm import ConfigError
 from tests.tuning.fake_training import train
 from tests.tuning.lr_space import lr_space
-from tuning.faults import node_checks, node_facts
+from tuning.on_ray import node_checks, node_facts
 from tuning.on_ray.diagnosis import NodeUnfitError
-from tuning.on_ray.node_checks import MARKER, Places, check_nodes, look_around, others_that_fit
+from tuning.on_ray.node_checks import MARKER, SharedPaths, check_nodes, look_around, others_that_fit
 from tuning.on_ray.node_facts import Inputs, Reference, differences
-from tuning.on_ray.trainable import Place, run_trial
+from tuning.on_ray.trainable import TrialContext, run_trial
 from tuning.spaces.sections import Resources
 
 HERE = "10.0.0.1"
@@ -125,14 +125,14 @@ def test_a_trial_does_not_answer_for_its_node(
         raise ConfigError("data.train: no such set")
 
     sampled = {"trial": 1, "optimizer.lr": 1e-4}
-    run_trial(sampled, Place(lr_space(tmp_path), directory, refuse, reference))
+    run_trial(sampled, TrialContext(lr_space(tmp_path), directory, refuse, reference))
     assert told == [{"failed": "refused: data.train: no such set"}]  # the node is as it should be
     shutil.rmtree(pictures)
     with pytest.raises(NodeUnfitError, match="pictures is not readable"):
-        run_trial(sampled, Place(lr_space(tmp_path), directory, refuse, reference))
+        run_trial(sampled, TrialContext(lr_space(tmp_path), directory, refuse, reference))
     late = Reference(inputs, reference.facts, frozenset())
     with pytest.raises(NodeUnfitError):
-        run_trial(sampled, Place(lr_space(tmp_path), directory, train, late))
+        run_trial(sampled, TrialContext(lr_space(tmp_path), directory, train, late))
     assert len(told) == 1
 
 
@@ -159,12 +159,12 @@ def test_nodes_that_differ_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(node_checks.ray, "nodes", lambda: nodes)
     answers = {"10.0.0.2": (mine, []), "10.0.0.3": (mine, []), "10.0.0.4": (mine, [])}
     monkeypatch.setattr(node_checks, "_ask", lambda *_: answers)
-    reference = check_nodes(Inputs(), Resources(gpu=1, cpu=1), Places((tmp_path,)))
+    reference = check_nodes(Inputs(), Resources(gpu=1, cpu=1), SharedPaths((tmp_path,)))
     assert reference.agreed == {HERE, "10.0.0.2", "10.0.0.3", "10.0.0.4"}
     answers["10.0.0.3"] = (mine | {"torch": "2.8.0"}, [])
     answers["10.0.0.4"] = (mine, ["/mnt/x is not there, or not the same folder"])
     with pytest.raises(ConfigError) as caught:
-        check_nodes(Inputs(), Resources(gpu=1, cpu=1), Places((tmp_path,)))
+        check_nodes(Inputs(), Resources(gpu=1, cpu=1), SharedPaths((tmp_path,)))
     _, *lines = str(caught.value).splitlines()
     assert lines[:2] == [
         f"  host-3 (10.0.0.3): torch is 2.8.0, the driver's {mine['torch']}",
@@ -176,7 +176,7 @@ def test_a_node_says_what_is_wrong_with_the_storage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def seen() -> list[str]:
-        return look_around(Inputs(), Places((tmp_path / "shared",)), "abc")[1]
+        return look_around(Inputs(), SharedPaths((tmp_path / "shared",)), "abc")[1]
 
     assert seen() == [f"{tmp_path}/shared is not there, or not the same folder"]
     (tmp_path / "shared").mkdir()
@@ -199,15 +199,19 @@ def test_every_node_has_to_reach_the_checkpoints_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage, elsewhere = tmp_path / "storage", tmp_path / "elsewhere"
-    assert Places.of(storage, None) == Places.of(storage, str(storage)) == Places((storage,))
-    assert Places.of(storage, str(elsewhere)) == Places((storage, elsewhere))
+    assert (
+        SharedPaths.of(storage, None)
+        == SharedPaths.of(storage, str(storage))
+        == SharedPaths((storage,))
+    )
+    assert SharedPaths.of(storage, str(elsewhere)) == SharedPaths((storage, elsewhere))
     storage.mkdir()
     (storage / f"{MARKER}abc").write_text("abc")
-    told = look_around(Inputs(), Places.of(storage, str(elsewhere)), "abc")[1]
+    told = look_around(Inputs(), SharedPaths.of(storage, str(elsewhere)), "abc")[1]
     assert told == [f"{elsewhere} is not there, or not the same folder"]
     away = "s3://bucket/x?endpoint_override=127.0.0.1:9&scheme=http"
-    places = Places.of(storage, away)
-    assert places == Places((storage,), away)
+    places = SharedPaths.of(storage, away)
+    assert places == SharedPaths((storage,), away)
     tried = []
 
     def fails(place: str) -> str:

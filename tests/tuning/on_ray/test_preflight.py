@@ -9,7 +9,7 @@ import pytest
 
 from hpcm import ConfigError
 from tests.tuning.lr_space import lr_space
-from tuning.faults import preflight
+from tuning.on_ray import preflight
 from tuning.on_ray.autoscaling import Autoscaling, NodeType
 
 NONE = Autoscaling()

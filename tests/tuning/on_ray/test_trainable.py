@@ -17,21 +17,24 @@ from tests.tuning.lr_space import METRIC, lr_space
 from tuning.checkpoints.folders import LocalFolder
 from tuning.checkpoints.store import CheckpointStore
 from tuning.on_ray.diagnosis import StoreAwayError
-from tuning.on_ray.trainable import STOP_FILE, Place, run_trial, trainable, trial_name
+from tuning.on_ray.trainable import TrialContext, run_trial, trainable, trial_name
+from tuning.on_ray.trial_keys import STOP_FILE
 
 LR = 1e-3
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrialContext:
     monkeypatch.setenv("FAKE_TRAINING", str(tmp_path))
     directory = tmp_path / "rates-x"
     directory.mkdir()
-    return Place(lr_space(tmp_path), directory, train)
+    return TrialContext(lr_space(tmp_path), directory, train)
 
 
 @pytest.fixture
-def run(place: Place, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[dict[str, Any]]]:
+def run(
+    context: TrialContext, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., list[dict[str, Any]]]:
     """``run(until=None)``: the reports of one start of trial 1, ended by Ray after ``until``."""
 
     def start(until: int | None = None) -> list[dict[str, Any]]:
@@ -44,7 +47,7 @@ def run(place: Place, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[dic
 
         monkeypatch.setattr(tune, "report", report)
         try:
-            run_trial({"trial": 1, "optimizer.lr": LR}, place)
+            run_trial({"trial": 1, "optimizer.lr": LR}, context)
         except GeneratorExit:
             assert until is not None
         return told
@@ -52,69 +55,71 @@ def run(place: Place, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[dic
     return start
 
 
-def epochs_trained(place: Place) -> list[int]:
-    lines = (place.directory.parent / "epochs").read_text().splitlines()
+def epochs_trained(context: TrialContext) -> list[int]:
+    lines = (context.directory.parent / "epochs").read_text().splitlines()
     return [int(line.split()[1]) for line in lines]
 
 
-def saved(place: Place) -> list[int]:
-    return [int(metrics["epoch"]) for _, metrics in place.checkpoints(1).newest_first()]
+def saved(context: TrialContext) -> list[int]:
+    return [int(metrics["epoch"]) for _, metrics in context.checkpoints(1).newest_first()]
 
 
-def test_it_reports_every_epoch_and_saves_at_rungs(place: Place, run: Any) -> None:
+def test_it_reports_every_epoch_and_saves_at_rungs(context: TrialContext, run: Any) -> None:
     told = run()
     assert [report["epoch"] for report in told] == list(range(1, 10))
-    assert told[4][METRIC] == score(place.space.config({"optimizer.lr": LR}), 5)
-    assert saved(place) == [9, 3]  # 1 was there until 9 came: two are kept
+    assert told[4][METRIC] == score(context.space.config({"optimizer.lr": LR}), 5)
+    assert saved(context) == [9, 3]  # 1 was there until 9 came: two are kept
 
 
-def test_a_checkpoint_lies_at_the_rung_when_it_is_decided(place: Place, run: Any) -> None:
+def test_a_checkpoint_lies_at_the_rung_when_it_is_decided(context: TrialContext, run: Any) -> None:
     run(until=3)
-    assert saved(place) == [3, 1]
+    assert saved(context) == [3, 1]
 
 
-def test_a_second_start_continues_and_says_where_it_stands(place: Place, run: Any) -> None:
+def test_a_second_start_continues_and_says_where_it_stands(context: TrialContext, run: Any) -> None:
     run(until=5)
     told = run()
     assert [report["epoch"] for report in told] == [3, 4, 5, 6, 7, 8, 9]
     assert told[0]["restored"] is True
-    assert epochs_trained(place) == [1, 2, 3, 4, 5, 4, 5, 6, 7, 8, 9]
+    assert epochs_trained(context) == [1, 2, 3, 4, 5, 4, 5, 6, 7, 8, 9]
 
 
-def test_a_trial_that_was_done_trains_no_more(place: Place, run: Any) -> None:
+def test_a_trial_that_was_done_trains_no_more(context: TrialContext, run: Any) -> None:
     """Saved at the last epoch, and the driver died before it heard."""
     run()
     told = run()
     assert [(report["epoch"], report.get("restored")) for report in told] == [(9, True)]
-    assert len(epochs_trained(place)) == 9
+    assert len(epochs_trained(context)) == 9
 
 
-def test_one_that_stops_early_stays_as_it_is_to_the_last_rung(place: Place, run: Any) -> None:
-    misbehave(place.directory.parent, early=LR)
+def test_one_that_stops_early_stays_as_it_is_to_the_last_rung(
+    context: TrialContext, run: Any
+) -> None:
+    misbehave(context.directory.parent, early=LR)
     told = run()
     assert [report["epoch"] for report in told] == [1, 2, 3, 4, 5, 9]
     assert (told[-1][METRIC], told[-1]["train/seconds"]) == (told[-2][METRIC], 0.0)
-    assert saved(place) == [5, 3]
+    assert saved(context) == [5, 3]
     again = run()  # as where it was promoted, or its driver died
     assert [(report["epoch"], report.get("restored")) for report in again] == [(5, True), (9, None)]
-    assert epochs_trained(place) == [1, 2, 3, 4, 5]
+    assert epochs_trained(context) == [1, 2, 3, 4, 5]
 
 
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(place: Place, run: Any) -> None:
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(context: TrialContext, run: Any) -> None:
     """Stock Ray retries the damaged one until the trial is lost."""
     run(until=4)
-    newest = next(place.checkpoints(1).newest_first())[0]
+    newest = next(context.checkpoints(1).newest_first())[0]
     (newest / "state.json").write_text('{"epoch": 3, "lr": 0}')
     assert [report["epoch"] for report in run(until=3)][:2] == [1, 2]
-    for path, _ in place.checkpoints(1).newest_first():
+    for path, _ in context.checkpoints(1).newest_first():
         (path / "state.json").write_text('{"epoch": 3, "lr": 0}')
     told = run(until=2)  # none is left: from the start
     assert [(r["epoch"], r.get("restored")) for r in told] == [(1, None), (2, None)]
 
 
-def test_what_was_passed_over_is_said(place: Place, run: Any) -> None:
+def test_what_was_passed_over_is_said(context: TrialContext, run: Any) -> None:
     run(until=4)
-    newest = next(place.checkpoints(1).newest_first())[0]
+    newest = next(context.checkpoints(1).newest_first())[0]
     (newest / "state.json").write_text("{}")
     told = run(until=4)
     reason = "state.json has 2 bytes instead of 25"
@@ -124,7 +129,7 @@ def test_what_was_passed_over_is_said(place: Place, run: Any) -> None:
 
 
 def test_a_store_that_is_away_at_the_start_is_told_apart(
-    place: Place, run: Any, monkeypatch: pytest.MonkeyPatch
+    context: TrialContext, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(store: CheckpointStore) -> None:
         raise OSError("AWS Error NETWORK_CONNECTION")
@@ -135,7 +140,7 @@ def test_a_store_that_is_away_at_the_start_is_told_apart(
 
 
 def test_an_epoch_that_cannot_be_saved_costs_no_trial(
-    place: Place, run: Any, monkeypatch: pytest.MonkeyPatch
+    context: TrialContext, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A full disk, an object store that is away."""
     write = LocalFolder.write
@@ -151,11 +156,11 @@ def test_an_epoch_that_cannot_be_saved_costs_no_trial(
     assert {report["epoch"]: report["notice"] for report in told if "notice" in report} == {
         3: "its epoch 3 could not be saved: [Errno 28] No space left on device"
     }
-    assert saved(place) == [9, 1]
+    assert saved(context) == [9, 1]
 
 
-def test_half_a_checkpoint_is_none(place: Place, run: Any) -> None:
-    store = place.checkpoints(1)
+def test_half_a_checkpoint_is_none(context: TrialContext, run: Any) -> None:
+    store = context.checkpoints(1)
 
     def die(directory: Path) -> None:
         (directory / "state.json").write_text("{")
@@ -164,46 +169,48 @@ def test_half_a_checkpoint_is_none(place: Place, run: Any) -> None:
     run(until=2)
     with pytest.raises(KeyboardInterrupt):
         store.save(2, {"epoch": 2.0}, die)
-    assert saved(place) == [1]
+    assert saved(context) == [1]
     store.sweep()
     assert [path.name for path in store.directory.iterdir()] == ["epoch-000001"]
 
 
-def test_closing_saves_the_epoch_and_suspends(place: Place, run: Any, monkeypatch: Any) -> None:
+def test_closing_saves_the_epoch_and_suspends(
+    context: TrialContext, run: Any, monkeypatch: Any
+) -> None:
     assert [r["epoch"] for r in run(until=2)] == [1, 2]
-    monkeypatch.setattr(Place, "closing", lambda self: len(epochs_trained(place)) >= 4)
+    monkeypatch.setattr(TrialContext, "closing", lambda self: len(epochs_trained(context)) >= 4)
     told = run()  # 2 (again), then 3; epoch 4 is the one at which it hears
     assert told[-1] == {"suspended": True}
-    assert saved(place)[0] == told[-2]["epoch"]
+    assert saved(context)[0] == told[-2]["epoch"]
     monkeypatch.undo()
 
 
-def test_a_closing_experiment_starts_no_trial(place: Place, run: Any) -> None:
-    (place.directory / STOP_FILE).touch()
+def test_a_closing_experiment_starts_no_trial(context: TrialContext, run: Any) -> None:
+    (context.directory / STOP_FILE).touch()
     assert run() == [{"suspended": True}]
-    assert not (place.directory.parent / "epochs").exists()
+    assert not (context.directory.parent / "epochs").exists()
 
 
-def test_divergence_is_reported_and_not_raised(place: Place, run: Any) -> None:
-    misbehave(place.directory.parent, diverge=LR)
+def test_divergence_is_reported_and_not_raised(context: TrialContext, run: Any) -> None:
+    misbehave(context.directory.parent, diverge=LR)
     assert run()[-1] == {"failed": "diverged: loss is inf", "diverged": True}
 
 
-def test_a_refused_config_is_not_retried(place: Place, run: Any, monkeypatch: Any) -> None:
+def test_a_refused_config_is_not_retried(context: TrialContext, run: Any, monkeypatch: Any) -> None:
     from hpcm import ConfigError
 
     def refuse(*_: Any, **__: Any) -> Any:
         raise ConfigError("data.train: no such set")
 
-    broken = Place(place.space, place.directory, refuse)
+    broken = TrialContext(context.space, context.directory, refuse)
     told: list[Any] = []
     monkeypatch.setattr(tune, "report", told.append)
     run_trial({"trial": 1, "optimizer.lr": LR}, broken)
     assert told == [{"failed": "refused: data.train: no such set"}]
 
 
-def test_an_exception_is_the_drivers_to_judge(place: Place, run: Any) -> None:
-    misbehave(place.directory.parent, crash=LR)
+def test_an_exception_is_the_drivers_to_judge(context: TrialContext, run: Any) -> None:
+    misbehave(context.directory.parent, crash=LR)
     for _ in range(2):
         with pytest.raises(RuntimeError, match="a cosmic ray"):
             run()
@@ -219,9 +226,9 @@ def test_threads_follow_the_cores(tmp_path: Path) -> None:
     assert threads(gpu=1, cpu=8) is None
 
 
-def test_names_are_recognisable(place: Place) -> None:
-    assert trial_name(place.space, 7) == "rates-0007"
-    assert trainable(place).__name__ == "rates_trial"
+def test_names_are_recognisable(context: TrialContext) -> None:
+    assert trial_name(context.space, 7) == "rates-0007"
+    assert trainable(context).__name__ == "rates_trial"
 
 
 def test_saving_takes_a_small_share_of_the_time(

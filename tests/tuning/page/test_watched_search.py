@@ -19,8 +19,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.tuning.fake_training import train
 from tests.tuning.lr_space import lr_space
-from tuning import metrics
 from tuning.ledger.records import ExperimentInfo, TrialRecord
+from tuning.on_ray import metrics
 from tuning.on_ray.cluster import cluster
 from tuning.on_ray.experiment import run_experiment
 from tuning.results.outcome import ExperimentResult
