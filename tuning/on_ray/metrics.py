@@ -22,7 +22,7 @@ from tuning.ledger.failures import KINDS, REFUSED
 from tuning.ledger.ledger import Ledger
 from tuning.ledger.records import TrialRecord
 from tuning.on_ray.trainable import trial_name
-from tuning.results.outcome import beside, best_of
+from tuning.results.outcome import at_common_epoch, best_of
 from tuning.spaces.draws import total_trials
 from tuning.spaces.space import SearchSpace
 
@@ -204,7 +204,7 @@ def _standing(records: list[TrialRecord], space: SearchSpace) -> Iterator[Value]
     if best is None:
         return
     metric = space.objective.score
-    shown, its = beside(best, next((r for r in records if r.is_prior), None), metric)
+    shown, its = at_common_epoch(best, next((r for r in records if r.is_prior), None), metric)
     yield Value("hpcm_best_objective", shown[metric], {})
     if metric in its:
         yield Value("hpcm_prior_objective", its[metric], {})

@@ -94,8 +94,9 @@ def run_trial(sampled: Mapping[str, Any], context: TrialContext) -> None:
 def _config(sampled: Mapping[str, Any], space: SearchSpace) -> TrainConfig:
     """The run config of a trial, or of a reference run; on a seed of its own if it confirms."""
     if REFERENCE_LMBDA in sampled:
-        return space.reference_config(float(sampled[REFERENCE_LMBDA]))
-    config = space.config(sampled)
+        config = space.reference_config(float(sampled[REFERENCE_LMBDA]))
+    else:
+        config = space.config(sampled)
     return replace(config, seed=sampled[SEED]) if SEED in sampled else config
 
 

@@ -16,7 +16,7 @@ from tuning.page.confirm import confirm_data
 from tuning.page.live_ledger import LiveLedger
 from tuning.results.confirm import Confirmation, confirmation
 from tuning.results.constraints import constraints_text, feasible
-from tuning.results.outcome import beside, best_of, hours_without_stopping
+from tuning.results.outcome import at_common_epoch, best_of, hours_without_stopping
 from tuning.results.pareto import pareto_front
 from tuning.spaces.draws import total_trials
 from tuning.spaces.space import SearchSpace
@@ -40,7 +40,7 @@ def experiment_data(ledger: LiveLedger, space: SearchSpace) -> dict[str, Any]:
         hours_without_stopping(r, space) - r.cost_hours for r in records if r.state == "stopped"
     ]
     spent = [*records, *ledger.confirmations()]
-    confirmed = confirmation(records, ledger.confirmations(), space)
+    confirmed = confirmation(records, ledger.confirmations(), space, ledger.reference_runs())
     return {
         "name": ledger.experiment,
         "space": space.name,
@@ -206,7 +206,7 @@ def _best(
     if best is None:
         return None
     prior = next((record for record in records if record.is_prior), None)
-    shown, its = beside(best, prior, space.objective.score)
+    shown, its = at_common_epoch(best, prior, space.objective.score)
     rows = []
     for metric in dict.fromkeys((space.objective.score, *SHOWN_METRICS)):
         value, reference = shown.get(metric), its.get(metric)

@@ -65,7 +65,7 @@ class Confirmation:
     """What the runs on fresh seeds have shown so far."""
 
     space: SearchSpace
-    finalists: tuple[Finalist, ...]  # the prior first
+    finalists: tuple[Finalist, ...]  # the prior first, then the baseline if there is one
     left: int  # runs that did not come to their end; the hours may have cut them
     failures: tuple[TrialRecord, ...] = ()  # runs that failed
 
@@ -82,7 +82,9 @@ class Confirmation:
         whole = [
             finalist
             for finalist in self.finalists
-            if len(finalist.runs) == len(self.space.confirm.seeds) and _keeps(finalist, self.space)
+            if finalist.trial.role == "search"
+            and len(finalist.runs) == len(self.space.confirm.seeds)
+            and _keeps(finalist, self.space)
         ]
         if not self.complete or not whole:
             return None
@@ -108,11 +110,16 @@ def finalists(trials: Sequence[TrialRecord], space: SearchSpace) -> list[TrialRe
 
 
 def planned_runs(
-    trials: Sequence[TrialRecord], space: SearchSpace
+    trials: Sequence[TrialRecord], space: SearchSpace, references: Sequence[TrialRecord] = ()
 ) -> list[tuple[TrialRecord, int]]:
-    """Every run that the finished search asks for, seed by seed; none without a finalist."""
+    """Every run that the finished search asks for, seed by seed; none without a finalist.
+
+    ``references``: the reference runs; the one at the trials' lmbda is the baseline, and is
+    confirmed like the prior.
+    """
     found = finalists(trials, space)
     prior = [trial for trial in trials if trial.is_prior]
+    prior += [run for run in references if run.lmbda == space.lmbda]
     return [
         (trial, seed)
         for seed in space.confirm.seeds
@@ -122,10 +129,13 @@ def planned_runs(
 
 
 def confirmation(
-    trials: Sequence[TrialRecord], runs: Sequence[TrialRecord], space: SearchSpace
+    trials: Sequence[TrialRecord],
+    runs: Sequence[TrialRecord],
+    space: SearchSpace,
+    references: Sequence[TrialRecord] = (),
 ) -> Confirmation | None:
     """What is known of the finalists; None where nothing is to be confirmed."""
-    asked = planned_runs(trials, space)
+    asked = planned_runs(trials, space, references)
     if not asked:
         return None
     made = {(run.confirms, run.seed): run for run in runs}

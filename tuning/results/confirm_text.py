@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tuning.ledger.records import TrialRecord
 from tuning.results.confirm import Confirmation, Finalist, Spread
 from tuning.spaces.wording import (
     ABSENT,
@@ -21,7 +22,7 @@ def confirm_lines(found: Confirmation) -> list[str]:
     rows: list[tuple[str, ...]] = [("", "n", "mean", "sd", "to the prior, by seed: mean", "sd")]
     for finalist in found.finalists:
         against = None if finalist is prior else finalist.difference(prior, metric)
-        name = "prior" if finalist.trial.is_prior else f"trial {finalist.trial.number}"
+        name = trial_name(finalist.trial)
         spread = finalist.spread(metric)
         failed = f"{count_text(finalist.failed, 'run')} failed" if finalist.failed else ""
         rows.append(
@@ -37,6 +38,13 @@ def confirm_lines(found: Confirmation) -> list[str]:
         )
     title = f"confirmed on seeds {seeds}: {metric_name(metric)} at epoch {found.space.fidelity.max}"
     return [title, *columns(rows), _verdict(found)]
+
+
+def trial_name(trial: TrialRecord) -> str:
+    """How a trial is called among finalists."""
+    if trial.role == "reference":
+        return "baseline"
+    return "prior" if trial.is_prior else f"trial {trial.number}"
 
 
 def confirmed_text(found: Confirmation, finalist: Finalist) -> str:
@@ -65,7 +73,7 @@ def _verdict(found: Confirmation) -> str:
         return f"none is confirmed: {failed} failed; a --resume tries them once more"
     if found.best is None:
         return "none is confirmed: runs did not come to the end, or miss the constraints"
-    name = "the prior" if found.best.trial.is_prior else f"trial {found.best.trial.number}"
+    name = trial_name(found.best.trial)
     return f"best by mean: {name}"
 
 

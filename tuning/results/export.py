@@ -16,7 +16,7 @@ from tuning.ledger.provenance import data_facts, git_commit, versions
 from tuning.ledger.records import TrialRecord
 from tuning.results.confirm_text import confirmed_text
 from tuning.results.lineage import history_lines, lineage
-from tuning.results.outcome import ExperimentResult, beside
+from tuning.results.outcome import ExperimentResult, at_common_epoch
 from tuning.results.train_commands import differences, full_command, repeat_command, repeat_commands
 from tuning.spaces.documents import SHIPPED, shipped_spaces
 from tuning.spaces.draws import total_trials
@@ -233,7 +233,7 @@ def _numbers(result: ExperimentResult) -> list[str]:
     """The best trial beside the prior at the same epoch."""
     best = result.best
     assert best is not None
-    shown, its = beside(best, result.prior, result.info.space.objective.score)
+    shown, its = at_common_epoch(best, result.prior, result.info.space.objective.score)
     rows = [("", f"epoch {int(shown['epoch'])}", "prior config", "difference")]
     for metric in SHOWN_METRICS:
         value, prior = shown.get(metric), its.get(metric)

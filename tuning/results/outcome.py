@@ -51,7 +51,7 @@ def experiment_result(
     """The result of an experiment from its records; ``budget_spent``: its hours are over."""
     space = info.space
     all_ended = len(trials) >= total_trials(space) and all(trial.ended for trial in trials)
-    found = confirmation(trials, confirmations, space) if all_ended else None
+    found = confirmation(trials, confirmations, space, references) if all_ended else None
     confirmed = found.best if found else None
     all_ended = all_ended and (found is None or found.complete)
     others = sum(run.cost_hours for run in (*confirmations, *references))
@@ -101,7 +101,7 @@ def _scores_at_a_common_epoch(trials: Sequence[TrialRecord], metric: str) -> dic
     return {number: curve[epoch] for number, curve in curves.items() if epoch in curve}
 
 
-def beside(
+def at_common_epoch(
     best: TrialRecord, prior: TrialRecord | None, metric: str
 ) -> tuple[dict[str, float], dict[str, float]]:
     """A report of the best trial that has ``metric``, and the prior's of the same epoch.

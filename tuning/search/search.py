@@ -102,7 +102,8 @@ class Search:
             return number
         self._given.add(number)
         record = self.ledger.trials[number]
-        return Start(number, record.params, record.seed, record.lmbda)
+        of = record if record.confirms is None else self.ledger.trials[record.confirms]
+        return Start(number, record.params, record.seed, of.lmbda)
 
     def _next_number(self) -> int | Idle:
         ledger = self.ledger
@@ -158,7 +159,7 @@ class Search:
         """
         ledger = self.ledger
         made = {(run.confirms, run.seed): run for run in ledger.confirmations()}
-        for trial, seed in planned_runs(ledger.records(), self.space):
+        for trial, seed in planned_runs(ledger.records(), self.space, ledger.reference_runs()):
             run = made.get((trial.number, seed))
             if run is None:
                 number = len(ledger.trials)

@@ -13,7 +13,8 @@ from tuning.spaces.space import SearchSpace
 def most_runs(space: SearchSpace) -> int:
     """Runs on fresh seeds, if there are as many finalists as are asked for."""
     top = min(space.confirm.top, total_trials(space) - 1)
-    return (top + 1) * len(space.confirm.seeds) if top else 0
+    baseline = bool(space.reference_lmbdas())
+    return (top + 1 + baseline) * len(space.confirm.seeds) if top else 0
 
 
 def check_confirm(space: SearchSpace) -> Iterator[Problem]:

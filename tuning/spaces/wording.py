@@ -10,9 +10,20 @@ NAMES = {
     "val_bpp": "bpp",
     "val_psnr": "PSNR",
     "val_ms_ssim_db": "MS-SSIM",
+    "val_ema_rd_cost": "rd_cost (ema)",
+    "val_ema_bpp": "bpp (ema)",
+    "val_ema_psnr": "PSNR (ema)",
+    "val_ema_ms_ssim_db": "MS-SSIM (ema)",
+    "delta_rate": "rate difference",  # to the baseline at equal quality; negative is better
 }
-UNITS = {"val_psnr": " dB", "val_ms_ssim_db": " dB"}
-PLACES = {"val_psnr": 2, "val_ms_ssim_db": 2}
+UNITS = {
+    "val_psnr": " dB",
+    "val_ms_ssim_db": " dB",
+    "val_ema_psnr": " dB",
+    "val_ema_ms_ssim_db": " dB",
+    "delta_rate": " %",
+}
+PLACES = dict.fromkeys(UNITS, 2)
 ABSENT = "-"
 LABEL = 12  # columns of the labels on the first screen
 

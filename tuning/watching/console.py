@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tuning.ledger.records import LOCAL, ExperimentInfo, TrialRecord
-from tuning.results.outcome import beside, best_of
+from tuning.results.outcome import at_common_epoch, best_of
 from tuning.spaces.confirm_checks import most_runs
 from tuning.spaces.defaults import STORAGE
 from tuning.spaces.draws import total_trials
@@ -156,7 +156,7 @@ def _best_line(trials: Sequence[TrialRecord], space: SearchSpace) -> Text:
     if best is None:
         return Text("no result yet", style="dim")
     prior = next((trial for trial in trials if trial.is_prior), None)
-    shown, its = beside(best, prior, metric)
+    shown, its = at_common_epoch(best, prior, metric)
     value, epoch = metric_text(metric, shown[metric]), int(shown["epoch"])
     told = f"best: trial {best.number}, {metric_name(metric)} {value} at epoch {epoch}"
     if not best.is_prior and metric in its:

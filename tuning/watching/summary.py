@@ -7,10 +7,11 @@ from typing import Any
 
 from tuning.ledger.folders import storage_folder
 from tuning.ledger.records import ExperimentInfo, TrialRecord
+from tuning.results.answer import answer_lines
 from tuning.results.confirm_text import confirm_lines
 from tuning.results.constraints import constraints_text
 from tuning.results.export import Export
-from tuning.results.outcome import ExperimentResult, beside
+from tuning.results.outcome import ExperimentResult, at_common_epoch
 from tuning.results.pareto import pareto_front
 from tuning.spaces.defaults import STORAGE
 from tuning.spaces.draws import total_trials
@@ -32,7 +33,9 @@ METRICS = ("val_rd_cost", "val_bpp", "val_psnr")
 def summary_lines(result: ExperimentResult, export: Export | None) -> list[str]:
     """What is printed when a search has ended; ``export`` where there was a best trial."""
     lines = [_outcome(result), *_failures(result)]
-    if result.best is not None:
+    answer = answer_lines(result)
+    lines = [*lines[:1], "", *answer, *([""] if answer else []), *lines[1:]] if answer else lines
+    if result.best is not None and result.best.scored(result.info.space.objective.score):
         lines += ["", *comparison_lines(result, result.best)]
     for more in (_infeasible(result), _front_lines(result), _confirm_lines(result)):
         lines += ["", *more] if more else []
@@ -46,7 +49,7 @@ def comparison_lines(result: ExperimentResult, best: TrialRecord) -> list[str]:
     """Metrics at the same epoch, then every parameter, the prior's beside the best trial's."""
     objective = result.info.space.objective.score
     metrics = dict.fromkeys((objective, *METRICS))
-    shown, its = beside(best, result.prior, objective)
+    shown, its = at_common_epoch(best, result.prior, objective)
     epoch = int(shown["epoch"])
     if best.is_prior:
         found = ", ".join(
@@ -135,9 +138,9 @@ def _outcome(result: ExperimentResult) -> str:
     elif result.error:
         how = f"broke off: {result.error}"
     elif result.interrupted:
-        how = f"interrupted; {again(result.info)}"
+        how = f"interrupted; {resume_hint(result.info)}"
     elif not result.complete:
-        how = f"not complete; {again(result.info)}"
+        how = f"not complete; {resume_hint(result.info)}"
     else:
         how = "complete"
     told = ", ".join(f"{number} {word}" for word, number in count.items() if number)
@@ -145,7 +148,7 @@ def _outcome(result: ExperimentResult) -> str:
     return f"{result.info.name} {how}\n{trials}" + (f": {told}" if told else "")
 
 
-def again(info: ExperimentInfo) -> str:
+def resume_hint(info: ExperimentInfo) -> str:
     """How to continue an experiment."""
     default = info.storage == storage_folder(STORAGE, write=False)
     where = "" if default else f" --storage {quote(str(info.storage))}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.tuning.lr_space import METRIC, lr_space
 from tuning.ledger.records import TrialRecord
-from tuning.results.outcome import beside, best_of
+from tuning.results.outcome import at_common_epoch, best_of
 
 
 def trial(number: int, curve: dict[int, float], epochs: int, state: str = "running") -> TrialRecord:
@@ -39,12 +39,12 @@ def test_where_one_came_to_the_end_only_such_are_compared(tmp_path: Path) -> Non
 
 def test_the_prior_is_shown_at_the_same_epoch() -> None:
     best = trial(1, {3: 0.9, 6: 0.5}, 8)
-    at_six = beside(best, trial(0, {3: 1.0, 6: 0.8, 9: 0.7}, 11), METRIC)
+    at_six = at_common_epoch(best, trial(0, {3: 1.0, 6: 0.8, 9: 0.7}, 11), METRIC)
     assert [report.get(METRIC) for report in at_six] == [0.5, 0.8]
-    assert [r.get(METRIC) for r in beside(best, trial(0, {3: 1.0}, 4, "failed"), METRIC)] == [
+    assert [r.get(METRIC) for r in at_common_epoch(best, trial(0, {3: 1.0}, 4, "failed"), METRIC)] == [
         0.5,
         None,
     ]
-    other_epochs = beside(best, trial(0, {3: 1.0, 9: 0.7}, 11), METRIC)
+    other_epochs = at_common_epoch(best, trial(0, {3: 1.0, 9: 0.7}, 11), METRIC)
     assert [report.get(METRIC) for report in other_epochs] == [0.9, 1.0]
-    assert beside(best, None, METRIC)[1] == {}
+    assert at_common_epoch(best, None, METRIC)[1] == {}
