@@ -48,7 +48,7 @@ from tuning.watching.console import Console
 from tuning.watching.cost import can_measure, estimate, seconds_of_an_epoch
 from tuning.watching.dry_run import each_text, prior_lines, sample_lines, size_lines
 from tuning.watching.study_storage import parse_study_url
-from tuning.watching.summary import again, summary_lines
+from tuning.watching.summary import resume_hint, summary_lines
 
 if TYPE_CHECKING:
     from tuning.watching.wandb_log import Mode, WandbLog
@@ -253,12 +253,12 @@ class _Watch:
         self._wandb: WandbLog | None = None
         self._notices = Notices(self.notice)
         self._asked_to_stop = False
-        self._again = ""
+        self._resume_hint = ""
 
     def start(self, info: ExperimentInfo) -> None:
         """Show where the experiment lives; from here on a signal is acknowledged."""
         trials = list(info.trials.values())
-        self._again = again(info)
+        self._resume_hint = resume_hint(info)
         if _wants_wandb():
             self._start_wandb(info, trials)
         self._console.start(info, trials)
@@ -280,7 +280,7 @@ class _Watch:
         """The head of the Ray cluster is gone: say so, and end the process."""
         try:
             self._console.stop()
-            self._console.say(f"the head of the Ray cluster is gone; {self._again}", "red")
+            self._console.say(f"the head of the Ray cluster is gone; {self._resume_hint}", "red")
             sys.stdout.flush()
         finally:  # said or not
             end_process(INTERRUPTED if interrupted else FAILED)
