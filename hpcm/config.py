@@ -14,7 +14,7 @@ from hpcm.losses import LossConfig, Regularizers
 from hpcm.losses.tasks import check as check_tasks
 from hpcm.losses.tasks import has_scales
 from hpcm.model import ModelConfig
-from hpcm.optimizers import Adam, BalancerConfig, OptimizerConfig, Sum
+from hpcm.optimizers import Adam, BalancerConfig, OptimizerConfig, ScheduleFreeAdam, Sum
 from hpcm.optimizers.early_stopping import EarlyStopping
 from hpcm.optimizers.param_groups import Parts
 from hpcm.schedules import LrSchedule
@@ -29,6 +29,10 @@ from hpcm.schema import (
     to_plain,
 )
 from hpcm.yaml_files import override, read_yaml
+
+# Fields that came later: None by default, and then no part of the digest, so that the digests of
+# runs from before stay.
+ADDED = (("ema", "decay"),)
 
 
 @config_class
@@ -50,6 +54,20 @@ class DataConfig:
             raise ValueError(
                 f"crops_per_epoch is {self.crops_per_epoch}, fewer than a batch ({self.batch_size})"
             )
+
+
+@config_class
+class Ema:
+    """An average of the weights, scored as ``val_ema_*`` beside ``val_*``; what is saved is not it.
+
+    Each validation then takes twice as long. The first 1 / (1 - decay) steps are averaged evenly.
+    """
+
+    decay: float | None = None  # per optimiser step, in (0, 1); None is off
+
+    def __post_init__(self) -> None:
+        if self.decay is not None and not 0 < self.decay < 1:
+            raise ValueError(f"decay is {self.decay}; must be above 0 and below 1")
 
 
 @config_class
@@ -79,6 +97,7 @@ class TrainConfig:
     lr_schedule: LrSchedule = field(default_factory=LrSchedule)
     parts: Parts = field(default_factory=Parts)
     early_stopping: EarlyStopping = field(default_factory=EarlyStopping)
+    ema: Ema = field(default_factory=Ema)
     precision: Precision = field(default_factory=Precision)
     clip_max_norm: float = hot(1.0)  # total gradient norm, > 0
     epochs: int = 3000  # epochs run; truncates, never bends a schedule
@@ -90,6 +109,11 @@ class TrainConfig:
         bounded(self, "epochs", "schedule_horizon", "validate_every", least=1)
         bounded(self, "clip_max_norm", above=0)
         check_tasks(self.loss, self.tasks, self.data.patch)
+        if self.ema.decay is not None and isinstance(self.optimizer, ScheduleFreeAdam):
+            raise ValueError(
+                f"ema.decay is {self.ema.decay}, but optimizer schedule_free_adam averages its "
+                "weights already; leave one of them out"
+            )
         if self.early_stopping.patience and not has_scales(self.tasks):
             raise ValueError(
                 f"early_stopping.patience is {self.early_stopping.patience}, but the tasks "
@@ -140,4 +164,8 @@ class TrainConfig:
         plain = self.to_plain()
         for path in ("epochs", "data.workers", "data.cache", "precision.threads"):
             set_path(plain, path, None)
+        for section, name in ADDED:
+            if plain[section][name] is None:
+                del plain[section][name]
+        plain = {name: value for name, value in plain.items() if value != {}}
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]

@@ -103,11 +103,20 @@ def _balance(run: Run) -> dict[str, float]:
 
 
 def _validate(run: Run, validator: Validator) -> dict[str, float]:
-    """The objective's numbers, and the same under the names that loggers show."""
+    """The objective's numbers, also of the average where there is one, and as loggers show them."""
     found = validator(run.model)
-    return found | {
-        "test/loss": found["val_rd_cost"],
-        "test/distortion": (found["val_rd_cost"] - found["val_bpp"]) / run.cfg.loss.lmbda,
-        "test/bpp_loss": found["val_bpp"],
-        "test/psnr": found["val_psnr"],
-    }
+    of_average = {}
+    if run.average is not None:
+        with run.average.in_place():
+            scores = validator(run.model)
+        of_average = {name.replace("val_", "val_ema_", 1): v for name, v in scores.items()}
+    return (
+        found
+        | of_average
+        | {
+            "test/loss": found["val_rd_cost"],
+            "test/distortion": (found["val_rd_cost"] - found["val_bpp"]) / run.cfg.loss.lmbda,
+            "test/bpp_loss": found["val_bpp"],
+            "test/psnr": found["val_psnr"],
+        }
+    )

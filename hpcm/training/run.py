@@ -15,6 +15,7 @@ from hpcm.model import build_model
 from hpcm.model.checkpoint import load_weights, read_weights
 from hpcm.optimizers.balancer import Balancer
 from hpcm.optimizers.early_stopping import ScaleStopper
+from hpcm.training.average import WeightAverage
 from hpcm.training.inputs import starting_point
 from hpcm.training.seeding import initial_weights
 
@@ -31,6 +32,7 @@ class Run:
     inter_scale: InterScaleTerm
     truncation: DctTruncator
     stopper: ScaleStopper
+    average: WeightAverage | None = None
     epoch: int = 0
     step: int = 0
     lr: float = 0.0  # learning rate of the current epoch, of a part with factor 1
@@ -51,7 +53,7 @@ class Run:
         model, inter_scale = model.to(place), inter_scale.to(place)
         if cfg.precision.channels_last:
             model = model.to(memory_format=torch.channels_last)
-        tasks = TASK_SETS[cfg.tasks]
+        tasks, decay = TASK_SETS[cfg.tasks], cfg.ema.decay
         return cls(
             cfg=cfg,
             device=place,
@@ -61,6 +63,7 @@ class Run:
             inter_scale=inter_scale,
             truncation=cfg.regularizers.dct_truncation.build(),
             stopper=cfg.early_stopping.build(),
+            average=None if decay is None else WeightAverage(model, decay),
         )
 
     def progress(self, fraction: float = 0.0) -> float:

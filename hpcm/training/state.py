@@ -15,7 +15,7 @@ from hpcm.model.checkpoint import MODEL_FILE
 from hpcm.schema import ConfigError, fields_of, leaves
 from hpcm.training.run import Run
 
-TRAINING_FILE = "training.pt"  # optimiser, balancer, regulariser, early stopping
+TRAINING_FILE = "training.pt"  # optimiser, balancer, regulariser, early stopping, average
 RUN_FILE = (
     "run.json"  # epoch, step, config, checksums; written last, so its presence means complete
 )
@@ -40,6 +40,8 @@ def save(run: Run, directory: str | Path) -> None:
         "inter_scale": run.inter_scale.state_dict(),
         "stopper": run.stopper.state_dict(),
     }
+    if run.average is not None:
+        training["average"] = run.average.state_dict()
     record = {
         "epoch": run.epoch,
         "step": run.step,
@@ -97,6 +99,8 @@ def restore(run: Run, directory: str | Path) -> None:
     run.balancer.load_state_dict(training["balancer"])
     run.inter_scale.load_state_dict(training["inter_scale"])
     run.stopper.load_state_dict(training["stopper"])
+    if run.average is not None:
+        run.average.load_state_dict(training["average"])
     run.epoch, run.step = record["epoch"], record["step"]
     run.apply_config()
 

@@ -57,6 +57,8 @@ class Stepper:
         if not self._accepted(losses, norm, number):
             return
         run.optimizer.step()
+        if run.average is not None:
+            run.average.update()
         self._second_look(x, losses, number)
         self._record(terms, losses, norm)
         if penalty is not None:

@@ -164,6 +164,7 @@ FIELDS: dict[str, dict[str, Any]] = {
         "threshold": When(1e-9, EXTENDED),
         "published": When(True, {**EXTENDED, "early_stopping.threshold": 1.0}),
     },
+    "Ema": {"decay": When(0.9, {"ema.decay": 0.5})},
     "Precision": {"autocast": "bfloat16"},
     "TrainConfig": {
         **{"clip_max_norm": 1e6, "epochs": 3, "seed": 1, "start_from": "trained.pt"},

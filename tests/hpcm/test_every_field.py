@@ -25,6 +25,9 @@ from tests.toy_codec import ToyCodec
 
 pytestmark = pytest.mark.filterwarnings("ignore:balancer learned_shares degenerates")
 
+# What is only scored, and the score that it changes.
+SCORED = {"data.val": "val_rd_cost", "ema.decay": "val_ema_rd_cost"}
+
 
 def walked() -> Iterator[tuple[str, FieldInfo, When | None]]:
     """Every field that is not exempt, with its entry: id, the field, the entry."""
@@ -117,8 +120,8 @@ def differ(one: dict[str, Any], other: dict[str, Any], path: str) -> bool:
     """Whether two trainings ended elsewhere; of what is only validated, whether it scores so."""
     if "diverged" in one or "diverged" in other:
         return one.get("diverged") != other.get("diverged")
-    if path == "data.val":
-        return one["metrics"]["val_rd_cost"] != other["metrics"]["val_rd_cost"]
+    if path in SCORED:
+        return one["metrics"][SCORED[path]] != other["metrics"][SCORED[path]]
     weights = one["weights"].items()
     return any(not torch.equal(value, other["weights"][name]) for name, value in weights)
 
