@@ -32,7 +32,7 @@ from hpcm.yaml_files import override, read_yaml
 
 # Fields that came later: None by default, and then no part of the digest, so that the digests of
 # runs from before stay.
-ADDED = (("ema", "decay"),)
+ADDED = (("ema", "decay"), ("data", "holdout"))
 
 
 @config_class
@@ -40,7 +40,8 @@ class DataConfig:
     """What is trained and validated on: image sets by name under ``$HPCM_DATA``, never paths."""
 
     train: str = "flickr2w"  # "sample" and "sample_val" are the photographs that dependencies ship
-    val: str = "kodak"
+    val: str | None = "kodak"  # None: validate on what holdout takes out of train
+    holdout: int | None = None  # images of train to validate on instead of val, >= 1
     patch: int = 256  # side of the random crop, pixels, a multiple of the model's stride
     batch_size: int = 32  # crops per optimiser step
     crops_per_epoch: int | None = None  # None: one crop per image; else this many, images cycling
@@ -48,8 +49,15 @@ class DataConfig:
     cache: bool = False  # keep decoded images in memory, for small sets
 
     def __post_init__(self) -> None:
-        bounded(self, "patch", "batch_size", "crops_per_epoch", least=1)
+        bounded(self, "patch", "batch_size", "crops_per_epoch", "holdout", least=1)
         bounded(self, "workers", least=0)
+        if self.val is not None and self.holdout is not None:
+            raise ValueError(
+                f"val is {self.val!r} and holdout is {self.holdout}; a run is validated on one of "
+                "them, so the other is null"
+            )
+        if self.val is None and self.holdout is None:
+            raise ValueError("val is null; name a set, or hold images of train out by holdout")
         if self.crops_per_epoch is not None and self.crops_per_epoch < self.batch_size:
             raise ValueError(
                 f"crops_per_epoch is {self.crops_per_epoch}, fewer than a batch ({self.batch_size})"

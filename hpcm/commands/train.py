@@ -13,6 +13,7 @@ from hpcm.commands.run_folder import RunFolder
 
 SHOWN = (  # metric, heading, format
     ("val_rd_cost", "rd_cost", ".6f"),
+    ("val_rd_cost_se", "se", ".3f"),
     ("val_bpp", "bpp", ".6f"),
     ("val_psnr", "psnr", ".4f"),
     ("train/loss", "train loss", ".6f"),

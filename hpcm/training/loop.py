@@ -13,6 +13,7 @@ from torch import nn
 
 from hpcm.config import TrainConfig
 from hpcm.evaluation.images import Validator
+from hpcm.evaluation.run_images import run_images
 from hpcm.losses import TASK_SETS
 from hpcm.optimizers import eval_mode, train_mode
 from hpcm.optimizers.balancer import LAMBDA_RATIO
@@ -53,9 +54,10 @@ def train(
     what a user can mend, and :class:`hpcm.losses.diverged.Diverged` when the numbers break.
     """
     run = Run.build(cfg, model, device)
-    batches = CropLoader(cfg.data, run.model.stride, cfg.seed, run.device)
-    with about("data.val"):
-        validator = Validator(cfg.data.val, cfg.loss, run.model.stride)
+    images = run_images(cfg.data)
+    batches = CropLoader(images.train, cfg.data, run.model.stride, cfg.seed, run.device)
+    with about("data.holdout" if cfg.data.val is None else "data.val"):
+        validator = Validator(images.val, cfg.loss, run.model.stride)
     if resume is not None:
         restore(run, resume)
     return _epochs(run, batches, validator)

@@ -86,6 +86,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "DataConfig": {
         **{"train": "grain", "val": "grain", "patch": 128, "batch_size": 1},
         "crops_per_epoch": 6,
+        "holdout": When(2, {"data.val": None, "data.holdout": 1}),
     },
     "Adam": adam(name="cautious_adam"),
     "AdamW": {"": {"optimizer.name": "adamw"}, **adam(name="adam")},

@@ -74,7 +74,7 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data")
     for seed, (name, side) in enumerate({"waves": 128, "grain": 128, "large": 256}.items()):
         (root / name).mkdir()
-        for index in range(2):
+        for index in range(3):
             picture = synthetic_image(side, side, 10 * seed + index)
             Image.fromarray(picture).save(root / name / f"{index}.png")
     torch.manual_seed(4)

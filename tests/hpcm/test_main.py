@@ -36,7 +36,8 @@ def test_a_run_prints_a_line_per_epoch_and_leaves_its_files(
     assert [line.split("  ")[0] for line in lines[1:-1]] == ["epoch 1/2", "epoch 2/2"]
     assert lines[-1] == f"finished; checkpoint {folder}/checkpoints/epoch-00002"
     found = metrics(folder)
-    assert f"rd_cost {found[1]['val_rd_cost']:.6f}  bpp {found[1]['val_bpp']:.6f}" in lines[2]
+    cost, error = found[1]["val_rd_cost"], found[1]["val_rd_cost_se"]
+    assert f"rd_cost {cost:.6f}  se {error:.3f}  bpp {found[1]['val_bpp']:.6f}" in lines[2]
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["epoch-00002"]
     written = TrainConfig.from_yaml(folder / "config.yaml")
     assert written == TrainConfig.from_yaml(config, ["epochs=2"])
