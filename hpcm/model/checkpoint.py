@@ -169,6 +169,7 @@ def check_tables(state: Mapping[str, Tensor], where: str) -> None:
             cdf.dim() == 2
             and length.shape == offset.shape == rows.shape == cdf.shape[:1]
             and not any(part.is_floating_point() for part in (cdf, length, offset))
+            and bool((offset.abs() < TOTAL).all())
             and all(_is_cumulative(row, n) for row, n in zip(cdf, length.tolist(), strict=True))
         )
         if not fits:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, get_num_threads
 
 from hpcm.model import build_model
-from hpcm.model.bitstream import BitstreamError, Rows, check_length, encode
+from hpcm.model.bitstream import BitstreamError, Rows, check_stream, encode
 from hpcm.model.code_tables import build_tables, default_scale_table
 from hpcm.model.container import Arithmetic, Container
 from hpcm.model.entropy import GeneralizedGaussian
@@ -169,11 +169,11 @@ def test_the_shortest_possible_stream_is_not_refused() -> None:
         indexes = torch.full((count,), row)
         stream = encode(torch.zeros(count), indexes, rows)
         least = count * rows.least_bits[row]
-        check_length(stream, least, "y")
+        check_stream(stream, count, least, "y")
         assert 8 * len(stream) < least + 65 + 32  # and the least is near what it takes
         if least > 4000:
             with pytest.raises(BitstreamError, match="too few"):
-                check_length(stream[:-12], least, "y")
+                check_stream(stream[:-12], count, least, "y")
 
 
 def test_a_size_that_is_not_the_coded_one_is_no_image(codec: FileCodec, file: bytes) -> None:
