@@ -66,8 +66,8 @@ _python_shows = warnings.showwarning
 
 
 def _show(message: Warning | str, category: type[Warning], *place: object) -> None:
-    """A warning about the user's images is one line for the user; others keep their place."""
-    if issubclass(category, SkippedImages):
+    """A warning of our own kind is one line for the user; others keep their place."""
+    if category.__module__.startswith("hpcm."):
         print(f"warning: {message}", file=sys.stderr)
     else:
         _python_shows(message, category, *place)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hpcm import ConfigError, TrainConfig
 from hpcm.losses import TASK_SETS
+from hpcm.losses.dct_truncation import EVERY_FREQUENCY
 from hpcm.optimizers.extra_packages import require
 from hpcm.optimizers.param_groups import PARTS
 
@@ -49,8 +50,8 @@ def schedule_table(cfg: TrainConfig, rows: int) -> Table:
     """Columns ``epoch t lr gamma/.. spectral/..`` at up to ``rows`` epochs over the horizon.
 
     ``lr/<part>`` is there for a part of the model whose rate differs from the optimizer's; it is 0
-    while the part is frozen. Values are those of the epoch that starts; tau is 2 ** 0.5 (every
-    frequency) once there is no truncation, delta 0 before the inter-scale term counts.
+    while the part is frozen. Values are those of the epoch that starts; tau is 2 ** 0.5 or more
+    (every frequency) once there is no truncation, delta 0 before the inter-scale term counts.
     """
     last = cfg.schedule_horizon
     epochs = sorted({round(last * row / (rows - 1)) for row in range(rows)})
@@ -98,7 +99,7 @@ def _values(cfg: TrainConfig, epoch: int) -> dict[str, float]:
     balancer.apply(cfg.balancer, t, epoch)
     gammas = {name: value for name, value in balancer.log().items() if name.startswith("gamma/")}
     truncation = cfg.regularizers.dct_truncation.build()
-    tau = truncation.log(t).get("spectral/tau", 2**0.5)
+    tau = truncation.log(t).get("spectral/tau", EVERY_FREQUENCY)
     term = cfg.regularizers.inter_scale
     spectral = {"spectral/tau": tau, "spectral/delta": term.delta if t >= term.start else 0.0}
     return {"epoch": epoch, "t": t, "lr": rate, **parts, **gammas, **spectral}
@@ -110,7 +111,7 @@ def _shown(rows: Sequence[dict[str, float]]) -> list[str]:
         name
         for name in rows[0]
         if (name.startswith("lr/") and all(row[name] == row["lr"] for row in rows))
-        or (name == "spectral/tau" and all(row[name] == 2**0.5 for row in rows))
+        or (name == "spectral/tau" and all(row[name] == EVERY_FREQUENCY for row in rows))
         or (name == "spectral/delta" and not any(row[name] for row in rows))
     }
     return [name for name in rows[0] if name not in silent]

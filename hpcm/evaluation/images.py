@@ -21,7 +21,7 @@ from hpcm.evaluation.image_sets import (
     none_left,
     warn_skipped,
 )
-from hpcm.evaluation.modes import device_of, evaluation_mode
+from hpcm.evaluation.modes import check_codec, check_outputs, device_of, evaluation_mode
 from hpcm.evaluation.padding import Padding
 from hpcm.evaluation.results import Results, Row
 from hpcm.evaluation.validation import Validator, scores_ms_ssim, to_tensor, validate
@@ -53,6 +53,7 @@ def evaluate(
     """
     if real and not hasattr(model, "compress"):
         raise ConfigError(f"{type(model).__name__} has no bitstream; evaluate the estimated rate")
+    check_codec(model)
     chosen = _image_set(images)
     with evaluation_mode(model):
         rows = list(_rows(model, chosen, real))
@@ -116,6 +117,7 @@ def _quality(x_hat: Tensor, x: Tensor, with_ms_ssim: bool) -> dict[str, float]:
 
 def _estimated(model: nn.Module, x: Tensor, pixels: int) -> tuple[dict[str, float], Tensor]:
     out = model(x)
+    check_outputs(model, out)
     steps = out["bits"]["steps"][0].double()  # (11,)
     bits = {"bpp-y": steps.sum(), "bpp-z": out["bits"]["z"][0].double()}
     scales = torch.tensor(SCALE_OF_STEP, device=steps.device)

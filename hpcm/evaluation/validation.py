@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hpcm.evaluation.image_sets import ImageSet, decode, image_set
-from hpcm.evaluation.modes import device_of, evaluation_mode
+from hpcm.evaluation.modes import check_codec, check_outputs, device_of, evaluation_mode
 from hpcm.evaluation.padding import Padding
 from hpcm.losses.metrics import MS_SSIM_MIN_SIDE, ms_ssim, ms_ssim_to_db, psnr
 from hpcm.losses.rate_distortion import LossConfig, rate_distortion
@@ -67,6 +67,7 @@ class Validator:
         """One image's values in the order of NAMES."""
         padding = Padding.to_multiple(*x.shape[-2:], self._stride)
         out = model(padding.pad(x))
+        check_outputs(model, out)
         x_hat = padding.crop(out["x_hat"]).clamp(0, 1)  # (1, 3, H, W)
         terms = rate_distortion({**out, "x_hat": x_hat}, x, self._loss.metric)
         values = [terms.rd_cost(self._loss.lmbda), terms.bpp, terms.bpp_z, *terms.bpp_scale]
@@ -80,6 +81,7 @@ def validate(
     model: nn.Module, images: str | ImageSet, loss: LossConfig, stride: int | None = None
 ) -> dict[str, float]:
     """Score a model once; see :class:`Validator`. ``stride`` defaults to the model's."""
+    check_codec(model)
     return Validator(images, loss, stride or model.stride)(model)
 
 

@@ -18,6 +18,8 @@ from torch import Tensor
 from hpcm.losses.full_precision import full_precision, wide
 from hpcm.schema import bounded, config_class
 
+EVERY_FREQUENCY = math.sqrt(2)  # largest radius of a coefficient
+
 
 @config_class
 class DctTruncation:
@@ -85,8 +87,11 @@ class DctTruncator:
             return (rows.T @ spectrum @ columns).to(x.dtype)  # (B, C, H, W)
 
     def log(self, t: float) -> dict[str, float]:
-        """The radius in use, while there is one."""
-        return {"spectral/tau": self.tau(t)} if self.active(t) else {}
+        """The radius in use; after the end one that holds every frequency. Nothing where off."""
+        if not self.config.end:
+            return {}
+        tau = self.tau(t)
+        return {"spectral/tau": tau if self.active(t) else max(tau, EVERY_FREQUENCY)}
 
     def _matrix(self, n: int, like: Tensor) -> Tensor:
         key = (n, like.device, like.dtype)

@@ -6,6 +6,7 @@ again after the step. It is not an optimizer: it never touches a parameter.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import torch
@@ -23,6 +24,9 @@ class Balancer:
     noise: Noise = "none"
     """How the second look is taken: same batch with the same noise (``common``) or other noise
     (``fresh``), or not at all (``none``: ``update`` gets the losses of before the step twice)."""
+
+    model_lr: float = math.nan
+    """Learning rate of the model in the current epoch, which the run sets before :meth:`apply`."""
 
     def __init__(
         self, names: tuple[str, ...], scales: tuple[int | None, ...], device: torch.device | str

@@ -20,6 +20,7 @@ from hpcm.optimizers.balancer import LAMBDA_RATIO
 from hpcm.optimizers.early_stopping import SCALES
 from hpcm.schema import about
 from hpcm.training.data import CropLoader
+from hpcm.training.dominance import Dominance
 from hpcm.training.run import Run
 from hpcm.training.state import restore, save
 from hpcm.training.step import Stepper
@@ -64,13 +65,14 @@ def train(
 
 
 def _epochs(run: Run, batches: CropLoader, validator: Validator) -> Iterator[EpochReport]:
-    stepper = Stepper(run)
+    stepper, dominance = Stepper(run), Dominance()
     for epoch in range(run.epoch, run.cfg.epochs):
         if run.stopper.all_stopped:
             return
         started = time.monotonic()
         run.apply_config()
         metrics = {"train/lr": run.lr} | _train_epoch(run, stepper, batches, epoch)
+        dominance.observe(metrics)
         run.epoch = epoch + 1
         last = run.epoch == run.cfg.epochs or run.stopper.all_stopped
         if run.epoch % run.cfg.validate_every == 0 or last:
@@ -89,11 +91,9 @@ def _train_epoch(run: Run, stepper: Stepper, batches: CropLoader, epoch: int) ->
     metrics["train/trainable"] = float(run.trainable)
     run.balancer.observe(scale_losses)
     run.stopper.observe(epoch, dict(zip(SCALES, scale_losses.tolist(), strict=True)))
-    spectral = run.truncation.log(run.progress())
     if run.inter_scale.active(run.progress()):
         run.inter_scale.check(metrics.get("train/loss", math.nan))
-        spectral |= run.inter_scale.log()
-    return metrics | _balance(run) | spectral | run.stopper.log()
+    return metrics | _balance(run) | _spectral(run) | run.stopper.log()
 
 
 def _balance(run: Run) -> dict[str, float]:
@@ -102,6 +102,16 @@ def _balance(run: Run) -> dict[str, float]:
     if LAMBDA_RATIO in values:
         values[LAMBDA_RATIO] *= TASK_SETS[run.cfg.tasks].lambda_of_sum
     return values
+
+
+def _spectral(run: Run) -> dict[str, float]:
+    """The regularizers' numbers; ``spectral/phase`` is 1 for cut images plus 2 for the term."""
+    t, settings = run.progress(), run.cfg.regularizers
+    if not settings.dct_truncation.end and not settings.inter_scale.delta:
+        return {}
+    cut, counts = run.truncation.active(t), run.inter_scale.active(t)
+    values = run.truncation.log(t) | (run.inter_scale.log() if counts else {})
+    return values | {"spectral/phase": float(cut + 2 * counts)}
 
 
 def _validate(run: Run, validator: Validator) -> dict[str, float]:

@@ -79,4 +79,5 @@ class Run:
         factor = cfg.lr_schedule.factor(t)
         self.lr = cfg.optimizer.lr * factor
         cfg.optimizer.apply(self.optimizer, factor)
+        self.balancer.model_lr = self.lr
         self.balancer.apply(cfg.balancer, t, self.epoch)
