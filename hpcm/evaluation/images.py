@@ -25,7 +25,7 @@ from hpcm.evaluation.modes import check_codec, check_outputs, device_of, evaluat
 from hpcm.evaluation.padding import Padding
 from hpcm.evaluation.results import Results, Row
 from hpcm.evaluation.validation import Validator, scores_ms_ssim, to_tensor, validate
-from hpcm.losses.metrics import ms_ssim, ms_ssim_to_db, psnr_8bit
+from hpcm.losses.metrics import MS_SSIM_MIN_SIDE, ms_ssim, ms_ssim_to_db, psnr_8bit
 from hpcm.model.coding_order import SCALE_OF_STEP, SCALES
 from hpcm.schema import ConfigError
 
@@ -75,10 +75,24 @@ def evaluate(
             "fingerprint": chosen.fingerprint,
             "padding": f"zeros, symmetric, to multiples of {model.stride}; cropped back",
             "psnr-rgb": "reconstruction rounded to 8 bits, R, G and B pooled, mean of dB",
-            "ms-ssim-rgb": "reconstruction not rounded; -db is the mean of dB",
+            "ms-ssim-rgb": _no_ms_ssim(chosen)
+            or "reconstruction not rounded; -db is the mean of dB",
         },
         points=[{**(source or {}), "device": machine, "torch": torch.__version__}],
         images=[{"point": 0, **row} for row in rows],
+    )
+
+
+def _no_ms_ssim(images: ImageSet) -> str:
+    """Why MS-SSIM is not among the scores; nothing if it is."""
+    if scores_ms_ssim(images):
+        return ""
+    least = min(images.items, key=lambda item: min(item.width, item.height))
+    if min(least.width, least.height) >= MS_SSIM_MIN_SIDE:
+        return "not scored: the package pytorch-msssim is not installed"
+    return (
+        f"not scored: {least.name} is {least.width}x{least.height}, and MS-SSIM needs "
+        f"{MS_SSIM_MIN_SIDE} pixels per side"
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ _KINDS: dict[str, type] = {
     **dict.fromkeys(("conditions", "origin"), dict),
     **dict.fromkeys(("points", "images"), list),
 }
-_TOLD = {str: "text", dict: "a mapping", list: "a list"}
+_TOLD: dict[type, str] = {str: "text", dict: "a mapping", list: "a list"}
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,10 @@ class Results:
             raise ConfigError(f"{path}: not a results file: {error}") from None
         points = data.get("results") if isinstance(data, dict) else None
         if not isinstance(points, dict) or "bpp" not in points:
-            raise ConfigError(f"{path}: not a results file: no list 'bpp' under 'results'")
+            raise ConfigError(
+                f"{path}: not a results file: no list 'bpp' under 'results'; {_holds(data)}. "
+                "`python -m hpcm evaluate --output` writes one, as CompressAI's tools do"
+            )
         ragged = [key for key, values in points.items() if not _numbers(values, points["bpp"])]
         if ragged:
             raise ConfigError(
@@ -110,35 +113,13 @@ def _written(path: Path) -> Iterator[None]:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
 
 
-def join(points: list[Results], name: str) -> Results:
-    """One curve from results on the same images, lowest rate first.
-
-    Raises :class:`ConfigError` where sets, conditions or metrics differ: such points do not mix.
-    """
-    first = points[0]
-    for other in points[1:]:
-        for what in ("dataset", "conditions"):
-            if getattr(other, what) != getattr(first, what):
-                raise ConfigError(
-                    f"{other.name}: {what} {getattr(other, what)!r} differs from "
-                    f"{getattr(first, what)!r} of {first.name}; such points make no curve"
-                )
-        if other.results.keys() != first.results.keys():
-            raise ConfigError(f"{other.name}: metrics differ from those of {first.name}")
-    counted, rows = 0, []
-    for point in points:
-        rows += [{**row, "point": int(row["point"]) + counted} for row in point.images]
-        counted += len(point.results["bpp"])
-    merged = {key: [v for point in points for v in point.results[key]] for key in first.results}
-    order = sorted(range(counted), key=lambda index: merged["bpp"][index])
-    sources = [source for point in points for source in point.points]
-    return replace(
-        first,
-        name=name,
-        results={key: [values[index] for index in order] for key, values in merged.items()},
-        points=[sources[index] for index in order] if len(sources) == counted else sources,
-        images=[{**row, "point": order.index(int(row["point"]))} for row in rows],
-    )
+def _holds(data: Any) -> str:
+    """What a file of another kind has, so that its owner knows it again."""
+    if not isinstance(data, dict):
+        return f"it holds {_TOLD.get(type(data), 'a single value')}"
+    schema = data.get("schema")
+    known = f"its schema is {schema!r}" if isinstance(schema, str) else "its keys are"
+    return f"{known}: {', '.join(str(key) for key in list(data)[:8]) or 'none'}"
 
 
 def _numbers(values: Any, like: Any) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -10,20 +9,20 @@ import pandas
 import pytest
 
 from hpcm import ConfigError
-from hpcm.evaluation.results import Results, join
+from hpcm.evaluation.results import Results
 
 RESULTS = Path(__file__).parents[3] / "results"
 OURS = ("ablation", "bench", "studies")  # measured here; every other folder is a set of images
 PUBLISHED = [path for path in sorted(RESULTS.glob("*/*.json")) if path.parent.name not in OURS]
 
 
-def point(bpp: float, psnr: float, name: str = "a") -> Results:
+def point(bpp: float, psnr: float) -> Results:
     return Results(
-        name=name,
+        name="a",
         dataset="kodak",
         results={"bpp": [bpp], "psnr-rgb": [psnr]},
         conditions={"rate": "estimated", "images": 2},
-        points=[{"checkpoint": name}],
+        points=[{"checkpoint": "a"}],
         images=[
             {"point": 0, "image": f"{i}.png", "bpp": bpp + i, "psnr-rgb": psnr} for i in (0, 1)
         ],
@@ -62,7 +61,9 @@ def test_published_curves_say_where_they_are_from(path: Path) -> None:
 
 BROKEN = {
     "no json": "not a results file",
-    "[1, 2]": "no list 'bpp'",
+    '{"schema": "rd_curves/1", "curves": []}': "its schema is 'rd_curves/1': schema, curves",
+    '{"epoch": 1}': "its keys are: epoch. `python -m hpcm evaluate --output` writes one",
+    "[1, 2]": "no list 'bpp' under 'results'; it holds a list",
     '{"results": {"psnr": [1]}}': "no list 'bpp'",
     '{"results": {"bpp": [1, 2], "psnr": [1]}}': r"results\.psnr: must be a list of numbers",
     '{"results": {"bpp": ["1"], "psnr": [1]}}': r"results\.bpp: must be a list of numbers",
@@ -92,22 +93,6 @@ def test_a_file_that_cannot_be_written_is_one_message(tmp_path: Path) -> None:
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read: No such file"):
         Results.load(tmp_path / "gone.json")
-
-
-def test_points_join_to_a_curve_in_order_of_rate(tmp_path: Path) -> None:
-    curve = join([point(0.5, 33.0, "high"), point(0.1, 28.0, "low")], "both")
-    assert curve.results == {"bpp": [0.1, 0.5], "psnr-rgb": [28.0, 33.0]}
-    assert curve.points == [{"checkpoint": "low"}, {"checkpoint": "high"}]
-    assert {(row["point"], row["psnr-rgb"]) for row in curve.images} == {(0, 28.0), (1, 33.0)}
-
-
-@pytest.mark.parametrize(
-    "changes", [{"dataset": "tecnick"}, {"conditions": {"rate": "real"}}, {"results": {"bpp": [1]}}]
-)
-def test_points_of_different_measurements_do_not_join(changes: dict) -> None:
-    other = dataclasses.replace(point(0.1, 28.0, "other"), **changes)
-    with pytest.raises(ConfigError, match="^other: "):
-        join([point(0.5, 33.0), other], "both")
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
