@@ -72,6 +72,10 @@ class RunFolder:
         with self._metrics.open("a") as file:
             file.write(json.dumps(report.metrics) + "\n")
 
+    def metrics(self) -> list[dict[str, float]]:
+        """What was recorded, an entry per epoch."""
+        return [json.loads(line) for line in self._lines()]
+
     def save(self, report: EpochReport) -> None:
         """Write the epoch's checkpoint, then remove the older ones."""
         place = self.path / "checkpoints" / f"epoch-{report.epoch:05d}"
