@@ -6,20 +6,22 @@ import hashlib
 import json
 from dataclasses import field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 
-from hpcm.losses import LossConfig, Regularizers
-from hpcm.losses.tasks import check as check_tasks
-from hpcm.losses.tasks import has_scales
+from hpcm.choices import OneOf
+from hpcm.losses import TASK_SETS, LossConfig, Regularizers
+from hpcm.losses import check as check_tasks
+from hpcm.losses.task_set import TaskSet
 from hpcm.model import ModelConfig
-from hpcm.optimizers import Adam, BalancerConfig, OptimizerConfig, ScheduleFreeAdam, Sum
+from hpcm.optimizers import BALANCERS, OPTIMIZERS, Adam, BalancerConfig, OptimizerConfig, Sum
 from hpcm.optimizers.early_stopping import EarlyStopping
 from hpcm.optimizers.param_groups import Parts
 from hpcm.schedules import LrSchedule
 from hpcm.schema import (
     ConfigError,
+    added,
     bounded,
     config_class,
     hot,
@@ -30,10 +32,6 @@ from hpcm.schema import (
 )
 from hpcm.yaml_files import override, read_yaml
 
-# Fields that came later: None by default, and then no part of the digest, so that the digests of
-# runs from before stay.
-ADDED = (("ema", "decay"), ("data", "holdout"))
-
 
 @config_class
 class DataConfig:
@@ -41,7 +39,7 @@ class DataConfig:
 
     train: str = "flickr2w"  # "sample" and "sample_val" are the photographs that dependencies ship
     val: str | None = "kodak"  # None: validate on what holdout takes out of train
-    holdout: int | None = None  # images of train to validate on instead of val, >= 1
+    holdout: int | None = added(None)  # images of train to validate on instead of val, >= 1
     patch: int = 256  # side of the random crop, pixels, a multiple of the model's stride
     batch_size: int = 32  # crops per optimiser step
     crops_per_epoch: int | None = None  # None: one crop per image; else this many, images cycling
@@ -99,13 +97,13 @@ class TrainConfig:
     start_from: str | None = None  # weights under $HPCM_CHECKPOINTS, or "sample"; None: random ones
     loss: LossConfig = field(default_factory=LossConfig)
     data: DataConfig = field(default_factory=DataConfig)
-    optimizer: OptimizerConfig = field(default_factory=Adam)
-    balancer: BalancerConfig = field(default_factory=Sum)
+    optimizer: Annotated[OptimizerConfig, OneOf(OPTIMIZERS, "adam")] = field(default_factory=Adam)
+    balancer: Annotated[BalancerConfig, OneOf(BALANCERS, "sum")] = field(default_factory=Sum)
     regularizers: Regularizers = field(default_factory=Regularizers)
     lr_schedule: LrSchedule = field(default_factory=LrSchedule)
     parts: Parts = field(default_factory=Parts)
     early_stopping: EarlyStopping = field(default_factory=EarlyStopping)
-    ema: Ema = field(default_factory=Ema)
+    ema: Ema = added(Ema)
     precision: Precision = field(default_factory=Precision)
     clip_max_norm: float = hot(1.0)  # total gradient norm, > 0
     epochs: int = 3000  # epochs run; truncates, never bends a schedule
@@ -116,23 +114,22 @@ class TrainConfig:
     def __post_init__(self) -> None:
         bounded(self, "epochs", "schedule_horizon", "validate_every", least=1)
         bounded(self, "clip_max_norm", above=0)
-        check_tasks(self.loss, self.tasks, self.data.patch)
-        if self.ema.decay is not None and isinstance(self.optimizer, ScheduleFreeAdam):
+        check_tasks(self.loss, self.balancer.tasks, self.data.patch)
+        if self.ema.decay is not None and self.optimizer.averages:
             raise ValueError(
-                f"ema.decay is {self.ema.decay}, but optimizer schedule_free_adam averages its "
+                f"ema.decay is {self.ema.decay}, but optimizer {self.optimizer.name} averages its "
                 "weights already; leave one of them out"
             )
-        if self.early_stopping.patience and not has_scales(self.tasks):
+        if self.early_stopping.needs_scales and not self.tasks.has_scales:
             raise ValueError(
                 f"early_stopping.patience is {self.early_stopping.patience}, but the tasks "
-                f"{self.tasks} have no scales to stop; use balancer.tasks rate4 or exact5"
+                f"{self.balancer.tasks} have no scales to stop; use balancer.tasks rate4 or exact5"
             )
 
     @property
-    def tasks(self) -> str:
-        """The name of the task set: the balancer's, or for a plain sum the two tasks."""
-        name: str = getattr(self.balancer, "tasks", "two_task")
-        return name
+    def tasks(self) -> TaskSet:
+        """The losses that the balancer weighs."""
+        return TASK_SETS[self.balancer.tasks]
 
     @classmethod
     def from_plain(cls, data: dict[str, Any], where: str) -> TrainConfig:
@@ -169,11 +166,7 @@ class TrainConfig:
     @property
     def digest(self) -> str:
         """12 hex digits over all that decides the numbers; ``epochs`` and loader knobs do not."""
-        plain = self.to_plain()
+        plain = to_plain(self, every=False)
         for path in ("epochs", "data.workers", "data.cache", "precision.threads"):
             set_path(plain, path, None)
-        for section, name in ADDED:
-            if plain[section][name] is None:
-                del plain[section][name]
-        plain = {name: value for name, value in plain.items() if value != {}}
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]

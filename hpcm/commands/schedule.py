@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hpcm import ConfigError, TrainConfig
-from hpcm.losses import TASK_SETS
-from hpcm.losses.dct_truncation import EVERY_FREQUENCY
 from hpcm.optimizers.extra_packages import require
 from hpcm.optimizers.param_groups import PARTS
 
@@ -94,32 +92,29 @@ def _values(cfg: TrainConfig, epoch: int) -> dict[str, float]:
         f"lr/{part}": 0.0 if part in frozen else rate * getattr(cfg.parts, part).factor(t, length)
         for part in PARTS
     }
-    tasks = TASK_SETS[cfg.tasks]
+    tasks = cfg.tasks
     balancer = cfg.balancer.build(tasks.names, tasks.scales, "cpu")
     balancer.apply(cfg.balancer, t, epoch)
     gammas = {name: value for name, value in balancer.log().items() if name.startswith("gamma/")}
-    truncation = cfg.regularizers.dct_truncation.build()
-    tau = truncation.log(t).get("spectral/tau", EVERY_FREQUENCY)
-    term = cfg.regularizers.inter_scale
-    spectral = {"spectral/tau": tau, "spectral/delta": term.delta if t >= term.start else 0.0}
-    return {"epoch": epoch, "t": t, "lr": rate, **parts, **gammas, **spectral}
+    values = {"epoch": epoch, "t": t, "lr": rate, **parts, **gammas}
+    for part in cfg.regularizers.values():
+        values |= part.scheduled(t) if part.on else {}
+    return values
 
 
 def _shown(rows: Sequence[dict[str, float]]) -> list[str]:
-    """The columns that say something: no part at the common rate, no band that is never cut."""
+    """The columns that say something: no part of the model at the common rate."""
     silent = {
         name
         for name in rows[0]
-        if (name.startswith("lr/") and all(row[name] == row["lr"] for row in rows))
-        or (name == "spectral/tau" and all(row[name] == EVERY_FREQUENCY for row in rows))
-        or (name == "spectral/delta" and not any(row[name] for row in rows))
+        if name.startswith("lr/") and all(row[name] == row["lr"] for row in rows)
     }
     return [name for name in rows[0] if name not in silent]
 
 
 def _adapts(cfg: TrainConfig) -> bool:
     schedule = getattr(cfg.balancer, "gamma_schedule", None)
-    return schedule is not None and schedule.name == "adaptive"
+    return schedule is not None and schedule.adapts
 
 
 def _two_or_more(text: str) -> int:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
+from hpcm.optimizers.optimizer import OptimizerConfig, Params
 from hpcm.schema import bounded, config_class, hot
-
-Params = Iterable[Tensor] | Iterable[dict[str, Any]]
 
 
 @config_class
-class Adam:
+class Adam(OptimizerConfig):
     """torch's Adam; weight decay is the L2 term inside it."""
 
     name: Literal["adam"] = "adam"

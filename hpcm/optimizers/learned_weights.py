@@ -14,8 +14,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from hpcm.optimizers.balancer import TASK_COUNT, Balancer, Tasks, across_ranks
-from hpcm.optimizers.tensor_adam import TensorAdam
+from hpcm.losses.tasks import TASK_SETS
+from hpcm.optimizers.balancer import Balancer, BalancerConfig, Tasks, TensorAdam, across_ranks
 from hpcm.schema import bounded, config_class, hot
 
 PUBLISHED_W_LR = 0.1  # of the model's learning rate, with its schedule
@@ -25,7 +25,7 @@ RAW_BOUND = 10.0  # of the published direct weights' logarithms
 
 
 @config_class
-class Uncertainty:
+class Uncertainty(BalancerConfig):
     """Minimise sum exp(-s_i) (L_i + o) + s_i in s too; ``published``: o = 0, clamp in the graph."""
 
     name: Literal["uncertainty"] = "uncertainty"
@@ -51,7 +51,7 @@ class Uncertainty:
 
 
 @config_class
-class Direct:
+class Direct(BalancerConfig):
     """Learn the weights themselves; sound: on a simplex, held to their start by an entropy term."""
 
     name: Literal["direct"] = "direct"
@@ -63,7 +63,7 @@ class Direct:
 
     def __post_init__(self) -> None:
         bounded(self, "w_lr", "strength", above=0)
-        n = TASK_COUNT[self.tasks]
+        n = len(TASK_SETS[self.tasks].names)
         if self.init is not None:
             if len(self.init) != n or min(self.init) <= 0:
                 raise ValueError(f"init is {list(self.init)}; {self.tasks} wants {n} above 0")

@@ -14,7 +14,6 @@ from torch import nn
 from hpcm.config import TrainConfig
 from hpcm.evaluation.images import Validator
 from hpcm.evaluation.run_images import run_images
-from hpcm.losses import TASK_SETS
 from hpcm.optimizers import eval_mode, train_mode
 from hpcm.optimizers.balancer import LAMBDA_RATIO
 from hpcm.optimizers.early_stopping import SCALES
@@ -91,8 +90,9 @@ def _train_epoch(run: Run, stepper: Stepper, batches: CropLoader, epoch: int) ->
     metrics["train/trainable"] = float(run.trainable)
     run.balancer.observe(scale_losses)
     run.stopper.observe(epoch, dict(zip(SCALES, scale_losses.tolist(), strict=True)))
-    if run.inter_scale.active(run.progress()):
-        run.inter_scale.check(metrics.get("train/loss", math.nan))
+    for part in run.regularizers.values():
+        if part.active(run.progress()):
+            part.check(metrics.get("train/loss", math.nan))
     return metrics | _balance(run) | _spectral(run) | run.stopper.log()
 
 
@@ -100,18 +100,19 @@ def _balance(run: Run) -> dict[str, float]:
     """The balancer's numbers, with lambda_eff as a ratio to the lambda of rd_cost."""
     values = run.balancer.log()
     if LAMBDA_RATIO in values:
-        values[LAMBDA_RATIO] *= TASK_SETS[run.cfg.tasks].lambda_of_sum
+        values[LAMBDA_RATIO] *= run.cfg.tasks.lambda_of_sum
     return values
 
 
 def _spectral(run: Run) -> dict[str, float]:
     """The regularizers' numbers; ``spectral/phase`` is 1 for cut images plus 2 for the term."""
     t, settings = run.progress(), run.cfg.regularizers
-    if not settings.dct_truncation.end and not settings.inter_scale.delta:
-        return {}
-    cut, counts = run.truncation.active(t), run.inter_scale.active(t)
-    values = run.truncation.log(t) | (run.inter_scale.log() if counts else {})
-    return values | {"spectral/phase": float(cut + 2 * counts)}
+    on = [part for name, part in run.regularizers.items() if settings[name].on]
+    values: dict[str, float] = {}
+    for part in on:
+        values |= part.log(t)
+    phase = sum(part.phase for part in on if part.active(t))
+    return values | {"spectral/phase": float(phase)} if on else {}
 
 
 def _validate(run: Run, validator: Validator) -> dict[str, float]:

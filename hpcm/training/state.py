@@ -37,7 +37,7 @@ def save(run: Run, directory: str | Path) -> None:
     training = {
         "optimizer": run.optimizer.state_dict(),
         "balancer": run.balancer.state_dict(),
-        "inter_scale": run.inter_scale.state_dict(),
+        "regularizers": {name: part.state_dict() for name, part in run.regularizers.items()},
         "stopper": run.stopper.state_dict(),
     }
     if run.average is not None:
@@ -97,12 +97,19 @@ def restore(run: Run, directory: str | Path) -> None:
     training = _read(directory / TRAINING_FILE, run.device)
     run.optimizer.load_state_dict(training["optimizer"])
     run.balancer.load_state_dict(training["balancer"])
-    run.inter_scale.load_state_dict(training["inter_scale"])
+    _restore_regularizers(run, training)
     run.stopper.load_state_dict(training["stopper"])
     if run.average is not None:
         run.average.load_state_dict(training["average"])
     run.epoch, run.step = record["epoch"], record["step"]
     run.apply_config()
+
+
+def _restore_regularizers(run: Run, training: dict[str, Any]) -> None:
+    """Their states; checkpoints before 0.1.0 have that of inter_scale alone."""
+    states = training.get("regularizers") or {"inter_scale": training["inter_scale"]}
+    for name, state in states.items():
+        run.regularizers[name].load_state_dict(state)
 
 
 def differences(saved: dict[str, Any], cfg: TrainConfig) -> list[str]:

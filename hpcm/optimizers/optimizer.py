@@ -1,0 +1,43 @@
+"""What every optimizer has: a config that builds it and sets its hot values, and its two modes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+Params = Iterable[Tensor] | Iterable[dict[str, Any]]  # or groups, which may carry ``lr_mult``
+
+
+class OptimizerConfig(ABC):
+    """The section ``optimizer``. Every one has a learning rate, which the schedule multiplies."""
+
+    averages: ClassVar[bool] = False  # whether the weights that it gives are an average already
+    name: str  # its key in ``OPTIMIZERS``
+    lr: float  # learning rate before its schedule, > 0
+
+    @abstractmethod
+    def build(self, params: Params) -> torch.optim.Optimizer:
+        """The optimizer of ``params``: tensors, or groups that may carry ``lr_mult``."""
+
+    @abstractmethod
+    def apply(self, optimizer: torch.optim.Optimizer, lr_factor: float) -> None:
+        """Set every hot value in every group; ``lr_factor`` multiplies the learning rate."""
+
+
+def train_mode(optimizer: torch.optim.Optimizer) -> None:
+    """Put the weights in place that gradients are taken at. Call before training steps.
+
+    A schedule-free optimizer has two sets of weights; the others have one, which stays.
+    """
+    if hasattr(optimizer, "train"):
+        optimizer.train()
+
+
+def eval_mode(optimizer: torch.optim.Optimizer) -> None:
+    """Put the averaged weights in place. Call before an evaluation and before saving a model."""
+    if hasattr(optimizer, "eval"):
+        optimizer.eval()
