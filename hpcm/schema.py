@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal, TypeVar, cast, dataclass_transform, get_args, get_type_hints
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from hpcm.choices import STRICT, EachOf, NameOf, OneOf, adapter
@@ -92,7 +92,8 @@ def load(cls: type[T], data: Any, where: str) -> T:
         raise ConfigError(f"{where}: {path or 'top level'}: {shown(repr(odd))} is not plain data")
     text = json.dumps(data, allow_nan=True)
     try:
-        return cast("T", adapter(cls).validate_json(text))
+        reader: TypeAdapter[T] = adapter(cast("Any", cls))
+        return reader.validate_json(text)
     except ValidationError as error:
         lines = dict.fromkeys(_message(cls, data, problem) for problem in error.errors())
         raise ConfigError("\n".join(f"{where}: {line}" for line in lines)) from None
