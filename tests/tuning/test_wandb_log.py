@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import threading
 import time
 from pathlib import Path
@@ -12,7 +13,7 @@ from hpcm.schema import ConfigError
 from tests.tuning.searches import make_info, make_space, make_trials, report
 from tests.wandb_files import history, read
 from tuning.records import ExperimentInfo, TrialRecord
-from tuning.wandb_log import WandbLog, WandbRuns, wandb_mode
+from tuning.wandb_log import GROUPS, WandbLog, WandbRuns, wandb_mode
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +45,14 @@ def test_mode_follows_the_environment(environment: dict[str, str], mode: str | N
 def test_an_unknown_mode_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"WANDB_MODE is 'ofline'\. Did you mean 'offline'\?"):
         wandb_mode({"WANDB_MODE": "ofline"})
+
+
+def test_every_group_that_a_run_reports_is_sent() -> None:
+    """Those of the table in docs/architecture.md, which is what a run reports."""
+    page = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text()
+    rows = re.findall(r"^\| `(\w+/)` \|", page.partition("## Logged names")[2], re.MULTILINE)
+    assert len(rows) > 5
+    assert set(rows) <= set(GROUPS)
 
 
 def test_offline_writes_every_report_once_per_trial(info: ExperimentInfo) -> None:
