@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from hpcm import ConfigError, Diverged
-from hpcm.commands import codec, compare, convert, data, evaluate, schedule, train
+from hpcm.commands import codec, compare, convert, data, evaluate, inspect, schedule, train
 from hpcm.evaluation.image_sets import SkippedImages
 from hpcm.streams import escape_what_cannot_be_shown
 
@@ -23,6 +23,7 @@ COMMANDS: tuple[ModuleType, ...] = (
     train,
     evaluate,
     compare,
+    inspect,
     codec,
     convert,
     data,

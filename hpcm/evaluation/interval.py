@@ -4,7 +4,9 @@ Each draw takes seeds with replacement, then images with replacement, the same f
 and computes the statistic on the mean curves. The images of a draw are the same for all of its
 seeds, because every seed was scored on the same images (the crossed design of Owen 2007, "The
 pigeonhole bootstrap"): images drawn anew inside every seed would make their share of the spread
-smaller the more seeds there are, and the interval too narrow.
+smaller the more seeds there are, and the interval too narrow. Of n seeds or images n - 1 are drawn,
+so that the variance of a draw is the unbiased estimate (Rao and Wu 1988, "Resampling inference with
+complex survey data").
 """
 
 from __future__ import annotations
@@ -109,8 +111,9 @@ def _percentiles(
 
 
 def _weights(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
-    """How often each of ``count`` was drawn, over ``count``: (DRAWS, count), rows of sum 1."""
-    return rng.multinomial(count, np.full(count, 1 / count), size=DRAWS) / count
+    """The share of each of ``count`` in what was drawn: (DRAWS, count), rows of sum 1."""
+    drawn = max(count - 1, 1)
+    return rng.multinomial(drawn, np.full(count, 1 / count), size=DRAWS) / drawn
 
 
 def _number(text: str) -> int:

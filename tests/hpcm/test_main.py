@@ -277,7 +277,7 @@ def test_help_lists_every_command_and_a_wrong_one_exits_with_2() -> None:
     command = [sys.executable, "-W", "error", "-m", "hpcm"]
     shown = subprocess.run([*command, "--help"], cwd=ROOT, capture_output=True, text=True)
     assert shown.returncode == 0, shown.stderr
-    for name in ("train", "evaluate", "compare", "data"):
+    for name in ("train", "evaluate", "compare", "inspect", "data"):
         assert f"    {name} " in shown.stdout
     with pytest.raises(SystemExit) as ended:
         main(["tune"])

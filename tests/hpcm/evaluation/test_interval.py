@@ -60,7 +60,7 @@ def test_the_spread_of_images_is_that_of_a_mean() -> None:
     anchor = scored("base", lambda point, seed, image: 1.0, images=40)
     interval = compare(anchor, test).interval
     assert interval is not None
-    sd = np.sqrt(np.var(factor) / 40)
+    sd = np.sqrt(np.var(factor, ddof=1) / 40)
     assert variance(interval.draws) == pytest.approx(sd**2, rel=0.25)
     assert interval.high - interval.low == pytest.approx(2 * 1.96 * 100 * sd, rel=0.2)
     assert interval.low < 100 * (factor.mean() - 1) < interval.high
@@ -87,9 +87,19 @@ def test_more_seeds_do_not_shrink_the_images_share_of_the_spread() -> None:
     )
     interval = compare(anchor, test).interval
     assert interval is not None
-    expected = np.var(OF_SEED) / 8 + np.var(OF_IMAGE) / 40
+    expected = np.var(OF_SEED, ddof=1) / 8 + np.var(OF_IMAGE, ddof=1) / 40
     assert variance(interval.draws) == pytest.approx(expected, rel=0.25)
     assert interval.basis == "40 images and 8 seeds, paired by seed"
+
+
+def test_two_seeds_are_not_taken_for_the_whole_spread() -> None:
+    """The unbiased estimate; drawing two seeds of two would give half of it."""
+    anchor = scored("base", lambda point, seed, image: 1.0, seeds=(0, 1))
+    test = scored("test", lambda point, seed, image: 1 + OF_SEED[seed], seeds=(0, 1))
+    interval = compare(anchor, test).interval
+    assert interval is not None
+    expected = np.var(OF_SEED[:2], ddof=1) / 2
+    assert variance(interval.draws) == pytest.approx(expected, rel=0.05)
 
 
 def test_equal_seeds_are_drawn_together_and_others_are_not() -> None:
@@ -101,7 +111,7 @@ def test_equal_seeds_are_drawn_together_and_others_are_not() -> None:
     assert paired is not None
     assert apart is not None
     assert variance(paired.draws) < 1e-12
-    assert variance(apart.draws) == pytest.approx(2 * np.var(OF_SEED) / 8, rel=0.25)
+    assert variance(apart.draws) == pytest.approx(2 * np.var(OF_SEED, ddof=1) / 8, rel=0.25)
     assert apart.basis == "6 images and 8 seeds, not paired by seed"
 
 
@@ -119,7 +129,7 @@ def test_the_mean_over_sets_draws_the_same_seeds_for_all() -> None:
     assert mean.interval is not None
     assert mean.interval.images == 12
     # independent seeds would halve it
-    assert variance(mean.interval.draws) == pytest.approx(np.var(OF_SEED) / 8, rel=0.25)
+    assert variance(mean.interval.draws) == pytest.approx(np.var(OF_SEED, ddof=1) / 8, rel=0.25)
     assert mean_over_sets(rows[:1]) == []
     (partly,) = mean_over_sets([rows[0], dataclasses.replace(rows[1], interval=None)])
     assert (partly.interval, partly.no_interval) == (None, "a set has none")
