@@ -56,7 +56,8 @@ MAY_IMPORT = {"hpcm/model/bitstream.py": "compressai", "hpcm/commands/loggers.py
 LAYERS = [
     "choices full_precision",
     "schema",
-    "schedules yaml_files",
+    "schedules files",
+    "yaml_files",
     "model losses",
     "optimizers",
     "config",

@@ -16,6 +16,7 @@ from hpcm import ConfigError
 from hpcm.commands.arguments import add_device, check_folder, device_name
 from hpcm.commands.trained_model import load_model
 from hpcm.evaluation.decoding import DAMAGED, read_rgb
+from hpcm.files import read_bytes
 from hpcm.model import MODELS
 from hpcm.model.bitstream import BitstreamError
 from hpcm.model.file_codec import FileCodec, most_threads, threads
@@ -75,10 +76,7 @@ def run_decompress(arguments: argparse.Namespace) -> int:
     """Write ``DIR/<name>.png`` for each file; see the module."""
 
     def decompress(codec: FileCodec, source: Path, target: Path) -> str:
-        try:
-            data = source.read_bytes()
-        except OSError as error:
-            raise ConfigError(f"{source}: cannot be read: {error.strerror}") from None
+        data = read_bytes(source)
         image = _about(source, lambda: codec.decompress(data))
         pixels = image.mul(255).round().to("cpu", torch.uint8).permute(1, 2, 0)
         picture = Image.fromarray(pixels.numpy())

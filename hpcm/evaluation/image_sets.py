@@ -282,8 +282,6 @@ def _scan(name: str, files: list[tuple[str, Path]], where: str) -> ImageSet:
 
 def _item(name: str, path: Path) -> ImageItem | SkippedItem:
     try:
-        if not path.is_file() and path.exists():
-            return SkippedItem(name, "not a regular file")  # opening a pipe would wait for ever
         width, height = inspect(path)
         return ImageItem(name, path, width, height, path.stat().st_size)
     except DAMAGED as error:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hpcm.files import read_json
 from hpcm.schema import ConfigError
 
 Row = dict[str, float | int | str]
@@ -44,12 +45,7 @@ class Results:
     @classmethod
     def load(cls, path: str | Path) -> Results:
         """Read a results file, CompressAI's own included. Raises :class:`ConfigError`."""
-        try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-        except (ValueError, RecursionError) as error:
-            raise ConfigError(f"{path}: not a results file: {error}") from None
+        data = read_json(path, "a results file", infinite=True)
         points = data.get("results") if isinstance(data, dict) else None
         if not isinstance(points, dict) or "bpp" not in points:
             raise ConfigError(

@@ -11,7 +11,9 @@ from typing import Any
 import torch
 
 from hpcm.config import TrainConfig
+from hpcm.files import open_file, read_json, readable
 from hpcm.model.checkpoint import MODEL_FILE
+from hpcm.model.tensor_files import read_tensors
 from hpcm.schema import ConfigError, fields_of, leaves
 from hpcm.training.run import Run
 
@@ -60,18 +62,16 @@ def read_record(directory: str | Path) -> dict[str, Any]:
     """A checkpoint's run record. Raises :class:`ConfigError` where it is not complete."""
     path = Path(directory) / RUN_FILE
     try:
-        record: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        record: dict[str, Any] = read_json(path)
+    except ConfigError as error:
         raise ConfigError(f"{directory}: not a complete checkpoint: {error}") from None
     wrong = [key for key, kind in RECORD.items() if not _holds(record, key, kind)]
     if wrong:
         raise ConfigError(f"{path}: not the record of a run: {wrong[0]} is missing or damaged")
     for name in (MODEL_FILE, TRAINING_FILE):
         expected = record["sha256"].get(name)
-        try:
-            found = hashlib.sha256((path.parent / name).read_bytes()).hexdigest()
-        except OSError as error:
-            raise ConfigError(f"{directory}: {name} cannot be read: {error.strerror}") from None
+        with readable(path.parent / name), open_file(path.parent / name) as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != expected:
             raise ConfigError(f"{directory}: {name} is damaged: its checksum differs")
     return record
@@ -93,8 +93,8 @@ def restore(run: Run, directory: str | Path) -> None:
         lines = "; ".join(differing)
         raise ConfigError(f"{directory}: cannot be continued by this config: {lines}")
     directory = Path(directory)
-    run.model.load_state_dict(_read(directory / MODEL_FILE, run.device))
-    training = _read(directory / TRAINING_FILE, run.device)
+    run.model.load_state_dict(read_tensors(directory / MODEL_FILE, run.device))
+    training = read_tensors(directory / TRAINING_FILE, run.device)
     run.optimizer.load_state_dict(training["optimizer"])
     run.balancer.load_state_dict(training["balancer"])
     _restore_regularizers(run, training)
@@ -121,10 +121,6 @@ def differences(saved: dict[str, Any], cfg: TrainConfig) -> list[str]:
         for path in sorted(old.keys() | new.keys())
         if old.get(path) != new.get(path) and path not in allowed
     ]
-
-
-def _read(path: Path, device: torch.device) -> Any:
-    return torch.load(path, map_location=device, weights_only=True)
 
 
 def _write(path: Path, content: Any) -> str:
