@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         if not rows or rows[-1].dataset != test.dataset:
             print(f"anchor {_described(anchor)}; {arguments.metric}, {arguments.method}")
         rows.append(compare_or_refuse(anchor, test, arguments.metric, arguments.method))
-        print(f"{_described(test)}: {_told(rows[-1], test)}")
+        print(f"{_described(test)}: {_text(rows[-1], test)}")
         _print_savings(anchor, test, arguments.metric)
     found = [row for row in rows if isinstance(row, Comparison)]
     means = mean_over_sets(found)
@@ -121,7 +121,7 @@ def _described(results: Results) -> str:
     return f"{results.name} ({results.dataset or 'set not named'}, {rate})"
 
 
-def _told(row: Comparison | Refused, test: Results) -> str:
+def _text(row: Comparison | Refused, test: Results) -> str:
     return _numbers(row) if isinstance(row, Comparison) else _points(test, row)
 
 

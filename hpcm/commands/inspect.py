@@ -15,12 +15,9 @@ from hpcm import ConfigError
 from hpcm.commands.arguments import add_device, check_folder, device_name, images_at
 from hpcm.commands.trained_model import load_model
 from hpcm.evaluation.contact_sheet import brightest, contact_sheet, pictures
-from hpcm.evaluation.image_sets import SkippedItem
-from hpcm.evaluation.inspection import Inspection, inspect_image
+from hpcm.evaluation.inspection import MOST, Inspection, inspect_images
 from hpcm.evaluation.spectrum_plot import save_spectra
 from hpcm.model import MODELS
-
-MOST = 8  # images of a sheet
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
@@ -52,15 +49,10 @@ def run(arguments: argparse.Namespace) -> int:
     device = device_name(arguments.device)
     images = images_at(arguments.images)
     model, source = load_model(arguments.checkpoint, arguments.model)
-    model.to(device)
-    inspections: dict[str, Inspection] = {}
-    for item in images.items[:MOST]:
-        pixels = item.read()
-        if isinstance(pixels, SkippedItem):
-            raise ConfigError(f"{item.path}: cannot be read as an image: {pixels.reason}")
-        inspections[item.name] = one = inspect_image(model, pixels)
+    inspections = inspect_images(model.to(device), images)
+    for name, one in inspections.items():
         parts = "  ".join(f"{part} {rate:.4f}" for part, rate in one.bpp.items())
-        print(f"{item.name}: {one.psnr:.2f} dB  bpp {sum(one.bpp.values()):.4f}  {parts}")
+        print(f"{name}: {one.psnr:.2f} dB  bpp {sum(one.bpp.values()):.4f}  {parts}")
     _write(folder, inspections, source)
     if images.count > MOST:
         print(f"{MOST} of {images.count} images; for others, put them into a folder of their own")

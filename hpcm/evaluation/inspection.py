@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from hpcm.evaluation.image_sets import ImageSet, SkippedItem
 from hpcm.evaluation.modes import device_of, evaluation_mode
 from hpcm.evaluation.padding import Padding
 from hpcm.evaluation.validation import to_tensor
@@ -28,6 +29,7 @@ Map = NDArray[np.float32]  # (H, W)
 #: Parts of the rate, and the side in pixels of the block that one value of a part's map stands for.
 BLOCK = {"z": 64, "s1": 64, "s2": 32, "s3": 16}
 LATENT = 16  # pixels a side of one position of y
+MOST = 8  # images in one go: a sheet of more is not looked at
 BINS = 24  # of frequency, in a spectrum
 
 
@@ -94,6 +96,20 @@ class Inspection:
         height, width = self.image.shape[:2]
         top, left = self.padding.top, self.padding.left
         return spread[top : top + height, left : left + width]
+
+
+def inspect_images(model: nn.Module, images: ImageSet) -> dict[str, Inspection]:
+    """:func:`inspect_image` of the first :data:`MOST` images of a set, by name.
+
+    Raises :class:`ConfigError` for an image that cannot be decoded, too.
+    """
+    inspections = {}
+    for item in images.items[:MOST]:
+        pixels = item.read()
+        if isinstance(pixels, SkippedItem):
+            raise ConfigError(f"{item.path}: cannot be read as an image: {pixels.reason}")
+        inspections[item.name] = inspect_image(model, pixels)
+    return inspections
 
 
 def inspect_image(model: nn.Module, pixels: NDArray[np.uint8]) -> Inspection:

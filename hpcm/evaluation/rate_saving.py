@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hpcm.evaluation.bd_rate import Curve
 from hpcm.evaluation.comparison import check_same_images
@@ -18,6 +19,8 @@ from hpcm.evaluation.interval import Interval, Points, bootstrap
 from hpcm.evaluation.results import Results
 from hpcm.evaluation.scores import NoIntervalError, points_of
 from hpcm.schema import ConfigError
+
+Array = NDArray[np.float64]
 
 MAX_EXTENSION = 1.0  # dB, and half of the anchor's range of quality
 
@@ -53,7 +56,7 @@ def rate_savings(anchor: Results, test: Results, metric: str = "psnr") -> list[R
 
     def statistic(of_anchor: Points, of_test: Points) -> list[float]:
         curve = Curve.of(anchor.name, *of_anchor, least=2)
-        return [_saving(curve, rate, db)[0] for rate, db in zip(*of_test, strict=True)]
+        return [*_percents(curve, of_test)]
 
     curve = Curve.of(anchor.name, *of_anchor, least=2)
     count = len(of_test[0])
@@ -61,18 +64,17 @@ def rate_savings(anchor: Results, test: Results, metric: str = "psnr") -> list[R
         intervals: list[Interval | None] = bootstrap(anchor, test, metric, statistic, size=count)
     except NoIntervalError:
         intervals = [None] * count
-    order = sorted(range(count), key=lambda index: of_test[0][index])
+    percents, beyond = _percents(curve, of_test), _beyond(curve, np.asarray(of_test[1]))
     savings = []
-    for position, index in enumerate(order, 1):
-        percent, extended = _saving(curve, of_test[0][index], of_test[1][index])
-        known = math.isfinite(percent)
+    for position, index in enumerate(sorted(range(count), key=lambda i: of_test[0][i]), 1):
+        known = math.isfinite(percents[index])
         savings.append(
             RateSaving(
                 position=position,
                 lmbda=_lmbda(test, index),
                 quality=of_test[1][index],
-                percent=percent if known else None,
-                extended=extended,
+                percent=float(percents[index]) if known else None,
+                extended=bool(beyond[index] > 0),
                 interval=intervals[index] if known else None,
             )
         )
@@ -95,31 +97,34 @@ def sign_change(savings: Sequence[RateSaving]) -> str:
     return f"The sign changes: less rate at {_listed(saved)}; more rate at {_listed(lost)}.{trust}"
 
 
-def _saving(anchor: Curve, rate: float, quality: float) -> tuple[float, bool]:
-    """Percent saved at ``quality``, and whether that is beyond the anchor's points; NaN if far."""
+def _percents(anchor: Curve, test: Points) -> Array:
+    """Percent saved by each of the test's points, (n,); NaN if its quality is out of reach."""
+    rates, qualities = (np.asarray(values, dtype=np.float64) for values in test)
+    reach = min(MAX_EXTENSION, (anchor.quality[-1] - anchor.quality[0]) / 2)
+    known = (_beyond(anchor, qualities) <= reach) & (rates > 0)
+    logs = _log_rates(anchor, np.where(known, qualities, anchor.quality[0]))
+    return np.where(known, -100 * np.expm1(np.log(np.where(known, rates, 1)) - logs), np.nan)
+
+
+def _beyond(anchor: Curve, quality: Array) -> Array:
+    """How far, in dB, qualities lie outside of the anchor's points; 0 inside, NaN for NaN."""
     low, high = anchor.quality[0], anchor.quality[-1]
-    beyond = max(low - quality, quality - high, 0.0)
-    if not (beyond <= min(MAX_EXTENSION, (high - low) / 2) and rate > 0):
-        return math.nan, True
-    if beyond > 0:
-        logs = np.log(anchor.bpp)
-        i, j = (0, 1) if quality < low else (-1, -2)
-        slope = (logs[i] - logs[j]) / (anchor.quality[i] - anchor.quality[j])
-        at_quality = float(logs[i] + slope * (quality - anchor.quality[i]))
-    else:
-        at_quality = _interpolate(anchor, quality)
-    return -100 * math.expm1(math.log(rate) - at_quality), beyond > 0
+    return np.maximum(np.maximum(low - quality, quality - high), 0)
 
 
-def _interpolate(curve: Curve, quality: float) -> float:
-    """The log rate at a quality inside the curve's range."""
+def _log_rates(curve: Curve, quality: Array) -> Array:
+    """The log rate of a curve at qualities (n,): PCHIP, and beyond its points straight on."""
     try:
         from scipy.interpolate import PchipInterpolator
     except ImportError:
         raise ConfigError(
             "a rate at equal quality needs the package scipy: pip install 'hpcm-tune[extras]'"
         ) from None
-    return float(PchipInterpolator(curve.quality, np.log(curve.bpp))(quality))
+    logs, own = np.log(curve.bpp), np.asarray(curve.quality)
+    inside = np.clip(quality, own[0], own[-1])
+    first, last = np.diff(logs)[[0, -1]] / np.diff(own)[[0, -1]]  # log rate per dB
+    outside = np.minimum(quality - own[0], 0) * first + np.maximum(quality - own[-1], 0) * last
+    return np.asarray(PchipInterpolator(own, logs)(inside) + outside, dtype=np.float64)
 
 
 def _lmbda(results: Results, index: int) -> float | None:
