@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Sequence
 from types import ModuleType
 
-from hpcm import ConfigError, Diverged
+from hpcm import ConfigError, Diverged, import_parts
 from hpcm.commands import codec, compare, convert, data, evaluate, inspect, schedule, train
 from hpcm.evaluation.image_sets import SkippedImages
 from hpcm.streams import escape_what_cannot_be_shown
@@ -39,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         warnings.simplefilter("always", SkippedImages)
         warnings.showwarning = _show
         try:
+            import_parts(getattr(arguments, "imports", ()))
             return int(arguments.run(arguments))
         except ConfigError as error:
             print(error, file=sys.stderr)

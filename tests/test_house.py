@@ -57,10 +57,11 @@ LAYERS = [
     "choices full_precision",
     "schema",
     "schedules files",
-    "yaml_files",
+    "yaml_files atomic_files",
+    "checkpoints",
     "model losses",
     "optimizers",
-    "config",
+    "config parts",
     "evaluation",
     "training",
 ]

@@ -7,12 +7,11 @@ import sys
 from pathlib import Path
 
 from hpcm import ConfigError
-from hpcm.commands.arguments import add_device, check_file, device_name, images_at
+from hpcm.commands.arguments import add_device, add_imports, check_file, device_name, images_at
 from hpcm.commands.trained_model import load_model
 from hpcm.evaluation.curves import join, over_seeds
 from hpcm.evaluation.images import evaluate
 from hpcm.evaluation.results import Results, check_table
-from hpcm.model import MODELS
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
@@ -27,7 +26,9 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
         "those of one lmbda and several seeds a point of it",
     )
     parser.add_argument("--images", required=True, metavar="NAME_OR_DIR", help="an image set")
-    parser.add_argument("--model", choices=sorted(MODELS), help="the variant, for files of weights")
+    parser.add_argument(
+        "--model", metavar="NAME", help="the variant, for files of weights: hpcm_base .."
+    )
     rate = parser.add_mutually_exclusive_group()
     rate.add_argument("--estimated", action="store_true", help="the rate as estimated (default)")
     rate.add_argument("--real", action="store_true", help="code, count bytes, decode")
@@ -36,6 +37,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--table", type=Path, metavar="FILE", help="a row per image, CSV or Parquet"
     )
+    add_imports(parser)
     add_device(parser)
     parser.set_defaults(run=run)
 

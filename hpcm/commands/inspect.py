@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image
 
 from hpcm import ConfigError
-from hpcm.commands.arguments import add_device, check_folder, device_name, images_at
+from hpcm.commands.arguments import add_device, add_imports, check_folder, device_name, images_at
 from hpcm.commands.trained_model import load_model
 from hpcm.evaluation.contact_sheet import brightest, contact_sheet, pictures
 from hpcm.evaluation.inspection import MOST, Inspection, inspect_images
@@ -36,6 +36,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
         "-o", "--output", type=Path, required=True, metavar="DIR", help="a new folder"
     )
     parser.add_argument("--model", choices=sorted(MODELS), help="the variant, of weights")
+    add_imports(parser)
     add_device(parser)
     parser.set_defaults(run=run)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hpcm import ConfigError, TrainConfig
+from hpcm.commands.arguments import add_imports
 from hpcm.optimizers.extra_packages import require
 from hpcm.optimizers.param_groups import PARTS
 
@@ -26,6 +27,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--plot", type=Path, metavar="FILE", help="draw all epochs, .png .svg or .pdf"
     )
+    add_imports(parser)
     parser.set_defaults(run=run)
 
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from hpcm import Diverged, EpochReport, TrainConfig, train
-from hpcm.commands.arguments import add_device, device_name
+from hpcm.commands.arguments import add_device, add_imports, device_name
 from hpcm.commands.loggers import LOGGERS, loggers
 from hpcm.commands.run_folder import RunFolder
 
@@ -55,6 +55,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
         choices=sorted(LOGGERS),
         help="send the metrics of each epoch there as well",
     )
+    add_imports(parser)
     add_device(parser)
     parser.set_defaults(run=run)
 
@@ -107,6 +108,7 @@ def _how_to_go_on(arguments: argparse.Namespace, folder: RunFolder, saved: str |
     words += ["--set", *arguments.set] if arguments.set else []
     words += ["--epochs", str(arguments.epochs)] if arguments.epochs is not None else []
     words += ["--log", *arguments.log] if arguments.log else []
+    words += ["--import", *map(str, arguments.imports)] if arguments.imports else []
     words += ["--output", str(folder.path), "--resume"]
     return f"checkpoint of {saved}; to continue: {shlex.join(words)}"
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hpcm.atomic_files import replacing
 from hpcm.model import MODELS, build_model
 from hpcm.model.code_tables import TOTAL
 from hpcm.model.hpcm import HPCM, TABLE_BUFFERS
@@ -192,9 +193,8 @@ def save_weights(
     content: dict[str, Any] = {**state, **{name: torch.empty(0) for name in TABLE_BUFFERS}}
     if variant is not None:
         content = {"format": FORMAT, "model": variant, "about": about or {}, "state_dict": state}
-    partial = Path(path).with_name(f"{Path(path).name}.partial")
     try:
-        torch.save(content, partial)
-        partial.replace(path)
+        with replacing(Path(path)) as file:
+            torch.save(content, file)
     except (OSError, RuntimeError) as error:
         raise ConfigError(f"{path}: cannot be written: {str(error)[:120]}") from None

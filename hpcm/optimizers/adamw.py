@@ -6,8 +6,8 @@ from typing import Literal
 
 import torch
 
-from hpcm.optimizers.adam import as_groups, check_adam, kernel, moments, set_hot
-from hpcm.optimizers.optimizer import OptimizerConfig, Params
+from hpcm.optimizers.adam import check_adam, kernel, moments, set_hot
+from hpcm.optimizers.optimizer import OptimizerConfig, Params, as_groups
 from hpcm.schema import config_class, hot
 
 

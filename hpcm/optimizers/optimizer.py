@@ -28,6 +28,18 @@ class OptimizerConfig(ABC):
         """Set every hot value in every group; ``lr_factor`` multiplies the learning rate."""
 
 
+def as_groups(params: Params) -> list[dict[str, Any]]:
+    """Parameter groups, copied, each with a list of tensors. Raises where there is no tensor."""
+    given = list(params)
+    groups = [dict(g) if isinstance(g, dict) else {"params": [g]} for g in given]
+    if given and not isinstance(given[0], dict):
+        groups = [{"params": given}]
+    groups = [group | {"params": list(group["params"])} for group in groups]
+    if not any(group["params"] for group in groups):
+        raise ValueError("no parameters to optimise")
+    return groups
+
+
 def train_mode(optimizer: torch.optim.Optimizer) -> None:
     """Put the weights in place that gradients are taken at. Call before training steps.
 

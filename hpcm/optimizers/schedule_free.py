@@ -10,9 +10,9 @@ from typing import ClassVar, Literal
 
 import torch
 
-from hpcm.optimizers.adam import as_groups, check_adam, moments, set_hot
+from hpcm.optimizers.adam import check_adam, moments, set_hot
 from hpcm.optimizers.extra_packages import require
-from hpcm.optimizers.optimizer import OptimizerConfig, Params
+from hpcm.optimizers.optimizer import OptimizerConfig, Params, as_groups
 from hpcm.schema import bounded, config_class, hot
 
 

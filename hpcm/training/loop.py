@@ -11,6 +11,7 @@ from pathlib import Path
 
 from torch import nn
 
+from hpcm.checkpoints import Checkpoint
 from hpcm.config import TrainConfig
 from hpcm.evaluation.images import Validator
 from hpcm.evaluation.run_images import run_images
@@ -43,11 +44,14 @@ class EpochReport:
 def train(
     cfg: TrainConfig,
     *,
-    resume: str | Path | None = None,
+    resume: str | Path | Checkpoint | None = None,
     model: nn.Module | None = None,
     device: str | None = None,
 ) -> Iterator[EpochReport]:
-    """Train one run, yielding a report per epoch; ``resume`` continues from a checkpoint directory.
+    """Train one run, yielding a report per epoch; ``resume`` continues from a checkpoint.
+
+    That is a folder, or a `Checkpoint` whose files the caller has found whole: they are not read
+    once more for it.
 
     ``model`` is trained in place where one is given, else built from ``cfg.model``; ``device``
     defaults to the GPU where there is one. Raises :class:`hpcm.schema.ConfigError` at the call for
@@ -77,7 +81,7 @@ def _epochs(run: Run, batches: CropLoader, validator: Validator) -> Iterator[Epo
         if run.epoch % run.cfg.validate_every == 0 or last:
             metrics |= _validate(run, validator)
         metrics |= {"epoch": float(run.epoch), "train/seconds": time.monotonic() - started}
-        yield EpochReport(run.epoch, metrics, partial(save, run), last)
+        yield EpochReport(run.epoch, metrics, partial(save, run, metrics=metrics), last)
 
 
 def _train_epoch(run: Run, stepper: Stepper, batches: CropLoader, epoch: int) -> dict[str, float]:
