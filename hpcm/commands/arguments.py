@@ -27,7 +27,7 @@ def add_imports(parser: argparse.ArgumentParser) -> None:
         type=Path,
         dest="imports",
         metavar="FILE",
-        help="Python files that register parts of your own (docs/extending.md)",
+        help="Python files that register parts of your own (CONTRIBUTING.md)",
     )
 
 
