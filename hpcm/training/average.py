@@ -26,7 +26,6 @@ class WeightAverage:
         self._weights = [weight.detach() for weight in named.values()]
         self._mean = [weight.clone() for weight in self._weights]
 
-    @torch.no_grad()
     def update(self) -> None:
         """Take the weights after an optimiser step; waits for no device."""
         self.steps += 1
