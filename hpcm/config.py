@@ -32,6 +32,11 @@ from hpcm.schema import (
 )
 from hpcm.yaml_files import override, read_yaml
 
+#: Fields that may differ between a checkpoint and the config that continues it, besides hot ones.
+MAY_DIFFER = frozenset(
+    ("epochs", "validate_every", "data.val", "data.workers", "data.cache", "precision.threads")
+)
+
 
 @config_class
 class DataConfig:
@@ -80,8 +85,8 @@ class Ema:
 class Precision:
     """What may be low precision. Likelihoods, rounding and the loss never are."""
 
-    autocast: Literal["none", "bfloat16"] = "none"
-    channels_last: bool = False
+    autocast: Literal["none", "bfloat16"] = "none"  # of the model's forward pass
+    channels_last: bool = False  # layout of convolutions in memory
     threads: int | None = None  # CPU threads of torch, 1 to 65,536; None leaves torch's choice
 
     def __post_init__(self) -> None:
@@ -109,7 +114,7 @@ class TrainConfig:
     epochs: int = 3000  # epochs run; truncates, never bends a schedule
     schedule_horizon: int = 3000  # epochs at which every schedule reaches t = 1
     validate_every: int = 1  # epochs between validations; the last epoch always has one
-    seed: int = 0
+    seed: int = 0  # of the first weights, the crops and the noise
 
     def __post_init__(self) -> None:
         bounded(self, "epochs", "schedule_horizon", "validate_every", least=1)

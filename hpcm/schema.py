@@ -168,7 +168,7 @@ def fields_of(cls: type, prefix: str = "") -> Iterator[FieldInfo]:
         for below, part in parts:
             yield from fields_of(part, f"{path}.{below}")
         if not parts:
-            kind = _leaf(hints[field.name])
+            kind = leaf(hints[field.name])
             yield FieldInfo(path, cls, kind, bool(field.metadata.get("hot")))
 
 
@@ -241,7 +241,7 @@ def sections_of(annotation: Any) -> list[tuple[str, type]]:
     return [found for one in get_args(annotation) for found in sections_of(one)]
 
 
-def _leaf(annotation: Any) -> Any:
+def leaf(annotation: Any) -> Any:
     """The type of a leaf; a name out of a dict is a literal of its keys."""
     for one in getattr(annotation, "__metadata__", ()):
         if isinstance(one, NameOf):

@@ -62,7 +62,7 @@ LAYERS = [
     "model losses",
     "optimizers",
     "config parts",
-    "evaluation",
+    "config_page evaluation",
     "training",
 ]
 LAYER = {part: level for level, parts in enumerate(LAYERS) for part in parts.split()}

@@ -25,7 +25,7 @@ class ModelConfig:
     """Which variant, and how its likelihoods are computed."""
 
     name: Annotated[str, NameOf(MODELS)] = "hpcm_base"  # the variant
-    # published: float32 difference of two cdf values, as the authors'; accurate: tails done right
+    # as the authors', a float32 difference of two cdf values; or with the tails done right
     likelihood: Literal["published", "accurate"] = "published"
 
 

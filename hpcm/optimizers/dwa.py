@@ -18,7 +18,7 @@ class Dwa(BalancerConfig):
     """Task weights n softmax(r / T), r_i the ratio of the last two epochs' mean losses."""
 
     name: Literal["dwa"] = "dwa"
-    tasks: Tasks = "two_task"
+    tasks: Tasks = "two_task"  # the losses that are weighed
     temperature: float = hot(2.0)  # T, above 0: the larger, the more equal the weights
 
     def __post_init__(self) -> None:

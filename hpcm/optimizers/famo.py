@@ -43,7 +43,7 @@ class Famo(BalancerConfig):
     """FAMO with one gamma. ``published``: floor -1, second look with fresh noise, nothing else."""
 
     name: Literal["famo"] = "famo"
-    tasks: Tasks = "two_task"
+    tasks: Tasks = "two_task"  # the losses that are weighed
     gamma: float = hot(3e-3)  # decay of the logits towards equal weights, >= 0
     w_lr: float = hot(2.5e-2)  # learning rate of the logits' Adam, > 0
     offset: float | None = None  # o = -floor, > 0; None: 1
@@ -53,7 +53,7 @@ class Famo(BalancerConfig):
     weight_update_every: int = 1  # optimiser steps per second look
     decay: Decay = "l2"  # gamma inside the logits' Adam (published), or decoupled from it
     min_weight: float = hot(0.0)  # no z below this, in [0, 0.2)
-    published: bool = False
+    published: bool = False  # as published, with what is wrong with it (docs/methods.md)
 
     def __post_init__(self) -> None:
         check_famo(self)

@@ -26,7 +26,7 @@ class FamoPerScale(BalancerConfig):
     """FAMO with a gamma and a weight per scale; ``published``: the first batch sets the floors."""
 
     name: Literal["famo_per_scale"] = "famo_per_scale"
-    tasks: ScaleTasks = "exact5"
+    tasks: ScaleTasks = "exact5"  # the losses that are weighed
     gamma_s1: float = hot(8e-3)  # decay of the logits of s1's tasks, >= 0
     gamma_s2: float = hot(6e-3)  # of s2's
     gamma_s3: float = hot(4e-3)  # of s3's
@@ -39,7 +39,7 @@ class FamoPerScale(BalancerConfig):
     weight_update_every: int = 1  # optimiser steps per second look
     decay: Decay = "l2"  # gamma inside the logits' Adam (published), or decoupled from it
     min_weight: float = hot(0.0)  # no z below this, before the scale weights, in [0, 0.2)
-    published: bool = False
+    published: bool = False  # as published, with what is wrong with it (docs/methods.md)
 
     def __post_init__(self) -> None:
         check_famo(self)

@@ -24,7 +24,7 @@ class Mgda(BalancerConfig):
     """The shortest convex combination of the tasks' gradients: no loss rises."""
 
     name: Literal["mgda"] = "mgda"
-    tasks: Tasks = "two_task"
+    tasks: Tasks = "two_task"  # the losses that are weighed
     log_losses: bool = True  # balance the gradients of log L, whatever the losses' units
 
     def build(
@@ -40,7 +40,7 @@ class UpGrad(BalancerConfig):
     """The mean of the tasks' gradients, each projected so that it raises no other loss."""
 
     name: Literal["upgrad"] = "upgrad"
-    tasks: Tasks = "two_task"
+    tasks: Tasks = "two_task"  # the losses that are weighed
     log_losses: bool = False  # balance the gradients of log L instead
 
     def build(

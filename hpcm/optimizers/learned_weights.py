@@ -29,12 +29,12 @@ class Uncertainty(BalancerConfig):
     """Minimise sum exp(-s_i) (L_i + o) + s_i in s too; ``published``: o = 0, clamp in the graph."""
 
     name: Literal["uncertainty"] = "uncertainty"
-    tasks: Tasks = "two_task"
+    tasks: Tasks = "two_task"  # the losses that are weighed
     w_lr: float | None = hot(None)  # of s's Adam, > 0; None: 5e-3, published 0.1 of the model's
     init: float = 0.0  # s at the start, within the clamp
     clamp: float = 10.0  # |s| is at most this, > 0
     offset: float | None = None  # o, > 0; None: 1
-    published: bool = False
+    published: bool = False  # as published, with what is wrong with it (docs/methods.md)
 
     def __post_init__(self) -> None:
         bounded(self, "w_lr", "clamp", "offset", above=0)
@@ -55,11 +55,11 @@ class Direct(BalancerConfig):
     """Learn the weights themselves; sound: on a simplex, held to their start by an entropy term."""
 
     name: Literal["direct"] = "direct"
-    tasks: Tasks = "two_task"
+    tasks: Tasks = "two_task"  # the losses that are weighed
     w_lr: float | None = hot(None)  # of their Adam, > 0; None: 5e-3, published 0.1 of the model's
     init: tuple[float, ...] | None = None  # weights at the start, > 0; None: equal, published ones
     strength: float | None = hot(None)  # of the entropy term, > 0; None: 1
-    published: bool = False
+    published: bool = False  # as published, with what is wrong with it (docs/methods.md)
 
     def __post_init__(self) -> None:
         bounded(self, "w_lr", "strength", above=0)

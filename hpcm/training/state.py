@@ -11,18 +11,13 @@ import torch
 from hpcm import parts
 from hpcm.atomic_files import Contents, replacing
 from hpcm.checkpoints import RECORD_FILE, Checkpoint, DamagedError, Record, read_checkpoint
-from hpcm.config import TrainConfig
+from hpcm.config import MAY_DIFFER, TrainConfig
 from hpcm.model.checkpoint import MODEL_FILE
 from hpcm.model.tensor_files import read_tensors
 from hpcm.schema import ConfigError, fields_of, leaves
 from hpcm.training.run import Run
 
 TRAINING_FILE = "training.pt"  # optimiser, balancer, regularizers, early stopping, average
-
-#: Fields that may differ between a checkpoint and the config that continues it, besides hot ones.
-MAY_DIFFER = frozenset(
-    ("epochs", "validate_every", "data.val", "data.workers", "data.cache", "precision.threads")
-)
 
 
 def save(run: Run, directory: str | Path, metrics: Mapping[str, float]) -> None:
