@@ -19,12 +19,17 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from hpcm.choices import STRICT, EachOf, NameOf, OneOf, adapter
+from hpcm.streams import printable
 
 T = TypeVar("T")
+MOST_PROBLEMS = 20  # told at once
 
 
 class ConfigError(ValueError):
-    """What a user can get wrong in a file, a flag or an override; the message is meant for them."""
+    """What a user can get wrong; the message is meant for them, its control characters escaped."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 @contextlib.contextmanager
@@ -90,12 +95,14 @@ def load(cls: type[T], data: Any, where: str) -> T:
     """
     for path, odd in _odd(data):
         raise ConfigError(f"{where}: {path or 'top level'}: {shown(repr(odd))} is not plain data")
-    text = json.dumps(data, allow_nan=True)
     try:
         reader: TypeAdapter[T] = adapter(cast("Any", cls))
-        return reader.validate_json(text)
+        return reader.validate_json(json.dumps(data, allow_nan=True))
     except ValidationError as error:
-        lines = dict.fromkeys(_message(cls, data, problem) for problem in error.errors())
+        problems = error.errors()
+        lines = list(dict.fromkeys(_message(cls, data, one) for one in problems[:MOST_PROBLEMS]))
+        more = len(problems) - MOST_PROBLEMS
+        lines += [f"and {more:,} more"] if more > 0 else []
         raise ConfigError("\n".join(f"{where}: {line}" for line in lines)) from None
 
 
@@ -288,9 +295,8 @@ def _message(cls: type, data: Any, problem: Any) -> str:
         return f"{path}.name: {context['tag']!r} is unknown{did_you_mean(context['tag'], allowed)}"
     if kind == "missing":
         return f"{path}: missing"
-    advice = ""
-    if isinstance(given, str) and kind in ("float_type", "int_type"):
-        advice = number_advice(given)
+    is_number = kind in ("float_type", "int_type")
+    advice = number_advice(given) if is_number and isinstance(given, str) else ""
     if kind == "literal_error":
         allowed = [
             part.strip().strip("'") for part in context["expected"].replace(" or ", ", ").split(",")
