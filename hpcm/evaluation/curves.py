@@ -59,9 +59,11 @@ def over_seeds(curve: Results) -> Results:
             "them into two files"
         )
     runs: list[tuple[Any, Any]] = [(p.get("lmbda"), p.get("seed")) for p in curve.points]
-    plain = [isinstance(v, int | float) for run in runs for v in run]
+    plain = all(isinstance(v, int | float) for run in runs for v in run)
+    if not plain or len(runs) != len(curve.results["bpp"]):
+        return curve
     lmbdas = Counter(lmbda for lmbda, _ in runs)
-    if not all(plain) or len(runs) != len(curve.results["bpp"]) or max(lmbdas.values()) == 1:
+    if max(lmbdas.values()) == 1:
         return curve
     _check_grid(curve.name, runs)
     members = [

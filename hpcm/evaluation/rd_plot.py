@@ -148,7 +148,8 @@ def _spread(curve: Results, metric: str, order: Sequence[int]) -> list[float] | 
     """The standard deviation between seeds, where the file has it in dB."""
     key = {"psnr": "psnr-rgb", "ms_ssim_db": "ms-ssim-rgb-db"}[metric]
     spread = [point.get("sd", {}).get(key) for point in curve.points]
-    return [spread[i] for i in order] if spread and None not in spread else None
+    whole = len(spread) == len(curve.results["bpp"]) and None not in spread
+    return [spread[i] for i in order] if whole else None
 
 
 def _verdict(curve: Results, metric: str, found: Sequence[Comparison]) -> str:

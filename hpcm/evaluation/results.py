@@ -61,6 +61,8 @@ class Results:
         for key, kind in _KINDS.items():
             if not isinstance(known.get(key, kind()), kind):
                 raise ConfigError(f"{path}: {key}: must be {_TOLD[kind]}")
+        _check_points(f"{path}: points", known.get("points", []))
+        _check_images(f"{path}: images", known.get("images", []), len(points["bpp"]))
         return cls(**{"name": Path(path).stem, "dataset": "", **known})
 
     def save(self, path: str | Path) -> Path:
@@ -107,6 +109,29 @@ def _written(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def _check_points(where: str, points: list[Any]) -> None:
+    """Each a mapping, its standard deviations numbers from 0 on."""
+    for index, point in enumerate(points):
+        spread = point.get("sd", {}) if isinstance(point, dict) else None
+        if not isinstance(spread, dict):
+            raise ConfigError(f"{where}[{index}]: must be a mapping, and so must its sd")
+        for key, value in spread.items():
+            if not (isinstance(value, int | float) and 0 <= value < float("inf")):
+                raise ConfigError(f"{where}[{index}].sd.{key}: must be a number, 0 or more")
+
+
+def _check_images(where: str, rows: list[Any], points: int) -> None:
+    """Each a mapping of numbers or text, with the point it belongs to."""
+    for index, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise ConfigError(f"{where}[{index}]: must be a mapping")
+        if type(row.get("point")) is not int or not 0 <= row["point"] < points:
+            raise ConfigError(f"{where}[{index}].point: must be a whole number, 0 to {points - 1}")
+        for key, value in row.items():
+            if not isinstance(value, int | float | str):
+                raise ConfigError(f"{where}[{index}].{key}: must be a number or text")
 
 
 def _holds(data: Any) -> str:

@@ -74,7 +74,7 @@ def scores_of(results: Results, metric: str) -> Scores:
     rows = {
         (int(row["point"]), row.get("seed"), str(row["image"])): row
         for row in results.images
-        if {"point", "image", "bpp", key} <= row.keys()
+        if "image" in row and all(isinstance(row.get(name), int | float) for name in ("bpp", key))
     }
     if not rows:
         raise NoIntervalError(f"{results.name} has no values per image")

@@ -72,6 +72,12 @@ BROKEN = {
     '{"results": {"bpp": [1]}, "conditions": [1]}': r"bad\.json: conditions: must be a mapping",
     '{"results": {"bpp": [1]}, "dataset": null}': r"bad\.json: dataset: must be text",
     '{"results": {"bpp": [1]}, "images": {}}': r"bad\.json: images: must be a list",
+    '{"results": {"bpp": [1]}, "points": [1]}': r"points\[0\]: must be a mapping",
+    '{"results": {"bpp": [1]}, "points": [{"sd": 1}]}': r"points\[0\]: must be a mapping, and so",
+    '{"results": {"bpp": [1]}, "points": [{"sd": {"bpp": -1}}]}': r"points\[0\]\.sd\.bpp: must",
+    '{"results": {"bpp": [1]}, "images": [0]}': r"images\[0\]: must be a mapping",
+    '{"results": {"bpp": [1]}, "images": [{"point": 1}]}': r"images\[0\]\.point: .* 0 to 0",
+    '{"results": {"bpp": [1]}, "images": [{"point": 0, "bpp": []}]}': r"images\[0\]\.bpp: must be",
     "[" * 100_000: "not a results file",
 }
 
