@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
 from hpcm import ConfigError
+from hpcm.atomic_files import write_atomically
 from hpcm.commands.arguments import check_file
 from hpcm.evaluation.bd_rate import BDRateError, Method
 from hpcm.evaluation.comparison import Comparison, Refused, compare_or_refuse, mean_over_sets
@@ -16,7 +18,7 @@ from hpcm.evaluation.curves import over_seeds
 from hpcm.evaluation.interval import DRAWS
 from hpcm.evaluation.rate_saving import RateSaving, rate_savings, sign_change
 from hpcm.evaluation.rd_plot import PLOTS, save_plot
-from hpcm.evaluation.results import Results
+from hpcm.evaluation.results import Results, written
 from hpcm.evaluation.scores import METRICS, points_of
 
 COLUMNS = (
@@ -175,14 +177,12 @@ def _saved(saving: RateSaving) -> str:
 
 
 def _write_csv(path: Path, rows: Sequence[Comparison | Refused]) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(_cells(row) for row in rows)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, COLUMNS)
+    writer.writeheader()
+    writer.writerows(_cells(row) for row in rows)
+    with written(path):
+        write_atomically(path, table.getvalue().encode())
 
 
 def _cells(row: Comparison | Refused) -> dict[str, object]:

@@ -16,6 +16,7 @@ from hpcm.commands.arguments import add_device, add_imports, check_folder, devic
 from hpcm.commands.trained_model import load_model
 from hpcm.evaluation.contact_sheet import brightest, contact_sheet, pictures
 from hpcm.evaluation.inspection import MOST, Inspection, inspect_images
+from hpcm.evaluation.results import written
 from hpcm.evaluation.spectrum_plot import save_spectra
 from hpcm.model import MODELS
 
@@ -67,23 +68,20 @@ def _write(folder: Path, inspections: Mapping[str, Inspection], source: dict[str
     known = ("model", "weights", "config_digest", "metric", "lmbda", "epoch", "seed")
     title = ", ".join(f"{key} {source[key]}" for key in known if source.get(key) is not None)
     tops = brightest(list(inspections.values()))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        sheet = contact_sheet(inspections, title, lmbda=lmbda)
-        Image.fromarray(sheet).save(folder / "contact_sheet.png")
-        for number, (name, one) in enumerate(inspections.items(), 1):
-            stem = f"{number:02d}-{Path(name).stem}"
-            for kind, picture in pictures(one, tops).items():
-                Image.fromarray(picture).save(folder / f"{stem}.{kind}.png")
-        numbers = {
-            "source": source,
-            "lightest_colour": tops,
-            "images": [_numbers(name, one) for name, one in inspections.items()],
-        }
-        text = json.dumps(numbers, indent=1, allow_nan=False)
-        (folder / "inspection.json").write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"--output {folder}: cannot be written: {error.strerror}") from None
+    with written(folder / "contact_sheet.png") as sheet:
+        Image.fromarray(contact_sheet(inspections, title, lmbda=lmbda)).save(sheet)
+    for number, (name, one) in enumerate(inspections.items(), 1):
+        stem = f"{number:02d}-{Path(name).stem}"
+        for kind, picture in pictures(one, tops).items():
+            with written(folder / f"{stem}.{kind}.png") as path:
+                Image.fromarray(picture).save(path)
+    numbers = {
+        "source": source,
+        "lightest_colour": tops,
+        "images": [_numbers(name, one) for name, one in inspections.items()],
+    }
+    with written(folder / "inspection.json") as path:
+        path.write_text(json.dumps(numbers, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     save_spectra(folder / "spectra.png", list(inspections.values()))
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from hpcm.evaluation.bd_rate import BDRateError, Curve
 from hpcm.evaluation.comparison import Comparison
 from hpcm.evaluation.curves import over_seeds
-from hpcm.evaluation.results import Results
+from hpcm.evaluation.results import Results, written
 from hpcm.evaluation.scores import METRICS, points_of
 from hpcm.schema import ConfigError
 
@@ -79,11 +79,8 @@ def save_plot(
         for row, dataset in enumerate(sets):
             for column, metric in enumerate(metrics):
                 _draw(axes[row][column], dataset, metric, panels.get((dataset, metric), []))
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+        with written(path):
             figure.savefig(path, dpi=160, metadata=_DATES[path.suffix])
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
     return path
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hpcm.atomic_files import write_atomically
 from hpcm.files import read_json
 from hpcm.schema import ConfigError
 
@@ -70,8 +71,8 @@ class Results:
         path = Path(path)
         plain = {key: getattr(self, key) for key in self.__dataclass_fields__}
         kept = {key: value for key, value in plain.items() if value or key == "results"}
-        with _written(path):
-            path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+        with written(path):
+            write_atomically(path, (json.dumps(kept, indent=1) + "\n").encode())
         return path
 
     def table(self) -> Any:
@@ -87,7 +88,7 @@ class Results:
         path = Path(path)
         check_table(path)
         table = self.table()
-        with _written(path):
+        with written(path):
             if path.suffix == ".csv":
                 table.to_csv(path, index=False)
             else:
@@ -102,11 +103,11 @@ def check_table(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _written(path: Path) -> Iterator[None]:
+def written(path: Path) -> Iterator[Path]:
     """Make the folder of ``path``; say in our words why it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield
+        yield path
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
 

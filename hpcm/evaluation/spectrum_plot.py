@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hpcm.evaluation.inspection import Inspection, Spectrum
+from hpcm.evaluation.results import written
 from hpcm.schema import ConfigError
 
 _PANELS = {
@@ -50,10 +51,8 @@ def save_spectra(path: Path, inspections: Sequence[Inspection]) -> Path:
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     for axes, (title, kinds) in zip(figure.subplots(1, len(_PANELS)), _PANELS.items(), strict=True):
         _draw(axes, title, kinds, inspections)
-    try:
+    with written(path):
         figure.savefig(path, dpi=130)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
     return path
 
 
