@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
         if not rows or rows[-1].dataset != test.dataset:
             print(f"anchor {_described(anchor)}; {arguments.metric}, {arguments.method}")
         rows.append(compare_or_refuse(anchor, test, arguments.metric, arguments.method))
-        print(f"{_described(test)}: {_text(rows[-1], test)}")
+        print(f"{_described(test)}: {_text(rows[-1], anchor, test)}")
         _print_savings(anchor, test, arguments.metric)
     found = [row for row in rows if isinstance(row, Comparison)]
     means = mean_over_sets(found)
@@ -123,8 +123,11 @@ def _described(results: Results) -> str:
     return f"{results.name} ({results.dataset or 'set not named'}, {rate})"
 
 
-def _text(row: Comparison | Refused, test: Results) -> str:
-    return _numbers(row) if isinstance(row, Comparison) else _points(test, row)
+def _text(row: Comparison | Refused, anchor: Results, test: Results) -> str:
+    if isinstance(row, Comparison):
+        return _numbers(row)
+    lines = [f"no BD-rate: {row.error.reason}", f"  to do: {row.error.advice}"]
+    return "\n".join([*lines, *_points(anchor, row.metric), *_points(test, row.metric)])
 
 
 def _numbers(row: Comparison) -> str:
@@ -138,19 +141,18 @@ def _numbers(row: Comparison) -> str:
     )
 
 
-def _points(test: Results, row: Refused) -> str:
-    """The curve as points, with the reason why it is none and what to do."""
-    lines = [f"no BD-rate: {row.error.reason}", f"  to do: {row.error.advice}"]
+def _points(results: Results, metric: str) -> list[str]:
+    """A curve, or what should be one, as a line per point; none if it lacks the metric."""
     try:
-        points = sorted(zip(*points_of(over_seeds(test), row.metric), strict=True))
+        points = sorted(zip(*points_of(over_seeds(results), metric), strict=True))
     except BDRateError:
-        return "\n".join(lines)
-    best = float("-inf")
+        return []
+    best, lines = float("-inf"), [f"  points of {results.name}:"]
     for rate, quality in points:
         mark = "" if quality > best else "  not above the point before"
         best = max(best, quality)
         lines.append(f"  {rate:8.4f} bpp  {quality:8.4f} dB{mark}")
-    return "\n".join(lines)
+    return lines
 
 
 def _print_savings(anchor: Results, test: Results, metric: str) -> None:

@@ -20,6 +20,7 @@ from hpcm.evaluation.scores import METRICS, points_of
 from hpcm.schema import ConfigError
 
 PLOTS = (".svg", ".pdf", ".png")
+TWO_COLUMNS = 30  # characters of the longest name that leave room for two columns of a legend
 
 _LABELS = {"psnr": "PSNR [dB]", "ms_ssim_db": "MS-SSIM [dB]"}
 _FILES: Any = {"svg.fonttype": "none", "svg.hashsalt": "hpcm", "pdf.fonttype": 42, "font.size": 9}
@@ -191,7 +192,8 @@ def _draw(axes: Any, dataset: str, metric: str, lines: Sequence[_Line]) -> None:
     axes.grid(color="0.9", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
     handles, labels = axes.get_legend_handles_labels()
-    below = {"loc": "upper left", "bbox_to_anchor": (0, -0.13), "ncols": 2}
+    columns = 2 if max(len(label) for label in labels) <= TWO_COLUMNS else 1
+    below = {"loc": "upper left", "bbox_to_anchor": (0, -0.13), "ncols": columns}
     axes.legend(handles[::-1], labels[::-1], frameon=False, fontsize=8, **below)
 
 
