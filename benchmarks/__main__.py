@@ -12,6 +12,7 @@ import benchmarks
 #: Modules of the package that are no measurements.
 PARTS = {
     "__main__",
+    "guarded_coder",
     "mutations",
     "plain_codec",
     "record",
@@ -19,6 +20,7 @@ PARTS = {
     "search_slots",
     "search_whole",
     "sleeping_trial",
+    "yaml_mutations",
 }
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 Random = np.random.Generator
 LONGEST = 64  # bytes that one mutation inserts, removes or overwrites
+WORD = 4  # bytes that the coder reads at once
 
 # Sizes and lengths at which arithmetic on them goes wrong, and plausible ones.
 EDGES = (0, 1, 64, 255, 256, 257, 512, 2048, 8192, 2**16 - 1, 2**20, 2**31 - 1, 2**32 - 1)
@@ -37,6 +38,21 @@ class Layout:
             numbers.append((at, length))
             at += length
         return cls(tuple(texts), tuple(numbers), at)
+
+    def parts(self, data: bytes) -> list[bytes]:
+        """The three streams of an undamaged file."""
+        streams, at = [], self.streams
+        for start, length in self.numbers[-3:]:
+            end = at + int.from_bytes(data[start : start + length], "little")
+            streams.append(data[at:end])
+            at = end
+        return streams
+
+    def joined(self, data: bytes, streams: list[bytes]) -> bytes:
+        """The file with other streams, and their lengths in the header."""
+        lengths = struct.pack("<III", *(len(stream) for stream in streams))
+        head = data[: self.numbers[-3][0]] + lengths
+        return b"".join((head, *streams, data[-4:]))
 
 
 def sealed(data: bytes) -> bytes:
@@ -106,6 +122,33 @@ def number(data: bytes, layout: Layout, rng: Random) -> bytes:
     return data[:start] + changed + data[start + length :]
 
 
+def lengthen(data: bytes, layout: Layout, rng: Random) -> bytes:
+    """One stream longer, at its end or begin: ones, zeros, any bytes, or itself again."""
+    streams = layout.parts(data)
+    chosen = rng.integers(len(streams))
+    count = int(WORD * rng.integers(1, (16, 1024, 2**16)[rng.integers(3)]))
+    any_bytes = rng.bytes(count)
+    more = (b"\xff" * count, bytes(count), any_bytes, streams[chosen])[rng.integers(4)]
+    state = streams[chosen][: 2 * WORD * int(rng.integers(2))]
+    longer = streams[chosen] + more if rng.random() < 0.5 else state + more + streams[chosen]
+    streams[chosen] = longer
+    return layout.joined(data, streams)
+
+
+def swap(data: bytes, layout: Layout, rng: Random) -> bytes:
+    """Two streams exchanged, or two pieces of one."""
+    streams = layout.parts(data)
+    first, second = rng.choice(len(streams), 2, replace=False)
+    if rng.random() < 0.3:
+        streams[first], streams[second] = streams[second], streams[first]
+        return layout.joined(data, streams)
+    words = len(streams[first]) // WORD
+    start, middle, end = sorted(WORD * int(place) for place in rng.integers(0, words + 1, 3))
+    stream = streams[first]
+    streams[first] = stream[:start] + stream[middle:end] + stream[start:middle] + stream[end:]
+    return layout.joined(data, streams)
+
+
 def size(data: bytes, layout: Layout, rng: Random) -> bytes:
     """Another image size, with the padding that belongs to it: it passes every check of form."""
     height, width = (int(side) for side in rng.integers(1, (600, 600)))
@@ -139,7 +182,7 @@ def threads(data: bytes, layout: Layout, rng: Random) -> bytes:
 
 MUTATIONS: tuple[Callable[[bytes, Layout, Random], bytes], ...] = (
     *(flip, flip_stream, flip_header, truncate, insert, remove),
-    *(overwrite, splice, foreign, number, size, text, threads),
+    *(overwrite, splice, foreign, number, size, text, threads, lengthen, swap),
 )
 
 

@@ -6,6 +6,7 @@ from hpcm.config import TrainConfig
 from hpcm.evaluation.images import evaluate
 from hpcm.losses.diverged import Diverged
 from hpcm.model import build_model
+from hpcm.parts import import_parts, register
 from hpcm.schema import ConfigError
 from hpcm.training.inputs import check_inputs, starting_point
 from hpcm.training.loop import EpochReport, train
@@ -18,6 +19,8 @@ __all__ = [
     "build_model",
     "check_inputs",
     "evaluate",
+    "import_parts",
+    "register",
     "starting_point",
     "train",
 ]

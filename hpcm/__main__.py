@@ -13,8 +13,8 @@ import warnings
 from collections.abc import Sequence
 from types import ModuleType
 
-from hpcm import ConfigError, Diverged
-from hpcm.commands import codec, compare, convert, data, evaluate, schedule, train
+from hpcm import ConfigError, Diverged, import_parts
+from hpcm.commands import codec, compare, convert, data, evaluate, inspect, schedule, train
 from hpcm.evaluation.image_sets import SkippedImages
 from hpcm.streams import escape_what_cannot_be_shown
 
@@ -23,6 +23,7 @@ COMMANDS: tuple[ModuleType, ...] = (
     train,
     evaluate,
     compare,
+    inspect,
     codec,
     convert,
     data,
@@ -38,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         warnings.simplefilter("always", SkippedImages)
         warnings.showwarning = _show
         try:
+            import_parts(getattr(arguments, "imports", ()))
             return int(arguments.run(arguments))
         except ConfigError as error:
             print(error, file=sys.stderr)
@@ -66,8 +68,8 @@ _python_shows = warnings.showwarning
 
 
 def _show(message: Warning | str, category: type[Warning], *place: object) -> None:
-    """A warning about the user's images is one line for the user; others keep their place."""
-    if issubclass(category, SkippedImages):
+    """A warning of our own kind is one line for the user; others keep their place."""
+    if category.__module__.startswith("hpcm."):
         print(f"warning: {message}", file=sys.stderr)
     else:
         _python_shows(message, category, *place)

@@ -6,20 +6,22 @@ import hashlib
 import json
 from dataclasses import field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 
-from hpcm.losses import LossConfig, Regularizers
-from hpcm.losses.tasks import check as check_tasks
-from hpcm.losses.tasks import has_scales
+from hpcm.choices import OneOf
+from hpcm.losses import TASK_SETS, LossConfig, Regularizers
+from hpcm.losses import check as check_tasks
+from hpcm.losses.task_set import TaskSet
 from hpcm.model import ModelConfig
-from hpcm.optimizers import Adam, BalancerConfig, OptimizerConfig, Sum
+from hpcm.optimizers import BALANCERS, OPTIMIZERS, Adam, BalancerConfig, OptimizerConfig, Sum
 from hpcm.optimizers.early_stopping import EarlyStopping
 from hpcm.optimizers.param_groups import Parts
 from hpcm.schedules import LrSchedule
 from hpcm.schema import (
     ConfigError,
+    added,
     bounded,
     config_class,
     hot,
@@ -30,13 +32,19 @@ from hpcm.schema import (
 )
 from hpcm.yaml_files import override, read_yaml
 
+#: Fields that may differ between a checkpoint and the config that continues it, besides hot ones.
+MAY_DIFFER = frozenset(
+    ("epochs", "validate_every", "data.val", "data.workers", "data.cache", "precision.threads")
+)
+
 
 @config_class
 class DataConfig:
     """What is trained and validated on: image sets by name under ``$HPCM_DATA``, never paths."""
 
     train: str = "flickr2w"  # "sample" and "sample_val" are the photographs that dependencies ship
-    val: str = "kodak"
+    val: str | None = "kodak"  # None: validate on what holdout takes out of train
+    holdout: int | None = added(None)  # images of train to validate on instead of val, >= 1
     patch: int = 256  # side of the random crop, pixels, a multiple of the model's stride
     batch_size: int = 32  # crops per optimiser step
     crops_per_epoch: int | None = None  # None: one crop per image; else this many, images cycling
@@ -44,8 +52,15 @@ class DataConfig:
     cache: bool = False  # keep decoded images in memory, for small sets
 
     def __post_init__(self) -> None:
-        bounded(self, "patch", "batch_size", "crops_per_epoch", least=1)
+        bounded(self, "patch", "batch_size", "crops_per_epoch", "holdout", least=1)
         bounded(self, "workers", least=0)
+        if self.val is not None and self.holdout is not None:
+            raise ValueError(
+                f"val is {self.val!r} and holdout is {self.holdout}; a run is validated on one of "
+                "them, so the other is null"
+            )
+        if self.val is None and self.holdout is None:
+            raise ValueError("val is null; name a set, or hold images of train out by holdout")
         if self.crops_per_epoch is not None and self.crops_per_epoch < self.batch_size:
             raise ValueError(
                 f"crops_per_epoch is {self.crops_per_epoch}, fewer than a batch ({self.batch_size})"
@@ -53,11 +68,25 @@ class DataConfig:
 
 
 @config_class
+class Ema:
+    """An average of the weights, scored as ``val_ema_*`` beside ``val_*``; what is saved is not it.
+
+    Each validation then takes twice as long. The first 1 / (1 - decay) steps are averaged evenly.
+    """
+
+    decay: float | None = None  # per optimiser step, in (0, 1); None is off
+
+    def __post_init__(self) -> None:
+        if self.decay is not None and not 0 < self.decay < 1:
+            raise ValueError(f"decay is {self.decay}; must be above 0 and below 1")
+
+
+@config_class
 class Precision:
     """What may be low precision. Likelihoods, rounding and the loss never are."""
 
-    autocast: Literal["none", "bfloat16"] = "none"
-    channels_last: bool = False
+    autocast: Literal["none", "bfloat16"] = "none"  # of the model's forward pass
+    channels_last: bool = False  # layout of convolutions in memory
     threads: int | None = None  # CPU threads of torch, 1 to 65,536; None leaves torch's choice
 
     def __post_init__(self) -> None:
@@ -73,34 +102,39 @@ class TrainConfig:
     start_from: str | None = None  # weights under $HPCM_CHECKPOINTS, or "sample"; None: random ones
     loss: LossConfig = field(default_factory=LossConfig)
     data: DataConfig = field(default_factory=DataConfig)
-    optimizer: OptimizerConfig = field(default_factory=Adam)
-    balancer: BalancerConfig = field(default_factory=Sum)
+    optimizer: Annotated[OptimizerConfig, OneOf(OPTIMIZERS, "adam")] = field(default_factory=Adam)
+    balancer: Annotated[BalancerConfig, OneOf(BALANCERS, "sum")] = field(default_factory=Sum)
     regularizers: Regularizers = field(default_factory=Regularizers)
     lr_schedule: LrSchedule = field(default_factory=LrSchedule)
     parts: Parts = field(default_factory=Parts)
     early_stopping: EarlyStopping = field(default_factory=EarlyStopping)
+    ema: Ema = added(Ema)
     precision: Precision = field(default_factory=Precision)
     clip_max_norm: float = hot(1.0)  # total gradient norm, > 0
     epochs: int = 3000  # epochs run; truncates, never bends a schedule
     schedule_horizon: int = 3000  # epochs at which every schedule reaches t = 1
     validate_every: int = 1  # epochs between validations; the last epoch always has one
-    seed: int = 0
+    seed: int = 0  # of the first weights, the crops and the noise
 
     def __post_init__(self) -> None:
         bounded(self, "epochs", "schedule_horizon", "validate_every", least=1)
         bounded(self, "clip_max_norm", above=0)
-        check_tasks(self.loss, self.tasks, self.data.patch)
-        if self.early_stopping.patience and not has_scales(self.tasks):
+        check_tasks(self.loss, self.balancer.tasks, self.data.patch)
+        if self.ema.decay is not None and self.optimizer.averages:
+            raise ValueError(
+                f"ema.decay is {self.ema.decay}, but optimizer {self.optimizer.name} averages its "
+                "weights already; leave one of them out"
+            )
+        if self.early_stopping.needs_scales and not self.tasks.has_scales:
             raise ValueError(
                 f"early_stopping.patience is {self.early_stopping.patience}, but the tasks "
-                f"{self.tasks} have no scales to stop; use balancer.tasks rate4 or exact5"
+                f"{self.balancer.tasks} have no scales to stop; use balancer.tasks rate4 or exact5"
             )
 
     @property
-    def tasks(self) -> str:
-        """The name of the task set: the balancer's, or for a plain sum the two tasks."""
-        name: str = getattr(self.balancer, "tasks", "two_task")
-        return name
+    def tasks(self) -> TaskSet:
+        """The losses that the balancer weighs."""
+        return TASK_SETS[self.balancer.tasks]
 
     @classmethod
     def from_plain(cls, data: dict[str, Any], where: str) -> TrainConfig:
@@ -137,7 +171,7 @@ class TrainConfig:
     @property
     def digest(self) -> str:
         """12 hex digits over all that decides the numbers; ``epochs`` and loader knobs do not."""
-        plain = self.to_plain()
+        plain = to_plain(self, every=False)
         for path in ("epochs", "data.workers", "data.cache", "precision.threads"):
             set_path(plain, path, None)
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]

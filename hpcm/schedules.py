@@ -9,8 +9,9 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Annotated
 
+from hpcm.choices import NameOf
 from hpcm.schema import config_class
 
 PUBLISHED_EPOCHS = 3000  # length of the published recipe; its milestones are epochs of it
@@ -33,33 +34,46 @@ def cosine(t: float, final: float) -> float:
     return final + 0.5 * (1.0 - final) * (1.0 + math.cos(math.pi * clamp(t)))
 
 
-SCHEDULES: dict[str, Schedule] = {"constant": constant, "linear": linear, "cosine": cosine}
-
 # Recipe of the HPCM training code: 2750, 2850 and 2950 of 3000 epochs.
 PUBLISHED_STAIRS = ((0.0, 1.0), (2750 / 3000, 0.3), (2850 / 3000, 0.1), (2950 / 3000, 0.01))
 
 
-def stairs(t: float, steps: tuple[tuple[float, float], ...]) -> float:
-    """The value of the last ``(start, value)`` whose start is reached; steps in ascending order."""
-    return [value for start, value in steps if t >= start or start == 0.0][-1]
+def published(t: float, final: float) -> float:
+    """1, then 0.3, 0.1 and 0.01 from 2750, 2850 and 2950 3000ths on; ``final`` plays no part."""
+    return [value for start, value in PUBLISHED_STAIRS if t >= start or start == 0.0][-1]
+
+
+@dataclasses.dataclass(frozen=True)
+class LrShape:
+    """The course of a learning rate, as a ratio to its configured value."""
+
+    of: Schedule  # (t, final) to the ratio
+    has_final: bool = False  # whether ``final`` plays a part
+    after_warmup: bool = True  # t is 0 at the end of the warm-up; False: at the start of the run
+
+
+LR_SCHEDULES: dict[str, LrShape] = {
+    "published": LrShape(published, after_warmup=False),
+    "constant": LrShape(constant),
+    "linear": LrShape(linear, has_final=True),
+    "cosine": LrShape(cosine, has_final=True),
+}
 
 
 @config_class
 class LrSchedule:
     """The factor on every learning rate. ``published``: 1, 0.3, 0.1, 0.01 late in the horizon."""
 
-    name: Literal["published", "constant", "linear", "cosine"] = "published"
+    name: Annotated[str, NameOf(LR_SCHEDULES)] = "published"
     warmup: float = 0.0  # fraction of the horizon, in [0, 1): from a tenth of the rate, linearly
-    final: float | None = (
-        None  # ratio reached at t = 1, in [0, 1]; None: 0.01; linear and cosine only
-    )
+    final: float | None = None  # ratio at t = 1, in [0, 1]; None: 0.01; linear and cosine only
 
     def __post_init__(self) -> None:
         if not 0 <= self.warmup < 1:
             raise ValueError(f"warmup is {self.warmup}; must be in [0, 1)")
         if self.final is None:
             return
-        if self.name not in ("linear", "cosine"):
+        if not LR_SCHEDULES[self.name].has_final:
             raise ValueError(
                 f"final is {self.final}, but {self.name!r} has no final value; leave it out"
             )
@@ -70,10 +84,10 @@ class LrSchedule:
         """What the configured learning rate is multiplied with at progress ``t``."""
         if t < self.warmup:
             return 0.1 + 0.9 * t / self.warmup
-        if self.name == "published":
-            return stairs(t, PUBLISHED_STAIRS)
-        after_warmup = (t - self.warmup) / (1.0 - self.warmup)
-        return SCHEDULES[self.name](after_warmup, 0.01 if self.final is None else self.final)
+        shape = LR_SCHEDULES[self.name]
+        if shape.after_warmup:
+            t = (t - self.warmup) / (1.0 - self.warmup)
+        return shape.of(t, 0.01 if self.final is None else self.final)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,16 +13,23 @@ import difflib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
-from typing import Any, TypeVar, cast, dataclass_transform, get_args, get_type_hints
+from typing import Any, Literal, TypeVar, cast, dataclass_transform, get_args, get_type_hints
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
+from hpcm.choices import STRICT, EachOf, NameOf, OneOf, adapter
+from hpcm.streams import printable
+
 T = TypeVar("T")
+MOST_PROBLEMS = 20  # told at once
 
 
 class ConfigError(ValueError):
-    """What a user can get wrong in a file, a flag or an override; the message is meant for them."""
+    """What a user can get wrong; the message is meant for them, its control characters escaped."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 @contextlib.contextmanager
@@ -37,14 +44,23 @@ def about(key: str) -> Iterator[None]:
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 def config_class(cls: type[T]) -> type[T]:
     """Make ``cls`` a frozen, keyword-only dataclass that refuses unknown keys and wrong types."""
-    strict = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-    decorate: Any = pydantic_dataclass(frozen=True, kw_only=True, config=strict)
+    decorate: Any = pydantic_dataclass(frozen=True, kw_only=True, config=STRICT)
     return cast("type[T]", decorate(cls))
 
 
 def hot(default: Any) -> Any:
     """A field that may change while a run is under way (PBT may mutate it; a restore obeys it)."""
     return dataclasses.field(default=default, metadata={"hot": True})
+
+
+def added(default: Any) -> Any:
+    """A field that earlier versions did not have: at its default it is not in a run's digest.
+
+    ``default`` is the value, or for a section its class.
+    """
+    if isinstance(default, type):
+        return dataclasses.field(default_factory=default, metadata={"added": True})
+    return dataclasses.field(default=default, metadata={"added": True})
 
 
 def bounded(
@@ -79,23 +95,32 @@ def load(cls: type[T], data: Any, where: str) -> T:
     """
     for path, odd in _odd(data):
         raise ConfigError(f"{where}: {path or 'top level'}: {shown(repr(odd))} is not plain data")
-    text = json.dumps(data, allow_nan=True)
     try:
-        return TypeAdapter(cls).validate_json(text)
+        reader: TypeAdapter[T] = adapter(cast("Any", cls))
+        return reader.validate_json(json.dumps(data, allow_nan=True))
     except ValidationError as error:
-        lines = dict.fromkeys(_message(cls, data, problem) for problem in error.errors())
+        problems = error.errors()
+        lines = list(dict.fromkeys(_message(cls, data, one) for one in problems[:MOST_PROBLEMS]))
+        more = len(problems) - MOST_PROBLEMS
+        lines += [f"and {more:,} more"] if more > 0 else []
         raise ConfigError("\n".join(f"{where}: {line}" for line in lines)) from None
 
 
-def to_plain(value: Any) -> Any:
-    """The inverse of :func:`load`: nested dicts and lists of scalars, every field present."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+def to_plain(value: Any, *, every: bool = True) -> Any:
+    """The inverse of :func:`load`: nested dicts and lists of scalars.
+
+    Unless ``every`` field is wanted, those that were :func:`added` are left out at their defaults.
+    """
     if isinstance(value, tuple | list):
-        return [to_plain(item) for item in value]
-    if isinstance(value, Mapping):
-        return {key: to_plain(item) for key, item in value.items()}
-    return value
+        return [to_plain(item, every=every) for item in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        items = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    elif isinstance(value, Mapping):
+        items = dict(value)
+    else:
+        return value
+    unused = set() if every else _unused(value)
+    return {key: to_plain(item, every=every) for key, item in items.items() if key not in unused}
 
 
 def set_path(data: dict[str, Any], path: str, value: Any) -> None:
@@ -146,11 +171,12 @@ def fields_of(cls: type, prefix: str = "") -> Iterator[FieldInfo]:
     hints = get_type_hints(cls, include_extras=True)
     for field in dataclasses.fields(cls):
         path = f"{prefix}{field.name}"
-        parts = _config_classes(hints[field.name])
-        for part in parts:
-            yield from fields_of(part, f"{path}.")
+        parts = sections_of(hints[field.name])
+        for below, part in parts:
+            yield from fields_of(part, f"{path}.{below}")
         if not parts:
-            yield FieldInfo(path, cls, hints[field.name], bool(field.metadata.get("hot")))
+            kind = leaf(hints[field.name])
+            yield FieldInfo(path, cls, kind, bool(field.metadata.get("hot")))
 
 
 def field_of(cls: type, path: str) -> tuple[FieldInfo, ...]:
@@ -208,11 +234,45 @@ def _odd(data: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, data
 
 
-def _config_classes(annotation: Any) -> list[type]:
-    """The config classes inside an annotation: the class itself, or the members of a union."""
+def sections_of(annotation: Any) -> list[tuple[str, type]]:
+    """The config classes that a field may hold, each with the path to it below the field.
+
+    Several for a section that is chosen by name (all with the path ""), none for a leaf.
+    """
+    if isinstance(annotation, OneOf):
+        return [("", part) for part in annotation.parts.values()]
+    if isinstance(annotation, type) and issubclass(annotation, EachOf):
+        return [(f"{name}.", part) for name, part in annotation.parts.items()]
     if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
-        return [annotation]
-    return [cls for argument in get_args(annotation) for cls in _config_classes(argument)]
+        return [("", annotation)]
+    return [found for one in get_args(annotation) for found in sections_of(one)]
+
+
+def leaf(annotation: Any) -> Any:
+    """The type of a leaf; a name out of a dict is a literal of its keys."""
+    for one in getattr(annotation, "__metadata__", ()):
+        if isinstance(one, NameOf):
+            return Literal[one.names]
+    return annotation
+
+
+def _unused(section: Any) -> set[str]:
+    """The keys of a section that earlier versions did not have and that are at their defaults."""
+    if isinstance(section, EachOf):
+        late = section.keys() - set(section.first)
+        return {name for name in late if section[name] == section.parts[name]()}
+    if not dataclasses.is_dataclass(section):
+        return set()
+    return {
+        f.name
+        for f in dataclasses.fields(section)
+        if f.metadata.get("added") and getattr(section, f.name) == _default(f)
+    }
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    made = field.default_factory
+    return field.default if made is dataclasses.MISSING else made()
 
 
 def _message(cls: type, data: Any, problem: Any) -> str:
@@ -236,9 +296,8 @@ def _message(cls: type, data: Any, problem: Any) -> str:
         return f"{path}.name: {context['tag']!r} is unknown{did_you_mean(context['tag'], allowed)}"
     if kind == "missing":
         return f"{path}: missing"
-    advice = ""
-    if isinstance(given, str) and kind in ("float_type", "int_type"):
-        advice = number_advice(given)
+    is_number = kind in ("float_type", "int_type")
+    advice = number_advice(given) if is_number and isinstance(given, str) else ""
     if kind == "literal_error":
         allowed = [
             part.strip().strip("'") for part in context["expected"].replace(" or ", ", ").split(",")

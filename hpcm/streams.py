@@ -1,4 +1,4 @@
-"""Standard streams that can show anything."""
+"""What a terminal is sent: anything can be shown, and nothing that it would obey."""
 
 from __future__ import annotations
 
@@ -11,3 +11,13 @@ def escape_what_cannot_be_shown() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def printable(text: str) -> str:
+    """``text`` with control characters escaped: an ESC from a file moves no cursor."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode()
+        for char in text
+    )

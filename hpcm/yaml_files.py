@@ -8,19 +8,18 @@ from typing import Any
 
 import yaml
 
+from hpcm.files import read_text
 from hpcm.schema import ConfigError, number_advice, set_path, shown
 
-MOST_VALUES = 100_000  # with every alias written out; the largest search space has some hundreds
-MERGE = "tag:yaml.org,2002:merge"
+MOST_BYTES = 100_000  # of a file, 3 s of PyYAML at the worst; the largest search space has 4,000
+MOST_VALUES = 10_000  # with every alias written out; the largest search space has some hundreds
+_KINDS = "tag:yaml.org,2002:"
+MERGE = f"{_KINDS}merge"
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """A YAML mapping. Raises :class:`ConfigError` with the line of what is wrong."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise ConfigError(f"{path}: cannot be read: {reason}") from None
+    text = read_text(path, MOST_BYTES)
     try:
         data = parse(text)
     except ConfigError as error:
@@ -52,7 +51,8 @@ def parse(text: str) -> Any:
     """The value of the one YAML document in ``text``; None where there is none.
 
     Mappings have text as keys, each once; values are mappings, lists, text, numbers, booleans and
-    null. Raises :class:`ConfigError`: ``line 3: not valid YAML: why``.
+    null, as they are written: a tag (``!!float``) is refused. Raises :class:`ConfigError`:
+    ``line 3: not valid YAML: why``.
     """
     try:
         loader = _Loader(text)
@@ -121,31 +121,36 @@ class _Loader(yaml.SafeLoader):
             seen.add(key)
         return super().construct_mapping(node, deep)
 
-    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Refuse a tag: a value is what it looks like."""
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        if tag := getattr(event, "tag", None):
+            what = f"{shown(tag.replace(_KINDS, '!!'))} is a tag; write the value without"
+            raise yaml.composer.ComposerError(None, None, what, event.start_mark)
+        node: yaml.Node | None = super().compose_node(parent, index)
+        return node
+
+    def construct_number(self, node: yaml.ScalarNode) -> float:
         """Refuse YAML 1.1's octal 010 and base-60 1:30, which nobody means."""
         written = str(node.value)
-        if ":" in written or re.match(r"[-+]?0[0-7_]", written):
-            raise _error(node, f"{written} is no decimal number; write it without leading zeros")
+        if ":" in written or re.match(r"[-+]?0[0-7_]+$", written):
+            raise _error(node, f"{shown(written, 40)} is no decimal number; in quotes it is text")
         try:
-            return int(super().construct_yaml_int(node))
-        except ValueError:  # more digits than Python converts
-            raise _error(node, f"a number of {len(written)} digits") from None
+            whole = node.tag == f"{_KINDS}int"
+            return int(self.construct_yaml_int(node)) if whole else self.construct_yaml_float(node)
+        except ValueError:  # no digit, or more of them than Python converts
+            raise _error(node, f"{shown(written, 40)} is no number") from None
 
     def construct_text(self, node: yaml.ScalarNode) -> str:
-        """A date is text: no field takes it for a number."""
+        """A date is text, and so is ``=``: no field takes them for something else."""
         return str(node.value)
-
-    def construct_refused(self, node: yaml.Node) -> None:
-        """Refuse what only YAML knows."""
-        raise _error(node, f"{node.tag.rpartition(':')[2]} is no kind of value here")
 
 
 def _written(node: yaml.Node) -> str:
     return shown(node.value) if isinstance(node, yaml.ScalarNode) else "made of several values"
 
 
-_KINDS = "tag:yaml.org,2002:"
-_Loader.add_constructor(f"{_KINDS}int", _Loader.construct_yaml_int)
-_Loader.add_constructor(f"{_KINDS}timestamp", _Loader.construct_text)
-for _kind in ("binary", "omap", "pairs", "set"):
-    _Loader.add_constructor(f"{_KINDS}{_kind}", _Loader.construct_refused)
+for _kind in ("int", "float"):
+    _Loader.add_constructor(f"{_KINDS}{_kind}", _Loader.construct_number)
+for _kind in ("timestamp", "value"):
+    _Loader.add_constructor(f"{_KINDS}{_kind}", _Loader.construct_text)

@@ -17,6 +17,20 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="cpu, cuda or cuda:N; default: a GPU where there is one")
 
 
+def add_imports(parser: argparse.ArgumentParser) -> None:
+    """``--import``: files with parts of the user's own, which `main` runs before the command."""
+    parser.add_argument(
+        "--import",
+        nargs="+",
+        action="extend",
+        default=[],
+        type=Path,
+        dest="imports",
+        metavar="FILE",
+        help="Python files that register parts of your own (CONTRIBUTING.md)",
+    )
+
+
 def device_name(given: str | None) -> str:
     """The device to use. Raises :class:`ConfigError` for one that is not here."""
     if given is None:

@@ -13,9 +13,11 @@ import torch
 from PIL import Image
 
 from hpcm import ConfigError
-from hpcm.commands.arguments import add_device, check_folder, device_name
+from hpcm.atomic_files import HashedFile, replacing
+from hpcm.commands.arguments import add_device, add_imports, check_folder, device_name
 from hpcm.commands.trained_model import load_model
 from hpcm.evaluation.decoding import DAMAGED, read_rgb
+from hpcm.files import read_bytes
 from hpcm.model import MODELS
 from hpcm.model.bitstream import BitstreamError
 from hpcm.model.file_codec import FileCodec, most_threads, threads
@@ -50,6 +52,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
             help="a run's folder, one of its checkpoints, or a file of weights",
         )
         parser.add_argument("--model", choices=sorted(MODELS), help="the variant, of weights")
+        add_imports(parser)
         add_device(parser)
 
 
@@ -63,7 +66,7 @@ def run_compress(arguments: argparse.Namespace) -> int:
             raise ConfigError(f"{source}: cannot be read as an image: {error}") from None
         image = torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
         data = _about(source, lambda: codec.compress(image, arguments.portable))
-        _write(target, lambda partial: partial.write_bytes(data))
+        _write(target, lambda file: file.write(data))
         height, width = pixels.shape[:2]
         return f"{len(data)} bytes, {8 * len(data) / height / width:.4f} bpp"
 
@@ -75,14 +78,11 @@ def run_decompress(arguments: argparse.Namespace) -> int:
     """Write ``DIR/<name>.png`` for each file; see the module."""
 
     def decompress(codec: FileCodec, source: Path, target: Path) -> str:
-        try:
-            data = source.read_bytes()
-        except OSError as error:
-            raise ConfigError(f"{source}: cannot be read: {error.strerror}") from None
+        data = read_bytes(source)
         image = _about(source, lambda: codec.decompress(data))
         pixels = image.mul(255).round().to("cpu", torch.uint8).permute(1, 2, 0)
         picture = Image.fromarray(pixels.numpy())
-        _write(target, lambda partial: picture.save(partial, format="PNG"))
+        _write(target, lambda file: picture.save(file, format="PNG"))
         return f"{picture.width} x {picture.height}"
 
     return _each(arguments, ".png", decompress)
@@ -124,13 +124,12 @@ def _about(source: Path, work: Callable[[], T]) -> T:
         raise ConfigError(f"{source}: {error}") from None
 
 
-def _write(target: Path, write: Callable[[Path], object]) -> None:
+def _write(target: Path, write: Callable[[HashedFile], object]) -> None:
     """All of the file or none."""
-    partial = target.with_name(f"{target.name}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        write(partial)
-        partial.replace(target)
+        with replacing(target) as file:
+            write(file)
     except OSError as error:
         raise ConfigError(f"{target}: cannot be written: {error.strerror}") from None
 

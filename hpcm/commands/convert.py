@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from hpcm import ConfigError
+from hpcm.commands.arguments import add_imports
 from hpcm.commands.trained_model import load_model
 from hpcm.model import MODELS
 from hpcm.model.checkpoint import save_weights
@@ -29,6 +30,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
         "ours: the same with the variant's name, code tables and where it comes from",
     )
     parser.add_argument("--model", choices=sorted(MODELS), help="the variant, if not recognised")
+    add_imports(parser)
     parser.set_defaults(run=run)
 
 

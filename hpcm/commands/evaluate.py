@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
-from hpcm.commands.arguments import add_device, check_file, device_name, images_at
+from hpcm import ConfigError
+from hpcm.commands.arguments import add_device, add_imports, check_file, device_name, images_at
 from hpcm.commands.trained_model import load_model
+from hpcm.evaluation.curves import join, over_seeds
 from hpcm.evaluation.images import evaluate
-from hpcm.evaluation.results import Results, check_table, join
-from hpcm.model import MODELS
+from hpcm.evaluation.results import Results, check_table
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
@@ -20,10 +22,13 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
         type=Path,
         nargs="+",
         metavar="CHECKPOINT",
-        help="a run's folder, one of its checkpoints, or a file of weights; several make a curve",
+        help="a run's folder, one of its checkpoints, or a file of weights; several make a curve, "
+        "those of one lmbda and several seeds a point of it",
     )
     parser.add_argument("--images", required=True, metavar="NAME_OR_DIR", help="an image set")
-    parser.add_argument("--model", choices=sorted(MODELS), help="the variant, for files of weights")
+    parser.add_argument(
+        "--model", metavar="NAME", help="the variant, for files of weights: hpcm_base .."
+    )
     rate = parser.add_mutually_exclusive_group()
     rate.add_argument("--estimated", action="store_true", help="the rate as estimated (default)")
     rate.add_argument("--real", action="store_true", help="code, count bytes, decode")
@@ -32,6 +37,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--table", type=Path, metavar="FILE", help="a row per image, CSV or Parquet"
     )
+    add_imports(parser)
     add_device(parser)
     parser.set_defaults(run=run)
 
@@ -52,12 +58,27 @@ def run(arguments: argparse.Namespace) -> int:
         )
         points.append(found)
         print(f"{path}: {_scores(found)}", flush=True)
-    curve = join(points, arguments.name)
+    curve = _averaged(join(points, arguments.name))
+    if "not scored" in (why := curve.conditions["ms-ssim-rgb"]):
+        print(f"MS-SSIM: {why}")
     if arguments.output:
         print(f"written {curve.save(arguments.output)}")
     if arguments.table:
         print(f"written {curve.save_table(arguments.table)}")
     return 0
+
+
+def _averaged(curve: Results) -> Results:
+    """The mean over seeds, if that can be had; what was scored is never lost."""
+    try:
+        mean = over_seeds(curve)
+    except ConfigError as error:
+        print(f"warning: all points stay apart: {error}", file=sys.stderr)
+        return curve
+    if mean is not curve:
+        lmbdas, seeds = len(mean.points), len(mean.points[0]["seed"])
+        print(f"{lmbdas} points, each the mean of {seeds} seeds")
+    return mean
 
 
 def _scores(results: Results) -> str:

@@ -9,7 +9,8 @@ from datetime import datetime
 from pathlib import Path
 
 from hpcm import ConfigError, EpochReport, TrainConfig
-from hpcm.training.state import RUN_FILE, read_record
+from hpcm.checkpoints import RECORD_FILE, read_record
+from hpcm.parts import imported
 
 RUNS = Path("runs")  # below the working directory
 
@@ -50,7 +51,9 @@ class RunFolder:
 
     def checkpoint(self) -> Path | None:
         """The newest complete checkpoint."""
-        complete = [file.parent for file in (self.path / "checkpoints").glob(f"epoch-*/{RUN_FILE}")]
+        complete = [
+            file.parent for file in (self.path / "checkpoints").glob(f"epoch-*/{RECORD_FILE}")
+        ]
         return max(complete, key=_number, default=None)
 
     def start(self, cfg: TrainConfig, resumed: Path | None) -> None:
@@ -58,12 +61,14 @@ class RunFolder:
 
         Raises :class:`ConfigError` where it cannot be written.
         """
-        epoch = read_record(resumed)["epoch"] if resumed else 0
+        epoch = read_record(resumed).run["epoch"] if resumed else 0
         try:
             (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
             kept = [line for line in self._lines() if _epoch(line) <= epoch]
             self._metrics.write_text("".join(f"{line}\n" for line in kept))
-            cfg.to_yaml(self.path / "config.yaml", header=f"config digest {cfg.digest}")
+            needs = [f"--import {name} (SHA-256 {digest})" for name, digest in imported().items()]
+            header = "\n".join([f"config digest {cfg.digest}", *needs])
+            cfg.to_yaml(self.path / "config.yaml", header=header)
         except OSError as error:
             raise ConfigError(f"{self.path}: cannot be written: {error.strerror}") from None
 
@@ -71,6 +76,10 @@ class RunFolder:
         """Append the epoch's metrics, at full precision."""
         with self._metrics.open("a") as file:
             file.write(json.dumps(report.metrics) + "\n")
+
+    def metrics(self) -> list[dict[str, float]]:
+        """What was recorded, an entry per epoch."""
+        return [json.loads(line) for line in self._lines()]
 
     def save(self, report: EpochReport) -> None:
         """Write the epoch's checkpoint, then remove the older ones."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hpcm import ConfigError, TrainConfig
-from hpcm.losses import TASK_SETS
+from hpcm.commands.arguments import add_imports
 from hpcm.optimizers.extra_packages import require
 from hpcm.optimizers.param_groups import PARTS
 
@@ -27,6 +27,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--plot", type=Path, metavar="FILE", help="draw all epochs, .png .svg or .pdf"
     )
+    add_imports(parser)
     parser.set_defaults(run=run)
 
 
@@ -49,8 +50,8 @@ def schedule_table(cfg: TrainConfig, rows: int) -> Table:
     """Columns ``epoch t lr gamma/.. spectral/..`` at up to ``rows`` epochs over the horizon.
 
     ``lr/<part>`` is there for a part of the model whose rate differs from the optimizer's; it is 0
-    while the part is frozen. Values are those of the epoch that starts; tau is 2 ** 0.5 (every
-    frequency) once there is no truncation, delta 0 before the inter-scale term counts.
+    while the part is frozen. Values are those of the epoch that starts; tau is 2 ** 0.5 or more
+    (every frequency) once there is no truncation, delta 0 before the inter-scale term counts.
     """
     last = cfg.schedule_horizon
     epochs = sorted({round(last * row / (rows - 1)) for row in range(rows)})
@@ -93,32 +94,29 @@ def _values(cfg: TrainConfig, epoch: int) -> dict[str, float]:
         f"lr/{part}": 0.0 if part in frozen else rate * getattr(cfg.parts, part).factor(t, length)
         for part in PARTS
     }
-    tasks = TASK_SETS[cfg.tasks]
+    tasks = cfg.tasks
     balancer = cfg.balancer.build(tasks.names, tasks.scales, "cpu")
     balancer.apply(cfg.balancer, t, epoch)
     gammas = {name: value for name, value in balancer.log().items() if name.startswith("gamma/")}
-    truncation = cfg.regularizers.dct_truncation.build()
-    tau = truncation.log(t).get("spectral/tau", 2**0.5)
-    term = cfg.regularizers.inter_scale
-    spectral = {"spectral/tau": tau, "spectral/delta": term.delta if t >= term.start else 0.0}
-    return {"epoch": epoch, "t": t, "lr": rate, **parts, **gammas, **spectral}
+    values = {"epoch": epoch, "t": t, "lr": rate, **parts, **gammas}
+    for part in cfg.regularizers.values():
+        values |= part.scheduled(t) if part.on else {}
+    return values
 
 
 def _shown(rows: Sequence[dict[str, float]]) -> list[str]:
-    """The columns that say something: no part at the common rate, no band that is never cut."""
+    """The columns that say something: no part of the model at the common rate."""
     silent = {
         name
         for name in rows[0]
-        if (name.startswith("lr/") and all(row[name] == row["lr"] for row in rows))
-        or (name == "spectral/tau" and all(row[name] == 2**0.5 for row in rows))
-        or (name == "spectral/delta" and not any(row[name] for row in rows))
+        if name.startswith("lr/") and all(row[name] == row["lr"] for row in rows)
     }
     return [name for name in rows[0] if name not in silent]
 
 
 def _adapts(cfg: TrainConfig) -> bool:
     schedule = getattr(cfg.balancer, "gamma_schedule", None)
-    return schedule is not None and schedule.name == "adaptive"
+    return schedule is not None and schedule.adapts
 
 
 def _two_or_more(text: str) -> int:

@@ -8,11 +8,13 @@ import sys
 from pathlib import Path
 
 from hpcm import Diverged, EpochReport, TrainConfig, train
-from hpcm.commands.arguments import add_device, device_name
+from hpcm.commands.arguments import add_device, add_imports, device_name
+from hpcm.commands.loggers import LOGGERS, loggers
 from hpcm.commands.run_folder import RunFolder
 
 SHOWN = (  # metric, heading, format
     ("val_rd_cost", "rd_cost", ".6f"),
+    ("val_rd_cost_se", "se", ".3f"),
     ("val_bpp", "bpp", ".6f"),
     ("val_psnr", "psnr", ".4f"),
     ("train/loss", "train loss", ".6f"),
@@ -45,6 +47,15 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--save-every", type=_positive, default=1, metavar="K", help="epochs between checkpoints"
     )
+    parser.add_argument(
+        "--log",
+        nargs="+",
+        action="extend",
+        default=[],
+        choices=sorted(LOGGERS),
+        help="send the metrics of each epoch there as well",
+    )
+    add_imports(parser)
     add_device(parser)
     parser.set_defaults(run=run)
 
@@ -65,12 +76,14 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{folder.path}: {how}; {cfg.model.name} on {device}; config {cfg.digest}", flush=True)
     saved = checkpoint.name if checkpoint else None
     try:
-        for report in reports:
-            folder.record(report)
-            print(line(report, cfg.epochs), flush=True)
-            if report.epoch % arguments.save_every == 0 or report.last:
-                folder.save(report)
-                saved = f"epoch {report.epoch}"
+        with loggers(arguments.log, folder.path, cfg, folder.metrics()) as log:
+            for report in reports:
+                folder.record(report)
+                log(report.metrics)
+                print(line(report, cfg.epochs), flush=True)
+                if report.epoch % arguments.save_every == 0 or report.last:
+                    folder.save(report)
+                    saved = f"epoch {report.epoch}"
     except (KeyboardInterrupt, Diverged, OSError):
         print(f"stopped; {_how_to_go_on(arguments, folder, saved)}", file=sys.stderr)
         raise
@@ -94,6 +107,8 @@ def _how_to_go_on(arguments: argparse.Namespace, folder: RunFolder, saved: str |
     words = ["python", "-m", "hpcm", "train", str(arguments.config)]
     words += ["--set", *arguments.set] if arguments.set else []
     words += ["--epochs", str(arguments.epochs)] if arguments.epochs is not None else []
+    words += ["--log", *arguments.log] if arguments.log else []
+    words += ["--import", *map(str, arguments.imports)] if arguments.imports else []
     words += ["--output", str(folder.path), "--resume"]
     return f"checkpoint of {saved}; to continue: {shlex.join(words)}"
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hpcm import ConfigError, TrainConfig, build_model
+from hpcm import ConfigError, build_model
+from hpcm.checkpoints import DamagedError, read_record
 from hpcm.commands.run_folder import RunFolder
-from hpcm.model.checkpoint import load_weights, read_weights, recognise
+from hpcm.model.checkpoint import MODEL_FILE, load_weights, read_weights, recognise
 from hpcm.model.hpcm import HPCM
-from hpcm.training.state import MODEL_FILE, read_record
+from hpcm.training.state import config_of
 
 
 def load_model(path: Path, variant: str | None) -> tuple[HPCM, dict[str, Any]]:
@@ -29,16 +30,21 @@ def load_model(path: Path, variant: str | None) -> tuple[HPCM, dict[str, Any]]:
 
 def _from_checkpoint(path: Path, variant: str | None) -> tuple[HPCM, dict[str, Any]]:
     record = read_record(path)
-    cfg = TrainConfig.from_plain(record["config"], str(path))
+    cfg = config_of(record, path)
     if variant not in (None, cfg.model.name):
         raise ConfigError(f"--model {variant}: the checkpoint {path} is of {cfg.model.name}")
+    try:
+        record.check(path, [MODEL_FILE])
+    except DamagedError as error:
+        raise ConfigError(f"{path}: {error}") from None
     model = build_model(cfg.model)
     load_weights(model, read_weights(path / MODEL_FILE), str(path))
     return model, {
         "model": cfg.model.name,
-        "config_digest": record["config_digest"],
-        "epoch": record["epoch"],
+        "config_digest": record.run["config_digest"],
+        "epoch": record.run["epoch"],
         "metric": cfg.loss.metric,
         "lmbda": cfg.loss.lmbda,
         "seed": cfg.seed,
+        **({"imports": imports} if (imports := record.run.get("imports")) else {}),
     }

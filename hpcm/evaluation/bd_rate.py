@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, get_args
 
-from hpcm.evaluation.results import Results
 from hpcm.schema import ConfigError, did_you_mean
 
 #: pchip and akima go through every point; cubic is a polynomial of degree 3 in least squares, the
@@ -23,15 +23,13 @@ Method = Literal["pchip", "akima", "cubic"]
 MIN_POINTS = 4
 MIN_OVERLAP = 0.5  # of the shorter curve's range of quality
 
-#: metric of a comparison: (key in a results file, whether it must be turned into dB first), by rank
-_KEYS = {
-    "psnr": (("psnr-rgb", False), ("psnr", False)),
-    "ms_ssim_db": (("ms-ssim-rgb-db", False), ("ms-ssim-rgb", True), ("ms-ssim", True)),
-}
-
 
 class BDRateError(ConfigError):
-    """Two curves between which no BD-rate exists; the message says why."""
+    """No BD-rate exists: ``reason`` says why, ``advice`` what to do; the message is both."""
+
+    def __init__(self, reason: str, advice: str) -> None:
+        super().__init__(f"{reason}; {advice}")
+        self.reason, self.advice = reason, advice
 
 
 @dataclass(frozen=True)
@@ -43,67 +41,50 @@ class Curve:
     quality: tuple[float, ...]
 
     @classmethod
-    def of(cls, name: str, bpp: Sequence[float], quality: Sequence[float]) -> Curve:
+    def of(
+        cls, name: str, bpp: Sequence[float], quality: Sequence[float], least: int = MIN_POINTS
+    ) -> Curve:
         """A curve from points in any order.
 
-        Raises :class:`BDRateError` for fewer than four points, for values that are not finite,
-        and where quality does not rise strictly with rate.
+        Raises :class:`BDRateError` for fewer than ``least`` points, for values that are not finite,
+        for a point given twice, and if quality does not rise strictly with rate.
         """
-        points = sorted(zip(bpp, quality, strict=True))
-        if len(points) < MIN_POINTS:
-            raise BDRateError(f"{name}: {len(points)} points; a BD-rate needs {MIN_POINTS} or more")
+        points = [(float(rate), float(value)) for rate, value in zip(bpp, quality, strict=True)]
         for rate, value in points:
             if not (math.isfinite(rate) and math.isfinite(value) and rate > 0):
-                raise BDRateError(f"{name}: the point {rate} bpp, {value} dB is not usable")
-        for (rate, value), (next_rate, next_value) in zip(points, points[1:], strict=False):
-            if not (next_rate > rate and next_value > value):
                 raise BDRateError(
-                    f"{name}: quality does not rise with rate: {value:.4f} dB at {rate:.4f} bpp, "
-                    f"then {next_value:.4f} dB at {next_rate:.4f} bpp"
+                    f"{name}: the point {rate} bpp, {value} dB is not usable",
+                    "evaluate its checkpoint again, or leave it out if its training diverged",
                 )
+        points.sort()
+        if len(points) < least:
+            raise BDRateError(
+                f"{name}: {_count(len(points))}; a BD-rate needs {MIN_POINTS} or more",
+                f"train and evaluate it at more values of lmbda ({MIN_POINTS - len(points)} more)",
+            )
+        for point, after in pairwise(points):
+            _check_rises(name, *point, *after)
         return cls(name, tuple(r for r, _ in points), tuple(v for _, v in points))
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """A BD-rate and what it rests on."""
-
-    anchor: str
-    test: str
-    metric: str
-    method: str
-    bd_rate: float  # percent, negative where the test needs less rate
-    bd_quality: float | None  # dB gained at equal rate; None where the curves share no rate
-    low: float  # dB, the range of quality compared
-    high: float  # dB
-
-
-def compare(
-    anchor: Results, test: Results, metric: str = "psnr", method: Method = "pchip"
-) -> Comparison:
-    """The BD-rate of ``test`` against ``anchor``, both measured on one image set.
-
-    ``metric`` is ``psnr`` or ``ms_ssim_db``. Raises :class:`BDRateError` where the sets differ, a
-    curve lacks the metric, or :func:`bd_rate` refuses.
-    """
-    if metric not in _KEYS:
-        raise ConfigError(f"metric {metric!r} is unknown{did_you_mean(metric, _KEYS)}")
-    if anchor.dataset and test.dataset and anchor.dataset != test.dataset:
+def _check_rises(name: str, rate: float, value: float, next_rate: float, next_value: float) -> None:
+    """Between a point and the next of higher rate."""
+    if (rate, value) == (next_rate, next_value):
         raise BDRateError(
-            f"{anchor.name} was measured on '{anchor.dataset}', {test.name} on '{test.dataset}'"
+            f"{name}: the point {rate:.4f} bpp, {value:.4f} dB is there twice",
+            "leave one of the two out",
         )
-    one, other = _curve(anchor, metric), _curve(test, metric)
-    low, high = _shared(one, other)
-    return Comparison(
-        anchor=anchor.name,
-        test=test.name,
-        metric=metric,
-        method=method,
-        bd_rate=bd_rate(one, other, method),
-        bd_quality=bd_quality(one, other, method) if _share_rate(one, other) else None,
-        low=low,
-        high=high,
-    )
+    if not (next_rate > rate and next_value > value):
+        raise BDRateError(
+            f"{name}: quality does not rise with rate: {value:.4f} dB at {rate:.4f} bpp, "
+            f"then {next_value:.4f} dB at {next_rate:.4f} bpp",
+            "train both points longer or average more seeds, and leave a point out only if its "
+            "training failed",
+        )
+
+
+def _count(points: int) -> str:
+    return "1 point" if points == 1 else f"{points} points"
 
 
 def bd_rate(anchor: Curve, test: Curve, method: Method = "pchip") -> float:
@@ -112,7 +93,7 @@ def bd_rate(anchor: Curve, test: Curve, method: Method = "pchip") -> float:
     Raises :class:`BDRateError` where the curves share less than half of the shorter one's range of
     quality, :class:`ConfigError` for an unknown method or without the package.
     """
-    _shared(anchor, test)
+    shared_quality(anchor, test)
     return _integrate("bd_rate", anchor, test, method)
 
 
@@ -121,8 +102,10 @@ def bd_quality(anchor: Curve, test: Curve, method: Method = "pchip") -> float:
 
     Raises :class:`BDRateError` where the curves share no rate.
     """
-    if not _share_rate(anchor, test):
-        raise BDRateError(f"{anchor.name} and {test.name} share no rate")
+    if not share_rate(anchor, test):
+        raise BDRateError(
+            f"{anchor.name} and {test.name} share no rate", "compare them by BD-rate alone"
+        )
     return _integrate("bd_psnr", anchor, test, method)
 
 
@@ -142,29 +125,23 @@ def _integrate(function: str, anchor: Curve, test: Curve, method: Method) -> flo
     return float(value)
 
 
-def _share_rate(anchor: Curve, test: Curve) -> bool:
+def share_rate(anchor: Curve, test: Curve) -> bool:
+    """Whether some rate is inside both curves."""
     return anchor.bpp[0] < test.bpp[-1] and test.bpp[0] < anchor.bpp[-1]
 
 
-def _shared(anchor: Curve, test: Curve) -> tuple[float, float]:
-    """The range of quality, in dB, that both curves reach."""
+def shared_quality(anchor: Curve, test: Curve) -> tuple[float, float]:
+    """The range of quality, in dB, that both curves reach.
+
+    Raises :class:`BDRateError` if that is less than half of the shorter one's.
+    """
     low = max(anchor.quality[0], test.quality[0])
     high = min(anchor.quality[-1], test.quality[-1])
     shorter = min(curve.quality[-1] - curve.quality[0] for curve in (anchor, test))
     if high - low < MIN_OVERLAP * shorter:
         spans = [f"{c.name} {c.quality[0]:.2f} to {c.quality[-1]:.2f} dB" for c in (anchor, test)]
-        raise BDRateError(f"too little quality in common: {', '.join(spans)}")
+        raise BDRateError(
+            f"too little quality in common: {', '.join(spans)}",
+            "evaluate points between, trained at other values of lmbda, or take another anchor",
+        )
     return low, high
-
-
-def _curve(results: Results, metric: str) -> Curve:
-    for key, linear in _KEYS[metric]:
-        if key in results.results:
-            values = results.results[key]
-            quality = [_decibel(value) for value in values] if linear else values
-            return Curve.of(results.name, results.results["bpp"], quality)
-    raise BDRateError(f"{results.name}: has no {metric}; its metrics: {', '.join(results.results)}")
-
-
-def _decibel(similarity: float) -> float:
-    return -10 * math.log10(1 - similarity) if similarity < 1 else math.inf

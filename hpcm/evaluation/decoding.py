@@ -11,11 +11,14 @@ Rules, the same for training and evaluation:
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from hpcm.files import open_file
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -42,7 +45,7 @@ def inspect(path: Path) -> tuple[int, int]:
     A file whose end does not look like the end of its format is decoded in full, to be sure.
     Raises one of :data:`DAMAGED` where it cannot be read.
     """
-    with Image.open(path) as image:
+    with open_file(path) as file, Image.open(file) as image:
         if not _ends_properly(path, image.format):
             image.load()
         width, height = image.size
@@ -55,7 +58,7 @@ def read_rgb(path: Path, box: tuple[int, int, int, int] | None = None) -> np.nda
     Converts only the box, which saves half the time on large photographs. Raises one of
     :data:`DAMAGED` where the file cannot be read.
     """
-    with Image.open(path) as image:
+    with open_file(path) as file, Image.open(file) as image:
         turn = _TURN.get(_orientation(image))
         image.load()
         upright = image.transpose(turn) if turn is not None else image
@@ -89,8 +92,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _ends_properly(path: Path, kind: str | None) -> bool:
-    size = path.stat().st_size
-    with path.open("rb") as file:
+    with open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
         head = file.read(12)
         file.seek(max(0, size - _TAIL))
         tail = file.read()

@@ -94,12 +94,19 @@ class ImageSet:
         ``sha256:`` read every byte; ``ends-sha256:`` (sets above 1 GiB) the sizes and the first and
         last 64 KiB of each file.
         """
-        whole = sum(item.bytes for item in self.items) <= WHOLE_FILES
-        digests = _each(lambda item: _digest(item.path, whole), self.items)
         total = hashlib.sha256()
-        for item, digest in zip(self.items, digests, strict=True):
+        for item, digest in zip(self.items, self.digests, strict=True):
             total.update(f"{item.name}\0{item.bytes}\0".encode() + digest)
-        return f"{'' if whole else 'ends-'}sha256:{total.hexdigest()[:16]}"
+        return f"{'' if self._whole else 'ends-'}sha256:{total.hexdigest()[:16]}"
+
+    @cached_property
+    def digests(self) -> tuple[bytes, ...]:
+        """SHA-256 of each image's file, or of its ends: what :attr:`fingerprint` is made of."""
+        return tuple(_each(lambda item: _digest(item.path, self._whole), self.items))
+
+    @property
+    def _whole(self) -> bool:
+        return sum(item.bytes for item in self.items) <= WHOLE_FILES
 
     def at_least(self, side: int) -> ImageSet:
         """The images that hold a square of ``side`` pixels; the others are skipped with a warning.
@@ -275,8 +282,6 @@ def _scan(name: str, files: list[tuple[str, Path]], where: str) -> ImageSet:
 
 def _item(name: str, path: Path) -> ImageItem | SkippedItem:
     try:
-        if not path.is_file() and path.exists():
-            return SkippedItem(name, "not a regular file")  # opening a pipe would wait for ever
         width, height = inspect(path)
         return ImageItem(name, path, width, height, path.stat().st_size)
     except DAMAGED as error:

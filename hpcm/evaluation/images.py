@@ -21,11 +21,11 @@ from hpcm.evaluation.image_sets import (
     none_left,
     warn_skipped,
 )
-from hpcm.evaluation.modes import device_of, evaluation_mode
+from hpcm.evaluation.modes import check_codec, check_outputs, device_of, evaluation_mode
 from hpcm.evaluation.padding import Padding
 from hpcm.evaluation.results import Results, Row
 from hpcm.evaluation.validation import Validator, scores_ms_ssim, to_tensor, validate
-from hpcm.losses.metrics import ms_ssim, ms_ssim_to_db, psnr_8bit
+from hpcm.losses.metrics import MS_SSIM_MIN_SIDE, ms_ssim, ms_ssim_to_db, psnr_8bit
 from hpcm.model.coding_order import SCALE_OF_STEP, SCALES
 from hpcm.schema import ConfigError
 
@@ -53,6 +53,7 @@ def evaluate(
     """
     if real and not hasattr(model, "compress"):
         raise ConfigError(f"{type(model).__name__} has no bitstream; evaluate the estimated rate")
+    check_codec(model)
     chosen = _image_set(images)
     with evaluation_mode(model):
         rows = list(_rows(model, chosen, real))
@@ -74,10 +75,24 @@ def evaluate(
             "fingerprint": chosen.fingerprint,
             "padding": f"zeros, symmetric, to multiples of {model.stride}; cropped back",
             "psnr-rgb": "reconstruction rounded to 8 bits, R, G and B pooled, mean of dB",
-            "ms-ssim-rgb": "reconstruction not rounded; -db is the mean of dB",
+            "ms-ssim-rgb": _no_ms_ssim(chosen)
+            or "reconstruction not rounded; -db is the mean of dB",
         },
         points=[{**(source or {}), "device": machine, "torch": torch.__version__}],
         images=[{"point": 0, **row} for row in rows],
+    )
+
+
+def _no_ms_ssim(images: ImageSet) -> str:
+    """Why MS-SSIM is not among the scores; nothing if it is."""
+    if scores_ms_ssim(images):
+        return ""
+    least = min(images.items, key=lambda item: min(item.width, item.height))
+    if min(least.width, least.height) >= MS_SSIM_MIN_SIDE:
+        return "not scored: the package pytorch-msssim is not installed"
+    return (
+        f"not scored: {least.name} is {least.width}x{least.height}, and MS-SSIM needs "
+        f"{MS_SSIM_MIN_SIDE} pixels per side"
     )
 
 
@@ -116,6 +131,7 @@ def _quality(x_hat: Tensor, x: Tensor, with_ms_ssim: bool) -> dict[str, float]:
 
 def _estimated(model: nn.Module, x: Tensor, pixels: int) -> tuple[dict[str, float], Tensor]:
     out = model(x)
+    check_outputs(model, out)
     steps = out["bits"]["steps"][0].double()  # (11,)
     bits = {"bpp-y": steps.sum(), "bpp-z": out["bits"]["z"][0].double()}
     scales = torch.tensor(SCALE_OF_STEP, device=steps.device)

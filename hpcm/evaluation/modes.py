@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
 from torch import nn
+
+from hpcm.schema import ConfigError
+
+OUTPUTS = ("x_hat", "bits")  # what the scores are read from
 
 
 @contextmanager
@@ -20,6 +24,27 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in before:
             module.training = training
+
+
+def check_codec(model: nn.Module) -> None:
+    """Refuse a model that this project's evaluation cannot run. Raises :class:`ConfigError`."""
+    stride = getattr(model, "stride", None)
+    if not isinstance(stride, int) or next(model.parameters(), None) is None:
+        raise ConfigError(
+            f"{type(model).__name__} cannot be evaluated here: it has no stride (the number of "
+            "pixels that image sides must be a multiple of) or no weights; docs/evaluation.md says "
+            "what a model must be and give"
+        )
+
+
+def check_outputs(model: nn.Module, out: object) -> None:
+    """Refuse what a forward pass gave where the scores cannot be read from it."""
+    missing = [key for key in OUTPUTS if not isinstance(out, Mapping) or key not in out]
+    if missing:
+        raise ConfigError(
+            f"{type(model).__name__} cannot be evaluated here: its output has no "
+            f"{', '.join(missing)}; docs/evaluation.md says what a model must be and give"
+        )
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -11,10 +11,12 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hpcm.atomic_files import write_atomically
+from hpcm.files import read_json
 from hpcm.schema import ConfigError
 
 Row = dict[str, float | int | str]
@@ -25,7 +27,7 @@ _KINDS: dict[str, type] = {
     **dict.fromkeys(("conditions", "origin"), dict),
     **dict.fromkeys(("points", "images"), list),
 }
-_TOLD = {str: "text", dict: "a mapping", list: "a list"}
+_TOLD: dict[type, str] = {str: "text", dict: "a mapping", list: "a list"}
 
 
 @dataclass(frozen=True)
@@ -44,15 +46,13 @@ class Results:
     @classmethod
     def load(cls, path: str | Path) -> Results:
         """Read a results file, CompressAI's own included. Raises :class:`ConfigError`."""
-        try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-        except (ValueError, RecursionError) as error:
-            raise ConfigError(f"{path}: not a results file: {error}") from None
+        data = read_json(path, "a results file", infinite=True)
         points = data.get("results") if isinstance(data, dict) else None
         if not isinstance(points, dict) or "bpp" not in points:
-            raise ConfigError(f"{path}: not a results file: no list 'bpp' under 'results'")
+            raise ConfigError(
+                f"{path}: not a results file: no list 'bpp' under 'results'; {_holds(data)}. "
+                "`python -m hpcm evaluate --output` writes one, as CompressAI's tools do"
+            )
         ragged = [key for key, values in points.items() if not _numbers(values, points["bpp"])]
         if ragged:
             raise ConfigError(
@@ -62,6 +62,8 @@ class Results:
         for key, kind in _KINDS.items():
             if not isinstance(known.get(key, kind()), kind):
                 raise ConfigError(f"{path}: {key}: must be {_TOLD[kind]}")
+        _check_points(f"{path}: points", known.get("points", []))
+        _check_images(f"{path}: images", known.get("images", []), len(points["bpp"]))
         return cls(**{"name": Path(path).stem, "dataset": "", **known})
 
     def save(self, path: str | Path) -> Path:
@@ -69,8 +71,8 @@ class Results:
         path = Path(path)
         plain = {key: getattr(self, key) for key in self.__dataclass_fields__}
         kept = {key: value for key, value in plain.items() if value or key == "results"}
-        with _written(path):
-            path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+        with written(path):
+            write_atomically(path, (json.dumps(kept, indent=1) + "\n").encode())
         return path
 
     def table(self) -> Any:
@@ -86,7 +88,7 @@ class Results:
         path = Path(path)
         check_table(path)
         table = self.table()
-        with _written(path):
+        with written(path):
             if path.suffix == ".csv":
                 table.to_csv(path, index=False)
             else:
@@ -101,44 +103,45 @@ def check_table(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _written(path: Path) -> Iterator[None]:
+def written(path: Path) -> Iterator[Path]:
     """Make the folder of ``path``; say in our words why it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield
+        yield path
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
 
 
-def join(points: list[Results], name: str) -> Results:
-    """One curve from results on the same images, lowest rate first.
+def _check_points(where: str, points: list[Any]) -> None:
+    """Each a mapping, its standard deviations numbers from 0 on."""
+    for index, point in enumerate(points):
+        spread = point.get("sd", {}) if isinstance(point, dict) else None
+        if not isinstance(spread, dict):
+            raise ConfigError(f"{where}[{index}]: must be a mapping, and so must its sd")
+        for key, value in spread.items():
+            if not (isinstance(value, int | float) and 0 <= value < float("inf")):
+                raise ConfigError(f"{where}[{index}].sd.{key}: must be a number, 0 or more")
 
-    Raises :class:`ConfigError` where sets, conditions or metrics differ: such points do not mix.
-    """
-    first = points[0]
-    for other in points[1:]:
-        for what in ("dataset", "conditions"):
-            if getattr(other, what) != getattr(first, what):
-                raise ConfigError(
-                    f"{other.name}: {what} {getattr(other, what)!r} differs from "
-                    f"{getattr(first, what)!r} of {first.name}; such points make no curve"
-                )
-        if other.results.keys() != first.results.keys():
-            raise ConfigError(f"{other.name}: metrics differ from those of {first.name}")
-    counted, rows = 0, []
-    for point in points:
-        rows += [{**row, "point": int(row["point"]) + counted} for row in point.images]
-        counted += len(point.results["bpp"])
-    merged = {key: [v for point in points for v in point.results[key]] for key in first.results}
-    order = sorted(range(counted), key=lambda index: merged["bpp"][index])
-    sources = [source for point in points for source in point.points]
-    return replace(
-        first,
-        name=name,
-        results={key: [values[index] for index in order] for key, values in merged.items()},
-        points=[sources[index] for index in order] if len(sources) == counted else sources,
-        images=[{**row, "point": order.index(int(row["point"]))} for row in rows],
-    )
+
+def _check_images(where: str, rows: list[Any], points: int) -> None:
+    """Each a mapping of numbers or text, with the point it belongs to."""
+    for index, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise ConfigError(f"{where}[{index}]: must be a mapping")
+        if type(row.get("point")) is not int or not 0 <= row["point"] < points:
+            raise ConfigError(f"{where}[{index}].point: must be a whole number, 0 to {points - 1}")
+        for key, value in row.items():
+            if not isinstance(value, int | float | str):
+                raise ConfigError(f"{where}[{index}].{key}: must be a number or text")
+
+
+def _holds(data: Any) -> str:
+    """What a file of another kind has, so that its owner knows it again."""
+    if not isinstance(data, dict):
+        return f"it holds {_TOLD.get(type(data), 'a single value')}"
+    schema = data.get("schema")
+    known = f"its schema is {schema!r}" if isinstance(schema, str) else "its keys are"
+    return f"{known}: {', '.join(str(key) for key in list(data)[:8]) or 'none'}"
 
 
 def _numbers(values: Any, like: Any) -> bool:

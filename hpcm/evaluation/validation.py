@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from hpcm.evaluation.image_sets import ImageSet, decode, image_set
-from hpcm.evaluation.modes import device_of, evaluation_mode
+from hpcm.evaluation.modes import check_codec, check_outputs, device_of, evaluation_mode
 from hpcm.evaluation.padding import Padding
 from hpcm.losses.metrics import MS_SSIM_MIN_SIDE, ms_ssim, ms_ssim_to_db, psnr
 from hpcm.losses.rate_distortion import LossConfig, rate_distortion
 from hpcm.schema import ConfigError
 
+WITH_ERROR = ("rd_cost", "bpp", "psnr", "ms_ssim_db")  # scores that stand with a standard error
 NAMES = ("rd_cost", "bpp", "bpp_z", "bpp_s1", "bpp_s2", "bpp_s3", "psnr", "mse")
 
 
@@ -43,13 +44,20 @@ class Validator:
     def __call__(self, model: nn.Module) -> dict[str, float]:
         """``val_rd_cost`` (the objective), ``val_bpp`` and its parts, ``val_psnr``, ``val_mse``.
 
-        ``val_ms_ssim_db`` too where pytorch-msssim is installed and no side is below 161 pixels.
+        ``val_ms_ssim_db`` too where pytorch-msssim is installed and no side is below 161 pixels;
+        and of two images or more the standard errors of rd_cost, bpp and the qualities over them,
+        as ``val_rd_cost_se`` .. .
         """
         with evaluation_mode(model):
             rows = torch.stack([self._score(model, x) for x in self._on(device_of(model))])
         names = [*NAMES, "ms_ssim_db"] if self._with_ms_ssim else NAMES
         means = rows.double().mean(dim=0).tolist()
-        return {f"val_{name}": value for name, value in zip(names, means, strict=True)}
+        scores = {f"val_{name}": value for name, value in zip(names, means, strict=True)}
+        if len(rows) == 1:
+            return scores
+        errors = (rows.double().std(dim=0) / len(rows) ** 0.5).tolist()
+        told = zip(names, errors, strict=True)
+        return scores | {f"val_{name}_se": value for name, value in told if name in WITH_ERROR}
 
     def _on(self, device: torch.device) -> Iterator[Tensor]:
         for pixels in self._pixels:
@@ -59,6 +67,7 @@ class Validator:
         """One image's values in the order of NAMES."""
         padding = Padding.to_multiple(*x.shape[-2:], self._stride)
         out = model(padding.pad(x))
+        check_outputs(model, out)
         x_hat = padding.crop(out["x_hat"]).clamp(0, 1)  # (1, 3, H, W)
         terms = rate_distortion({**out, "x_hat": x_hat}, x, self._loss.metric)
         values = [terms.rd_cost(self._loss.lmbda), terms.bpp, terms.bpp_z, *terms.bpp_scale]
@@ -72,6 +81,7 @@ def validate(
     model: nn.Module, images: str | ImageSet, loss: LossConfig, stride: int | None = None
 ) -> dict[str, float]:
     """Score a model once; see :class:`Validator`. ``stride`` defaults to the model's."""
+    check_codec(model)
     return Validator(images, loss, stride or model.stride)(model)
 
 

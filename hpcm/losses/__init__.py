@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import field
-
+from hpcm.choices import EachOf
 from hpcm.losses.dct_truncation import DctTruncation
+from hpcm.losses.distortions import DISTORTIONS
 from hpcm.losses.diverged import Diverged
 from hpcm.losses.inter_scale import InterScale
-from hpcm.losses.rate_distortion import DISTORTIONS, LossConfig, RDTerms, rate_distortion
-from hpcm.losses.tasks import TASK_SETS, TaskSet, check
-from hpcm.schema import config_class
+from hpcm.losses.rate_distortion import LossConfig, RDTerms, rate_distortion
+from hpcm.losses.regularizer import Regularizer, RegularizerConfig
+from hpcm.losses.tasks import TASK_SETS, check
 
 __all__ = [
     "DISTORTIONS",
+    "REGULARIZERS",
     "TASK_SETS",
     "DctTruncation",
     "Diverged",
     "InterScale",
     "LossConfig",
     "RDTerms",
+    "Regularizer",
     "Regularizers",
-    "TaskSet",
     "check",
     "rate_distortion",
 ]
 
+REGULARIZERS: dict[str, type[RegularizerConfig]] = {
+    "inter_scale": InterScale,
+    "dct_truncation": DctTruncation,
+}
 
-@config_class
-class Regularizers:
+
+class Regularizers(EachOf):
     """What changes a training batch or adds to its loss, never an evaluation; off by default."""
 
-    inter_scale: InterScale = field(default_factory=InterScale)
-    dct_truncation: DctTruncation = field(default_factory=DctTruncation)
+    parts = REGULARIZERS
+    first = ("inter_scale", "dct_truncation")

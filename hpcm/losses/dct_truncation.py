@@ -15,13 +15,16 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from hpcm.losses.full_precision import full_precision, wide
+from hpcm.full_precision import at_least_float32, full_precision
+from hpcm.losses.regularizer import Regularizer, RegularizerConfig
 from hpcm.schema import bounded, config_class
+
+EVERY_FREQUENCY = math.sqrt(2)  # largest radius of a coefficient
 
 
 @config_class
-class DctTruncation:
-    """Multiplies each image's DCT by a mask whose radius ``tau`` grows; off where ``end`` is 0."""
+class DctTruncation(RegularizerConfig):
+    """Multiplies each image's DCT by a mask whose radius ``tau`` grows; off if ``end`` is 0."""
 
     tau_init: float = 0.05  # radius at the start, 1 = Nyquist of one axis; in (0, tau_final]
     tau_final: float | None = None  # radius at the end, > 0; None: 1 if rolloff is 1, else identity
@@ -45,15 +48,38 @@ class DctTruncation:
             return self.tau_final
         return 1.0 if self.rolloff == 1 else math.sqrt(2) / (1 - self.rolloff)
 
-    def build(self) -> DctTruncator:
-        """The transform; it has no state."""
+    @property
+    def on(self) -> bool:
+        """Whether images are truncated at first."""
+        return self.end > 0
+
+    def tau(self, t: float) -> float:
+        """Radius of the mask at progress ``t``, in units of one axis' Nyquist frequency."""
+        first, last = self.tau_init, self.last_tau
+        if t >= self.end:
+            return last
+        share = max(t, 0.0) / self.end
+        if self.kind == "exponential":
+            return first * (last / first) ** share
+        return first + (last - first) * share
+
+    def scheduled(self, t: float) -> dict[str, float]:
+        """The radius; once images are whole, one that holds every frequency."""
+        tau = self.tau(t)
+        return {"spectral/tau": tau if t < self.end else max(tau, EVERY_FREQUENCY)}
+
+    def build(self, latent_channels: int) -> DctTruncator:
+        """The transform; it has no state, and the same for every model."""
         return DctTruncator(self)
 
 
-class DctTruncator:
+class DctTruncator(Regularizer):
     """Truncates batches of images; a pure function of the batch and of progress t."""
 
+    phase = 1
+
     def __init__(self, config: DctTruncation) -> None:
+        super().__init__()
         self.config = config
         self._matrices: dict[tuple[int, torch.device, torch.dtype], Tensor] = {}
         self._radii: dict[tuple[int, int, torch.device, torch.dtype], Tensor] = {}
@@ -62,31 +88,22 @@ class DctTruncator:
         """Whether :meth:`transform` changes images at progress ``t`` of the horizon."""
         return t < self.config.end
 
-    def tau(self, t: float) -> float:
-        """Radius of the mask at progress ``t``, in units of one axis' Nyquist frequency."""
-        first, last = self.config.tau_init, self.config.last_tau
-        if not self.active(t):
-            return last
-        share = max(t, 0.0) / self.config.end
-        if self.config.kind == "exponential":
-            return first * (last / first) ** share
-        return first + (last - first) * share
-
     def transform(self, x: Tensor, t: float) -> Tensor:
         """``x`` (B, C, H, W) without its high frequencies, not clamped; ``x`` after the end."""
         if not self.active(t):
             return x
         height, width = x.shape[-2:]
         with full_precision(x), torch.no_grad():
-            signal = wide(x)
+            signal = at_least_float32(x)
             rows, columns = self._matrix(height, signal), self._matrix(width, signal)
-            mask = band_mask(self._radius(height, width, signal), self.tau(t), self.config.rolloff)
+            tau = self.config.tau(t)
+            mask = band_mask(self._radius(height, width, signal), tau, self.config.rolloff)
             spectrum = rows @ signal @ columns.T * mask  # (B, C, H, W)
             return (rows.T @ spectrum @ columns).to(x.dtype)  # (B, C, H, W)
 
     def log(self, t: float) -> dict[str, float]:
-        """The radius in use, while there is one."""
-        return {"spectral/tau": self.tau(t)} if self.active(t) else {}
+        """The radius in use; after the end one that holds every frequency. Nothing if it is off."""
+        return self.config.scheduled(t) if self.config.on else {}
 
     def _matrix(self, n: int, like: Tensor) -> Tensor:
         key = (n, like.device, like.dtype)

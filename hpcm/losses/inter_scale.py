@@ -10,16 +10,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hpcm.choices import NameOf
+from hpcm.full_precision import at_least_float32, full_precision
 from hpcm.losses.diverged import Diverged
-from hpcm.losses.full_precision import full_precision, wide
 from hpcm.losses.haar import haar, mean_of_cells
 from hpcm.losses.inter_scale_modes import MODES, prediction_error
+from hpcm.losses.regularizer import Regularizer, RegularizerConfig
 from hpcm.schema import ConfigError, bounded, config_class, hot
 
 SCALES = ("s1", "s2", "s3")  # coarsest first
@@ -37,11 +39,11 @@ PIXELS_PER_LATENT = 256  # one position of y is 16 x 16 pixels
 
 
 @config_class
-class InterScale:
+class InterScale(RegularizerConfig):
     """A term of weight ``delta`` between each scale's latent and the next finer one's; 0 is off."""
 
     delta: float = hot(0.0)  # bits per pixel per unit of the term, >= 0; 0 is off
-    mode: Literal["repo", "paper", "l1", "cosine", "saturating", "rho2"] = "rho2"
+    mode: Annotated[str, NameOf(MODES)] = "rho2"  # how two latents are compared
     latents: Literal["nested", "innovation"] = "innovation"  # innovation: coarser symbols set to 0
     start: float = 100 / 3000  # fraction of the horizon in [0, 1] from which the term counts
     align_lr: float = hot(1e-3)  # Adam step of the alignment, > 0; mode repo does not train it
@@ -52,18 +54,29 @@ class InterScale:
         if not 0 <= self.start <= 1:
             raise ValueError(f"start is {self.start}; must be a fraction of the horizon, 0 to 1")
 
+    @property
+    def on(self) -> bool:
+        """Whether the term has a weight."""
+        return self.delta > 0
+
+    def scheduled(self, t: float) -> dict[str, float]:
+        """The weight; 0 before the term counts."""
+        return {"spectral/delta": self.delta if t >= self.start else 0.0}
+
     def build(self, latent_channels: int) -> InterScaleTerm:
         """The term for latents of so many channels, its alignment drawn from a fixed seed."""
         return InterScaleTerm(self, latent_channels)
 
 
-class InterScaleTerm(nn.Module):
+class InterScaleTerm(Regularizer):
     """The term, the alignment it needs with that one's own Adam, and a guard against divergence.
 
     ``state_dict`` holds all of it. A step calls :meth:`penalty` before the backward pass and
     :meth:`fit` after the optimiser step; neither waits for the device. :meth:`check` and
     :meth:`log` do, so they are for every few dozen steps or the end of an epoch.
     """
+
+    phase = 2
 
     def __init__(self, config: InterScale, latent_channels: int) -> None:
         super().__init__()
@@ -84,7 +97,7 @@ class InterScaleTerm(nn.Module):
 
     def active(self, t: float) -> bool:
         """Whether the term counts at progress ``t`` of the horizon."""
-        return self.config.delta > 0 and t >= self.config.start
+        return self.config.on and t >= self.config.start
 
     def penalty(self, latents: Mapping[str, Tensor], t: float) -> Tensor:
         """The term times ``delta``, to be added to the loss; (), 0 before its start.
@@ -94,11 +107,11 @@ class InterScaleTerm(nn.Module):
         """
         _demand(latents)
         if not self.active(t):
-            return wide(latents["s3"]).new_zeros(())
+            return at_least_float32(latents["s3"]).new_zeros(())
         with full_precision(latents["s3"]):
             weights = [weight.detach() for weight in self.align]
             term = self._term(latents, weights)
-            self._observe(term.detach(), wide(latents["s3"].detach()))
+            self._observe(term.detach(), at_least_float32(latents["s3"].detach()))
         return term
 
     def fit(self, latents: Mapping[str, Tensor]) -> None:
@@ -150,8 +163,13 @@ class InterScaleTerm(nn.Module):
                 f"the term it was {values['spectral/rms_baseline']:.4g}"
             )
 
-    def log(self) -> dict[str, float]:
-        """Means since the last check: the term, the largest channel RMS; and the norm of A."""
+    def log(self, t: float) -> dict[str, float]:
+        """Means since the last check: the term, the largest channel RMS; and the norm of A.
+
+        Nothing before the term counts.
+        """
+        if not self.active(t):
+            return {}
         return self._read() if self._unchecked else dict(self._checked)
 
     def get_extra_state(self) -> dict[str, Any]:
@@ -177,7 +195,7 @@ class InterScaleTerm(nn.Module):
         self, latents: Mapping[str, Tensor], weights: list[Tensor]
     ) -> list[tuple[Tensor, Tensor]]:
         """Each coarser latent (B, C, h, w) and the next finer one, aligned to it."""
-        own = [wide(latents[name]) for name in SCALES]
+        own = [at_least_float32(latents[name]) for name in SCALES]
         for level, keep in enumerate((self._keep0, self._keep1)):
             if keep is not None:
                 own[level + 1] = _mask_cells(own[level + 1], keep)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hpcm.losses.full_precision import full_precision, wide
+from hpcm.full_precision import at_least_float32, full_precision
 from hpcm.schema import ConfigError
 
 MS_SSIM_MIN_SIDE = 161  # pixels: five levels of an 11-pixel window
@@ -16,7 +16,7 @@ def psnr(x_hat: Tensor, x: Tensor) -> Tensor:
 
     Equal images give infinity.
     """
-    error = wide(x_hat).clamp(0, 1) - wide(x)
+    error = at_least_float32(x_hat).clamp(0, 1) - at_least_float32(x)
     return mse_to_db(error.square().mean(dim=(1, 2, 3)))  # (B,)
 
 
@@ -48,8 +48,10 @@ def ms_ssim(x_hat: Tensor, x: Tensor) -> Tensor:
         raise ConfigError(
             "MS-SSIM needs the package pytorch-msssim: pip install 'hpcm-tune[extras]'"
         ) from None
+    x_hat, x = at_least_float32(x_hat), at_least_float32(x)
+    x_hat, x = at_least_float32(x_hat), at_least_float32(x)
     with full_precision(x):
-        return per_image(wide(x_hat), wide(x), data_range=1.0, size_average=False)  # (B,)
+        return per_image(x_hat, x, data_range=1.0, size_average=False)  # (B,)
 
 
 def ms_ssim_to_db(value: Tensor) -> Tensor:
@@ -58,4 +60,4 @@ def ms_ssim_to_db(value: Tensor) -> Tensor:
 
 
 def _to_8bit(x: Tensor) -> Tensor:
-    return (wide(x).clamp(0, 1) * 255).round()
+    return (at_least_float32(x).clamp(0, 1) * 255).round()

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hpcm.losses.full_precision import wide
-from hpcm.losses.metrics import ms_ssim
+from hpcm.choices import NameOf
+from hpcm.full_precision import at_least_float32
+from hpcm.losses.distortions import DISTORTIONS
 from hpcm.schema import bounded, config_class
 
-PEAK = 255.0  # published values of lmbda are for images in [0, 255]
 STEPS_OF_SCALE = (2, 3, 6)  # coding steps of s1, s2, s3, in coding order (HPCM, section 3.2)
 
 
@@ -22,7 +22,7 @@ STEPS_OF_SCALE = (2, 3, 6)  # coding steps of s1, s2, s3, in coding order (HPCM,
 class LossConfig:
     """``rd_cost = lmbda * D + bpp``; D is ``255^2 * mse`` or ``1 - ms_ssim``, images in [0, 1]."""
 
-    metric: Literal["mse", "ms_ssim"] = "mse"
+    metric: Annotated[str, NameOf(DISTORTIONS)] = "mse"  # the distortion D
     lmbda: float = 0.013  # bits per pixel per unit of D, > 0; sets the operating point
 
     def __post_init__(self) -> None:
@@ -33,7 +33,7 @@ class LossConfig:
 class RDTerms:
     """Rate and distortion of a batch, differentiable, float32 or wider."""
 
-    distortion: Tensor  # (), 255^2 * mse or 1 - ms_ssim
+    distortion: Tensor  # (), D of the loss's metric
     bpp: Tensor  # (), bits per pixel of y and z
     bpp_z: Tensor  # ()
     bpp_scale: Tensor  # (3,), y's part in s1, s2, s3
@@ -50,28 +50,17 @@ def rate_distortion(out: Mapping[str, Any], x: Tensor, metric: str = "mse") -> R
     The reconstruction counts as the model gives it, not clamped, as in training. Raises
     ``ValueError`` if it has another shape than ``x``.
     """
-    x_hat, target = wide(out["x_hat"]), wide(x)  # (B, 3, H, W)
+    x_hat, target = at_least_float32(out["x_hat"]), at_least_float32(x)  # (B, 3, H, W)
     if x_hat.shape != target.shape:
         raise ValueError(f"x_hat is {tuple(x_hat.shape)} but x is {tuple(target.shape)}")
     pixels = x.shape[0] * x.shape[-2] * x.shape[-1]
-    bpp_z = wide(out["bits"]["z"]).sum() / pixels
-    steps = wide(out["bits"]["steps"]).sum(dim=0) / pixels  # (11,)
+    bpp_z = at_least_float32(out["bits"]["z"]).sum() / pixels
+    steps = at_least_float32(out["bits"]["steps"]).sum(dim=0) / pixels  # (11,)
     bpp_scale = torch.stack([part.sum() for part in steps.split(STEPS_OF_SCALE)])  # (3,)
     return RDTerms(
-        distortion=DISTORTIONS[metric](x_hat, target),
+        distortion=DISTORTIONS[metric].of(x_hat, target),
         bpp=bpp_z + bpp_scale.sum(),
         bpp_z=bpp_z,
         bpp_scale=bpp_scale,
         mse=F.mse_loss(x_hat, target),
     )
-
-
-def _mse(x_hat: Tensor, x: Tensor) -> Tensor:
-    return PEAK**2 * F.mse_loss(x_hat, x)
-
-
-def _ms_ssim(x_hat: Tensor, x: Tensor) -> Tensor:
-    return 1 - ms_ssim(x_hat, x).mean()
-
-
-DISTORTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": _mse, "ms_ssim": _ms_ssim}

@@ -5,47 +5,22 @@ L_D is ``lmbda * D``; R_z, R_1, R_2, R_3 are the bits per pixel of z and of the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hpcm.losses.full_precision import wide
-from hpcm.losses.metrics import MS_SSIM_MIN_SIDE
-from hpcm.losses.rate_distortion import PEAK, LossConfig, RDTerms, rate_distortion
-from hpcm.schema import did_you_mean
+from hpcm.full_precision import at_least_float32
+from hpcm.losses.distortions import DISTORTIONS, PEAK
+from hpcm.losses.rate_distortion import LossConfig, RDTerms
+from hpcm.losses.task_set import TaskSet
 
 COARSEST = 4  # side in pixels of a coefficient of the 2-level Haar transform's LL band
 
 # Shares of distortion and rate that the published code gives to its tasks; a quarter of D has none.
 PUBLISHED_DISTORTION = (0.40, 0.35)
 PUBLISHED_RATE = (0.30, 0.40, 0.30)
-
-Split = Callable[[Mapping[str, Any], Tensor, LossConfig, RDTerms], list[Tensor]]
-
-
-@dataclass(frozen=True)
-class TaskSet:
-    """Named losses, each a distortion or a rate, and of one scale (1, 2, 3) or of none."""
-
-    names: tuple[str, ...]
-    kinds: tuple[Literal["D", "R"], ...]
-    scales: tuple[int | None, ...]
-    split: Split
-    sums_to_rd_cost: bool = True
-    metrics: tuple[str, ...] = ("mse", "ms_ssim")  # the distortions it can split
-    lambda_of_sum: float = 1.0  # the plain sum of the tasks is rd_cost at this times lmbda
-
-    def __call__(
-        self, out: Mapping[str, Any], x: Tensor, loss: LossConfig, terms: RDTerms | None = None
-    ) -> Tensor:
-        """The losses of a batch, (n,); ``terms`` saves computing the same terms again."""
-        if terms is None:
-            terms = rate_distortion(out, x, loss.metric)
-        return torch.stack(self.split(out, x, loss, terms))  # (n,)
 
 
 def haar_split(x_hat: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -54,35 +29,30 @@ def haar_split(x_hat: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     The transform keeps energy, so the two add up to the mean squared error. LL holds the means of
     the 4 x 4 blocks (times 4). Height and width are multiples of 4.
     """
-    error = wide(x_hat) - wide(x)  # (B, C, H, W)
+    error = at_least_float32(x_hat) - at_least_float32(x)  # (B, C, H, W)
     means = F.avg_pool2d(error, COARSEST)  # (B, C, H/4, W/4)
     blocks = error.unflatten(-1, (-1, COARSEST)).unflatten(-3, (-1, COARSEST))
     details = blocks - means[..., None, :, None]  # (B, C, H/4, 4, W/4, 4)
     return means.square().mean(), details.square().mean()
 
 
-def has_scales(tasks: str) -> bool:
-    """Whether the task set ``tasks`` has losses of each of the scales s1, s2, s3."""
-    return {1, 2, 3} <= set(TASK_SETS[tasks].scales)
+def check(loss: LossConfig, tasks: str, patch: int) -> None:
+    """Refuse a task set that cannot split this distortion, and crops too small for it.
 
-
-def check(loss: LossConfig, tasks: str, patch: int | None = None) -> None:
-    """Refuse a task set that cannot split this distortion, and a crop too small for it.
-
-    Raises ``ValueError`` with the fields' paths in a run config.
+    ``patch`` is the side of a crop in pixels. Raises ``ValueError`` with the fields' paths in a run
+    config.
     """
-    if tasks not in TASK_SETS:
-        raise ValueError(f"balancer.tasks: {tasks!r} is unknown{did_you_mean(tasks, TASK_SETS)}")
-    able = TASK_SETS[tasks].metrics
-    if loss.metric not in able:
-        allowed = [name for name, set_ in TASK_SETS.items() if loss.metric in set_.metrics]
+    distortion = DISTORTIONS[loss.metric]
+    if TASK_SETS[tasks].needs_mse and not distortion.is_mse:
+        allowed = [name for name, other in TASK_SETS.items() if not other.needs_mse]
         raise ValueError(
             f"balancer.tasks: {tasks} splits a mean squared error, which loss.metric "
             f"{loss.metric!r} is not; allowed with it: {', '.join(allowed)}"
         )
-    if loss.metric == "ms_ssim" and patch is not None and patch < MS_SSIM_MIN_SIDE:
+    if patch < distortion.smallest_side:
         raise ValueError(
-            f"data.patch: {patch}: MS-SSIM needs crops of {MS_SSIM_MIN_SIDE} pixels or more"
+            f"data.patch: {patch}: {loss.metric} needs crops of {distortion.smallest_side} pixels "
+            "or more"
         )
 
 
@@ -129,7 +99,7 @@ TASK_SETS: dict[str, TaskSet] = {
         ("D", "R", "D", "R", "R"),
         (1, 1, 2, 2, 3),
         _exact5,
-        metrics=("mse",),
+        needs_mse=True,
     ),
     # The hierarchical loss as published: fixed shares of two numbers, lmbda without 255^2
     "published5": TaskSet(
@@ -137,8 +107,7 @@ TASK_SETS: dict[str, TaskSet] = {
         ("D", "R", "D", "R", "R"),
         (1, 1, 2, 2, 3),
         _published5,
-        sums_to_rd_cost=False,
-        metrics=("mse",),
+        needs_mse=True,
         lambda_of_sum=sum(PUBLISHED_DISTORTION) / PEAK**2,
     ),
     # published5 before its shares, which are learned_shares' to choose
@@ -147,8 +116,8 @@ TASK_SETS: dict[str, TaskSet] = {
         ("D", "R", "D", "R", "R"),
         (1, 1, 2, 2, 3),
         _unshared5,
-        sums_to_rd_cost=False,
-        metrics=("mse",),
+        needs_mse=True,
+        needs_shares=True,
         lambda_of_sum=2 / 3 / PEAK**2,
     ),
 }

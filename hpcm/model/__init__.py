@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
+from hpcm.choices import NameOf
 from hpcm.model.spec import BASE, LARGE, ONE_B, PHI, TINY, HPCMSpec
 from hpcm.schema import ConfigError, config_class, did_you_mean
 
@@ -23,8 +24,8 @@ MODELS: dict[str, HPCMSpec] = {
 class ModelConfig:
     """Which variant, and how its likelihoods are computed."""
 
-    name: Literal["hpcm_base", "hpcm_tiny", "hpcm_large", "hpcm_phi", "hpcm_1b"] = "hpcm_base"
-    # published: float32 difference of two cdf values, as the authors'; accurate: tails done right
+    name: Annotated[str, NameOf(MODELS)] = "hpcm_base"  # the variant
+    # as the authors', a float32 difference of two cdf values; or with the tails done right
     likelihood: Literal["published", "accurate"] = "published"
 
 

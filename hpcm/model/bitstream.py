@@ -14,15 +14,21 @@ from itertools import pairwise
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from hpcm.model.code_tables import TOTAL, CodeTables
+from hpcm.model.code_tables import PRECISION, TOTAL, CodeTables
 from hpcm.schema import ConfigError
 
 WORD = 4  # bytes
 LEAST_STREAM = 2 * WORD  # a flushed coder state
-LARGEST_SYMBOL = 2**30  # the escape code of the coder holds 32 bits, sign included
+STATES = range(2**31, 2**63)  # of the coder between two symbols
+NIBBLE = 4  # bits of a digit of an escape code, the coder's way to code what is not in a table
+# Escape codes: digits of the length, then as many digits of twice the distance from the table.
+# With more than seven of these the compiled encoder never returns.
+LARGEST_SYMBOL = 2**26
+MOST_BITS = PRECISION + (1 + 7) * NIBBLE  # that a symbol takes: the escape and its code
 
 
 class BitstreamError(ValueError):
@@ -43,6 +49,18 @@ class Rows:
         """What a row's likeliest symbol costs: no symbol of it can take less."""
         return [math.log2(TOTAL / max(b - a for a, b in pairwise(row))) for row in self.cdfs]
 
+    @cached_property
+    def most_bits_of_zeros(self) -> int:
+        """What one symbol can take from an endless stream of zeros.
+
+        Digits of 15 let a length go on, and the words that follow have none: all are in the state
+        that the escape leaves, below 2^47 times its count, and a word follows at 2^31. A length of
+        n such digits is 15 n at most.
+        """
+        escape = max(row[-1] - row[-2] for row in self.cdfs)
+        digits = math.ceil((PRECISION + math.log2(escape)) / NIBBLE)
+        return PRECISION + 1 + NIBBLE * (digits + 1 + 15 * digits)
+
 
 def encode(symbols: Tensor, indexes: Tensor, rows: Rows) -> bytes:
     """One stream of all symbols, in order; ``indexes`` choose the row of each.
@@ -62,31 +80,37 @@ def encode(symbols: Tensor, indexes: Tensor, rows: Rows) -> bytes:
     return stream
 
 
-def check_length(stream: bytes, least_bits: float, what: str) -> None:
-    """Refuse a stream shorter than its symbols can be. Raises BitstreamError.
-
-    The coder's state grows by a symbol's information at least, less 2^-15 of it (its integer
-    division), starts 32 bits below what a flush writes, and so ends longer than this.
-    """
-    if 8 * len(stream) < least_bits * (1 - 1e-4):
-        raise BitstreamError(
-            f"{len(stream)} bytes of {what} are too few for an image of this size: it takes "
-            f"{least_bits / 8:.0f} or more"
-        )
-
-
 class Decoder:
     """Reads the symbols of one stream, part by part."""
 
-    def __init__(self, stream: bytes, rows: Rows, symbols: int) -> None:
-        """``symbols`` is how many the stream holds. Raises BitstreamError for what is no stream."""
-        if len(stream) < LEAST_STREAM or len(stream) % WORD:
-            raise BitstreamError(f"a stream of {len(stream)} bytes is cut or foreign")
-        # A damaged stream makes the coder read on; give it zeros to read instead of foreign memory.
-        # Zeros end every escape code, so a symbol takes at most a few words of them.
-        self._rows = rows
-        self._coder = _rans().RansDecoder()
-        self._coder.set_stream(stream + bytes(WORD * (4 * symbols + 4096)))
+    def __init__(
+        self, stream: bytes, rows: Rows, symbols: int, least_bits: float = 0, what: str = "a stream"
+    ) -> None:
+        """``symbols`` is how many the stream holds, ``least_bits`` what they take at least.
+
+        Raises BitstreamError for what is no stream of them.
+        """
+        check_stream(stream, symbols, least_bits, what)
+        self._stream, self._rows, self._symbols = stream, rows, symbols
+
+    @cached_property
+    def _coder(self) -> Any:
+        """The compiled decoder, which does not know where a stream ends."""
+        coder = _rans().RansDecoder()
+        coder.set_stream(self._stream + self._pad())
+        return coder
+
+    def _pad(self) -> bytes:
+        """Zeros for the worst that the symbols of a damaged stream can take behind it.
+
+        The last one that begins in the stream: the digits of its length are 15 each in words that
+        are all ones, in the state before these and in the word after. Others: zeros only.
+        """
+        ones = np.count_nonzero(np.frombuffer(self._stream, "<u4") == 2**32 - 1)
+        digits = 8 * (ones + 2)
+        bits = PRECISION + NIBBLE * (digits + 1 + 15 * (digits + 1))
+        bits += self._symbols * self._rows.most_bits_of_zeros
+        return bytes(WORD * (bits // (8 * WORD) + 2))
 
     def read(self, indexes: Tensor) -> Tensor:
         """The next symbols, one per index, as float32 in the shape and on the device of these."""
@@ -95,6 +119,30 @@ class Decoder:
             *(self._rows.cdfs, self._rows.lengths, self._rows.offsets),
         )
         return torch.tensor(found, dtype=torch.float32, device=indexes.device).view(indexes.shape)
+
+
+def check_stream(stream: bytes, symbols: int, least_bits: float, what: str) -> None:
+    """Refuse what no encoder writes for so many symbols. Raises BitstreamError.
+
+    The coder's state grows by a symbol's information at least, less 2^-15 of it (its integer
+    division), starts 32 bits below what a flush writes, and so ends longer than ``least_bits``.
+    """
+    size = len(stream)
+    if size < LEAST_STREAM or size % WORD:
+        raise BitstreamError(f"{size} bytes of {what} are cut or foreign")
+    if int.from_bytes(stream[:LEAST_STREAM], "little") not in STATES:
+        raise BitstreamError(f"{what} does not begin like a stream of symbols")
+    if 8 * size < least_bits * (1 - 1e-4):
+        raise BitstreamError(
+            f"{size} bytes of {what} are too few for an image of this size: it takes "
+            f"{least_bits / 8:.0f} or more"
+        )
+    most = LEAST_STREAM + math.ceil(symbols * MOST_BITS * (1 + 1e-4) / 8)
+    if size > most:
+        raise BitstreamError(
+            f"{size} bytes of {what} are too many for an image of this size: it takes {most} or "
+            "less"
+        )
 
 
 @cache

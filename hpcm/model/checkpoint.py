@@ -6,8 +6,6 @@ before each key or without the gains (always 1 until January 2026); ours names i
 
 from __future__ import annotations
 
-import pickle
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hpcm.atomic_files import replacing
 from hpcm.model import MODELS, build_model
 from hpcm.model.code_tables import TOTAL
 from hpcm.model.hpcm import HPCM, TABLE_BUFFERS
-from hpcm.schema import ConfigError, did_you_mean
+from hpcm.model.tensor_files import check_plain, read_tensors
+from hpcm.schema import ConfigError, did_you_mean, shown
 
 FORMAT = "hpcm-tune weights 1"
 MODEL_FILE = "model.pt"  # in a checkpoint folder: a bare state dict, as the authors publish theirs
@@ -38,33 +38,28 @@ class Weights:
 
 def read_weights(path: str | Path) -> Weights:
     """The weights in a file, never running code that is in it. Raises ConfigError."""
-    try:
-        with Path(path).open("rb") as file:
-            empty = not file.read(1)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    if empty:
-        raise ConfigError(f"{path}: not a file of weights: it is empty")
-    try:
-        with warnings.catch_warnings():  # of a protocol that is refused in the next moment
-            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = "it holds more than tensors" if "GLOBAL" in str(error) else "it is damaged"
-        raise ConfigError(f"{path}: not a file of weights: {reason}") from None
-    except EOFError:
-        raise ConfigError(f"{path}: not a file of weights: it ends too early") from None
-    except (OSError, RuntimeError, ValueError, LookupError, TypeError) as error:
-        raise ConfigError(f"{path}: not a file of weights: {str(error)[:120]}") from None
+    content = read_tensors(path)
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: holds {type(content).__name__}, not a state dict")
-    if content.get("format") == FORMAT:
+    if isinstance(written := content.get("format"), str) and written == FORMAT:
         variant, about = content.get("model"), content.get("about")
-        if variant not in MODELS or not isinstance(about, dict):
+        if not isinstance(variant, str) or variant not in MODELS:
             known = did_you_mean(variant, MODELS)
-            raise ConfigError(f"{path}: the model {variant!r} is unknown{known}")
+            raise ConfigError(f"{path}: the model {shown(repr(variant))} is unknown{known}")
+        check_about(about, path)
         return Weights(plain_keys(content.get("state_dict"), path), variant, about)
     return Weights(plain_keys(content.get("state_dict", content), path))
+
+
+def check_about(about: Any, path: str | Path) -> None:
+    """Refuse what a file of ours says of its weights where it is no names with plain values."""
+    if not isinstance(about, dict):
+        raise ConfigError(f"{path}: about: {type(about).__name__}, not a mapping")
+    for key, value in about.items():
+        kinds = str if key == "config_digest" else (str, int, float, bool, type(None))
+        if not isinstance(key, str) or not isinstance(value, kinds):
+            told = f"{shown(repr(key))}: {type(value).__name__}"
+            raise ConfigError(f"{path}: about.{told}, not text or a number")
 
 
 def plain_keys(content: Any, path: str | Path) -> dict[str, Tensor]:
@@ -72,8 +67,7 @@ def plain_keys(content: Any, path: str | Path) -> dict[str, Tensor]:
     if not isinstance(content, Mapping) or not content:
         raise ConfigError(f"{path}: holds no state dict")
     for key, value in content.items():
-        if not isinstance(key, str) or not isinstance(value, Tensor):
-            raise ConfigError(f"{path}: {key!r} is {type(value).__name__}, not a named tensor")
+        check_plain(key, value, path)
     wrapped = all(key.startswith(WRAPPER) for key in content)
     return {key.removeprefix(WRAPPER) if wrapped else key: value for key, value in content.items()}
 
@@ -167,8 +161,10 @@ def check_tables(state: Mapping[str, Tensor], where: str) -> None:
         rows = tables["scale_table"] if name == "y" else state["scales_hyper"].flatten()
         fits = (
             cdf.dim() == 2
+            and len(cdf) <= TOTAL
             and length.shape == offset.shape == rows.shape == cdf.shape[:1]
             and not any(part.is_floating_point() for part in (cdf, length, offset))
+            and bool((offset.abs() < TOTAL).all())
             and all(_is_cumulative(row, n) for row, n in zip(cdf, length.tolist(), strict=True))
         )
         if not fits:
@@ -197,9 +193,8 @@ def save_weights(
     content: dict[str, Any] = {**state, **{name: torch.empty(0) for name in TABLE_BUFFERS}}
     if variant is not None:
         content = {"format": FORMAT, "model": variant, "about": about or {}, "state_dict": state}
-    partial = Path(path).with_name(f"{Path(path).name}.partial")
     try:
-        torch.save(content, partial)
-        partial.replace(path)
+        with replacing(Path(path)) as file:
+            torch.save(content, file)
     except (OSError, RuntimeError) as error:
         raise ConfigError(f"{path}: cannot be written: {str(error)[:120]}") from None

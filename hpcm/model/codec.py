@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from hpcm.model.bitstream import BitstreamError, Decoder, Rows, check_length, encode
+from hpcm.model.bitstream import BitstreamError, Decoder, Rows, encode
 from hpcm.model.code_tables import CodeTables, scale_indexes
 from hpcm.model.coding_order import CodingStep
 from hpcm.model.portable import ambiguous, read_positions, settled_indexes, write_positions
@@ -92,14 +92,14 @@ def decode_image(model: HPCM, coded: CodedImage) -> Tensor:
     """
     model.update()
     rows_y, rows_z = code_rows(model)
-    elements = model.spec.latent * 16 * coded.shape[0] * coded.shape[1]
-    check_length(coded.z, sum(rows_z.least_bits) * coded.shape[0] * coded.shape[1], "z")
-    check_length(coded.y, min(rows_y.least_bits) * elements, "y")
+    places = coded.shape[0] * coded.shape[1]
+    hyper, elements = model.spec.hyper * places, model.spec.latent * 16 * places
+    decoder_z = Decoder(coded.z, rows_z, hyper, sum(rows_z.least_bits) * places, "z")
+    decoder = Decoder(coded.y, rows_y, elements, min(rows_y.least_bits) * elements, "y")
     check = SymbolCheck()
     with exact_arithmetic(model.means_hyper.device):
-        z_symbols = _decode_z(model, coded, rows_z)
+        z_symbols = _decode_z(model, coded, rows_z, decoder_z)
         check.add(z_symbols)
-        decoder = Decoder(coded.y, rows_y, elements)
         corrections = _Corrections(coded.corrections, elements, z_symbols.device)
 
         def decide(step: CodingStep, mask: Tensor, psi: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ def decode_image(model: HPCM, coded: CodedImage) -> Tensor:
         return model.g_s(walked.latents["s3"]).clamp(0, 1)
 
 
-def _decode_z(model: HPCM, coded: CodedImage, rows: Rows) -> Tensor:
+def _decode_z(model: HPCM, coded: CodedImage, rows: Rows, decoder: Decoder) -> Tensor:
     """The symbols of z: (1, N, h, w). Raises BitstreamError where they do not end with the stream.
 
     They need no network, so a stream of other symbols, or of another number of them, is found
@@ -126,7 +126,7 @@ def _decode_z(model: HPCM, coded: CodedImage, rows: Rows) -> Tensor:
     """
     means = model.means_hyper
     indexes = channel_indexes(means.expand(1, -1, *coded.shape))
-    symbols = Decoder(coded.z, rows, indexes.numel()).read(indexes)
+    symbols = decoder.read(indexes)
     if encode(symbols, indexes, rows) != coded.z:
         raise BitstreamError("the stream of z is damaged, or of an image of another size")
     return symbols.to(means.dtype)

@@ -1,6 +1,7 @@
 """The entropy model: generalised Gaussian of shape beta = 1.5, bounds, quantiser, noise.
 
-Everything here works in float32 or wider: callers under autocast pass values through `widen`.
+Everything here works in float32 or wider: callers under autocast pass values through
+:func:`hpcm.full_precision.at_least_float32`.
 """
 
 from __future__ import annotations
@@ -16,11 +17,6 @@ Likelihood = Literal["published", "accurate"]
 BETA = 1.5
 SCALE_BOUND = 0.12
 LIKELIHOOD_BOUND = 1e-9
-
-
-def widen(x: Tensor) -> Tensor:
-    """At least float32: rates, rounding and residuals are never computed in less."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 class LowerBound(nn.Module):

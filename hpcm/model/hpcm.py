@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from hpcm.full_precision import at_least_float32
 from hpcm.model import partition
 from hpcm.model.blocks import pointwise
 from hpcm.model.code_tables import CodeTables, build_tables, default_scale_table
 from hpcm.model.codec import CodedImage, decode_image, encode_image
 from hpcm.model.coding_order import CODING_ORDER, SCALES, CodingStep, steps_of
 from hpcm.model.context import CrossAttention, SpatialPrior, build_adaptor
-from hpcm.model.entropy import GeneralizedGaussian, Likelihood, quantize, uniform_noise, widen
+from hpcm.model.entropy import GeneralizedGaussian, Likelihood, quantize, uniform_noise
 from hpcm.model.partition import join_eighths, split_eighths
 from hpcm.model.spec import HPCMSpec
 from hpcm.model.transforms import build_transform
@@ -141,12 +142,12 @@ class HPCM(nn.Module):
 
     def analyse(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """y (B, M, H, W) and z (B, N, H/4, W/4)."""
-        y = widen(self.g_a(x)).contiguous()
-        return y, widen(self.h_a(y))
+        y = at_least_float32(self.g_a(x)).contiguous()
+        return y, at_least_float32(self.h_a(y))
 
     def hyper_params(self, z_hat: Tensor) -> Tensor:
         """The hyper tensor (B, 2M, H, W): scales, then means."""
-        return widen(self.h_s(z_hat))
+        return at_least_float32(self.h_s(z_hat))
 
     def grids(self, y: Tensor) -> dict[int, Tensor]:
         """What each scale codes of the latent (B, M, H, W): (B, 1, 8, m, h, w)."""
@@ -175,7 +176,7 @@ class HPCM(nn.Module):
                 context = self.context_net[scale - 2](join_eighths(spread + hypers[scale]))
             for step, mask in self._steps(scale, y_hat):
                 psi, context = self._predict(step, context, join_eighths(y_hat))
-                psi = split_eighths(widen(psi), latent)
+                psi = split_eighths(at_least_float32(psi), latent)
                 y_hat = torch.where(mask, decide(step, mask, psi), y_hat)
                 params = torch.where(mask, psi, params)
             latents[f"s{scale}"] = join_eighths(y_hat)

@@ -63,21 +63,26 @@ def write_positions(positions: np.ndarray, total: int) -> bytes:
 
 
 def read_positions(data: bytes, total: int) -> np.ndarray:
-    """The inverse of `write_positions`. Raises BitstreamError for what is no such list."""
+    """The inverse of `write_positions`. Raises BitstreamError for what is no such list.
+
+    Time and memory are bounded by ``total``: a list that is longer than one of so many positions
+    below it can be is refused before it is read.
+    """
     count = int.from_bytes(data[:_COUNT_BYTES], "little")
     if len(data) < _COUNT_BYTES or count > min(total, 8 * len(data)):
         raise BitstreamError("the list of corrections is damaged")
-    bits = np.unpackbits(np.frombuffer(data, np.uint8, offset=_COUNT_BYTES)).tolist()
     shift = _rice_parameter(count, total)
+    most = count * (1 + shift) + (total >> shift)  # bits: the quotients' ones add up to less
+    if 8 * (len(data) - _COUNT_BYTES) > most + 7:
+        raise BitstreamError("the list of corrections is longer than its count can need")
+    bits = np.unpackbits(np.frombuffer(data, np.uint8, offset=_COUNT_BYTES)).tobytes()
     positions = np.empty(count, np.int64)
     place, at = 0, -1
     for index in range(count):
-        gap, stop = 0, place
-        while stop < len(bits) and bits[stop]:
-            stop += 1
+        stop = bits.find(0, place)
         gap = stop - place
         place = stop + 1
-        if place + shift > len(bits):
+        if stop < 0 or place + shift > len(bits):
             raise BitstreamError("the list of corrections is cut")
         for bit in bits[place : place + shift]:
             gap = gap << 1 | bit
@@ -86,6 +91,8 @@ def read_positions(data: bytes, total: int) -> np.ndarray:
         positions[index] = at
     if at >= total:
         raise BitstreamError("the list of corrections leaves the image")
+    if len(bits) - place > 7 or any(bits[place:]):
+        raise BitstreamError("bytes follow the list of corrections")
     return positions
 
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
+from hpcm.optimizers.optimizer import OptimizerConfig, Params, as_groups
 from hpcm.schema import bounded, config_class, hot
-
-Params = Iterable[Tensor] | Iterable[dict[str, Any]]
 
 
 @config_class
-class Adam:
+class Adam(OptimizerConfig):
     """torch's Adam; weight decay is the L2 term inside it."""
 
     name: Literal["adam"] = "adam"
@@ -35,18 +32,6 @@ class Adam:
     def apply(self, optimizer: torch.optim.Optimizer, lr_factor: float) -> None:
         """Set every hot value in every group; ``lr_factor`` multiplies the learning rate."""
         set_hot(optimizer, self.lr * lr_factor, moments(self))
-
-
-def as_groups(params: Params) -> list[dict[str, Any]]:
-    """Parameter groups, copied, each with a list of tensors. Raises where there is no tensor."""
-    given = list(params)
-    groups = [dict(g) if isinstance(g, dict) else {"params": [g]} for g in given]
-    if given and not isinstance(given[0], dict):
-        groups = [{"params": given}]
-    groups = [group | {"params": list(group["params"])} for group in groups]
-    if not any(group["params"] for group in groups):
-        raise ValueError("no parameters to optimise")
-    return groups
 
 
 def moments(config: Any) -> dict[str, Any]:

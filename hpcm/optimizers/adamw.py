@@ -6,12 +6,13 @@ from typing import Literal
 
 import torch
 
-from hpcm.optimizers.adam import Params, as_groups, check_adam, kernel, moments, set_hot
+from hpcm.optimizers.adam import check_adam, kernel, moments, set_hot
+from hpcm.optimizers.optimizer import OptimizerConfig, Params, as_groups
 from hpcm.schema import config_class, hot
 
 
 @config_class
-class AdamW:
+class AdamW(OptimizerConfig):
     """torch's AdamW: Adam with decoupled weight decay."""
 
     name: Literal["adamw"] = "adamw"

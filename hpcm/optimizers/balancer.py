@@ -1,4 +1,4 @@
-"""What every balancer can do; the plain sum does no more than that.
+"""What every balancer can do, the plain sum no more than that, and what several are made of.
 
 A balancer turns the tasks' losses into one gradient, sum_i q_i grad L_i, and may look at the losses
 again after the step. It is not an optimizer: it never touches a parameter.
@@ -6,15 +6,43 @@ again after the step. It is not an optimizer: it never touches a parameter.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import math
+from abc import ABC, abstractmethod
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, distributed
 
+from hpcm.choices import NameOf
+from hpcm.losses.tasks import TASK_SETS
+
+BETA1, BETA2, ADAM_EPS = 0.9, 0.999, 1e-8  # as published for every learned task weight
+
 Noise = Literal["common", "fresh", "none"]
-Tasks = Literal["two_task", "rate4", "exact5", "published5"]
 LAMBDA_RATIO = "balance/lambda_eff_ratio"  # key of the log: to the lambda of the tasks' own sum
-TASK_COUNT = {"two_task": 2, "rate4": 4, "exact5": 5, "published5": 5}
+
+#: Any task set that is complete; one with losses of each scale.
+Tasks = Annotated[str, NameOf(TASK_SETS, lambda tasks: not tasks.needs_shares)]
+ScaleTasks = Annotated[
+    str, NameOf(TASK_SETS, lambda tasks: tasks.has_scales and not tasks.needs_shares)
+]
+
+
+class BalancerConfig(ABC):
+    """The section ``balancer``."""
+
+    name: str  # its key in ``BALANCERS``
+
+    @property
+    def tasks(self) -> str:
+        """The losses that are weighed: a key of ``TASK_SETS``. Most have a field for it."""
+        return "two_task"
+
+    @abstractmethod
+    def build(
+        self, names: tuple[str, ...], scales: tuple[int | None, ...], device: torch.device | str
+    ) -> Balancer:
+        """The balancer of the tasks ``names``, each of the scale 1, 2, 3 or of none."""
 
 
 class Balancer:
@@ -23,6 +51,9 @@ class Balancer:
     noise: Noise = "none"
     """How the second look is taken: same batch with the same noise (``common``) or other noise
     (``fresh``), or not at all (``none``: ``update`` gets the losses of before the step twice)."""
+
+    model_lr: float = math.nan
+    """Learning rate of the model in the current epoch, which the run sets before :meth:`apply`."""
 
     def __init__(
         self, names: tuple[str, ...], scales: tuple[int | None, ...], device: torch.device | str
@@ -68,8 +99,8 @@ class Balancer:
         Called at the start of each epoch (0-based) and after a restore; twice is the same as once.
         """
 
-    def observe(self, scale_losses: dict[str, float] | Tensor) -> None:
-        """Take note of an epoch's mean loss per scale s1, s2, s3; ``adaptive`` schedules use it."""
+    def observe(self, scale_losses: Tensor) -> None:
+        """Take note of an epoch's mean losses of s1, s2, s3, (3,); NaN if no step was taken."""
 
     def contributions(self) -> Tensor:
         """Share of each task before its loss is divided by; (n,), what scale_contrib sums up."""
@@ -131,3 +162,60 @@ def across_ranks(losses: Tensor) -> Tensor:
         distributed.all_reduce(losses)
         losses /= distributed.get_world_size()
     return losses
+
+
+class EpochMean:
+    """The mean of what an epoch's steps add up, tensors of one shape, kept on the device."""
+
+    def __init__(self, zero: Tensor) -> None:
+        self.total, self.steps = torch.zeros_like(zero), 0
+
+    def add(self, value: Tensor) -> None:
+        """One step's value; waits for no device."""
+        self.total, self.steps = self.total + value, self.steps + 1
+
+    def take(self) -> Tensor | None:
+        """The mean since the last call, and start over; None if nothing was added."""
+        mean = self.total / self.steps if self.steps else None
+        self.total, self.steps = torch.zeros_like(self.total), 0
+        return mean
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sum and its count."""
+        return {"total": self.total, "steps": self.steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of :meth:`state_dict`; other keys are passed over."""
+        self.total = state["total"].to(self.total.device, copy=True)
+        self.steps = state["steps"]
+
+
+class TensorAdam:
+    """Adam of one small tensor that a balancer learns.
+
+    A step makes new tensors, so a state that was given out before stays as it is.
+    """
+
+    def __init__(self, like: Tensor) -> None:
+        self.exp_avg = torch.zeros_like(like)
+        self.exp_avg_sq = torch.zeros_like(like)
+        self.steps = 0
+
+    def step(self, value: Tensor, grad: Tensor, lr: float) -> Tensor:
+        """``value`` after one update against ``grad``."""
+        self.steps += 1
+        self.exp_avg = BETA1 * self.exp_avg + (1.0 - BETA1) * grad
+        self.exp_avg_sq = BETA2 * self.exp_avg_sq + (1.0 - BETA2) * grad.square()
+        root = self.exp_avg_sq.sqrt() / math.sqrt(1.0 - BETA2**self.steps)
+        return value - lr / (1.0 - BETA1**self.steps) * self.exp_avg / (root + ADAM_EPS)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Moments and step count."""
+        return {"exp_avg": self.exp_avg, "exp_avg_sq": self.exp_avg_sq, "steps": self.steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of :meth:`state_dict`."""
+        device = self.exp_avg.device
+        self.exp_avg = state["exp_avg"].to(device, copy=True)
+        self.exp_avg_sq = state["exp_avg_sq"].to(device, copy=True)
+        self.steps = state["steps"]

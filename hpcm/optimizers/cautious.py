@@ -12,14 +12,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from hpcm.optimizers.adam import Params, as_groups, check_adam, moments, set_hot
+from hpcm.optimizers.adam import check_adam, moments, set_hot
+from hpcm.optimizers.optimizer import OptimizerConfig, Params, as_groups
 from hpcm.schema import bounded, config_class, hot
 
 CHUNK = 1 << 16  # elements a CPU thread works on at a time: its cache holds them all along
 
 
 @config_class
-class CautiousAdam:
+class CautiousAdam(OptimizerConfig):
     """Cautious Adam with decoupled weight decay, which the mask does not touch."""
 
     name: Literal["cautious_adam"] = "cautious_adam"

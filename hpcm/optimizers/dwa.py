@@ -9,17 +9,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from hpcm.optimizers.balancer import Balancer, Tasks
-from hpcm.optimizers.epoch_mean import EpochMean
+from hpcm.optimizers.balancer import Balancer, BalancerConfig, EpochMean, Tasks
 from hpcm.schema import bounded, config_class, hot
 
 
 @config_class
-class Dwa:
+class Dwa(BalancerConfig):
     """Task weights n softmax(r / T), r_i the ratio of the last two epochs' mean losses."""
 
     name: Literal["dwa"] = "dwa"
-    tasks: Tasks = "two_task"
+    tasks: Tasks = "two_task"  # the losses that are weighed
     temperature: float = hot(2.0)  # T, above 0: the larger, the more equal the weights
 
     def __post_init__(self) -> None:
@@ -56,7 +55,7 @@ class DwaBalancer(Balancer):
             weights = len(losses) * (newer / older / self.config.temperature).softmax(0)
         return weights, (weights * losses).sum()
 
-    def observe(self, scale_losses: dict[str, float] | Tensor) -> None:
+    def observe(self, scale_losses: Tensor) -> None:
         """An epoch is over: its mean losses, of the tasks, count from the next one on."""
         mean = self.epoch_losses.take()
         if mean is not None:

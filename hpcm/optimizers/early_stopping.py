@@ -35,6 +35,11 @@ class EarlyStopping:
                 f"max_patience is {self.max_patience}; must be at least patience ({self.patience})"
             )
 
+    @property
+    def needs_scales(self) -> bool:
+        """Whether the tasks must have losses of each scale."""
+        return self.patience > 0
+
     def build(self) -> ScaleStopper:
         """A stopper that has seen no epoch."""
         return ScaleStopper(self)

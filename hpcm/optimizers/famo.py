@@ -13,36 +13,47 @@ the weighted loss has no minimum on a rate-distortion curve; for large o it is t
 from __future__ import annotations
 
 from dataclasses import field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 
-from hpcm.optimizers.balancer import Balancer, Noise, Tasks, across_ranks
-from hpcm.optimizers.epoch_mean import EpochMean
-from hpcm.optimizers.gamma_memory import GammaMemory
-from hpcm.optimizers.gamma_schedules import FixedGamma, GammaSchedule
-from hpcm.optimizers.logits import Decay, Logits
+from hpcm.choices import OneOf
+from hpcm.optimizers.balancer import (
+    Balancer,
+    BalancerConfig,
+    EpochMean,
+    Noise,
+    Tasks,
+    TensorAdam,
+    across_ranks,
+)
+from hpcm.optimizers.gamma_memory import GammaMemory, GammaSchedule
+from hpcm.optimizers.gamma_schedules import GAMMA_SCHEDULES, FixedGamma
 from hpcm.schedules import Clock
 from hpcm.schema import bounded, config_class, hot
 
 EPS = 1e-8  # added to every loss above its floor, as published
 
+Decay = Literal["l2", "decoupled"]
+
 
 @config_class
-class Famo:
+class Famo(BalancerConfig):
     """FAMO with one gamma. ``published``: floor -1, second look with fresh noise, nothing else."""
 
     name: Literal["famo"] = "famo"
-    tasks: Tasks = "two_task"
+    tasks: Tasks = "two_task"  # the losses that are weighed
     gamma: float = hot(3e-3)  # decay of the logits towards equal weights, >= 0
     w_lr: float = hot(2.5e-2)  # learning rate of the logits' Adam, > 0
     offset: float | None = None  # o = -floor, > 0; None: 1
-    gamma_schedule: GammaSchedule = field(default_factory=FixedGamma)
+    gamma_schedule: Annotated[GammaSchedule, OneOf(GAMMA_SCHEDULES, "fixed")] = field(
+        default_factory=FixedGamma
+    )
     weight_update_every: int = 1  # optimiser steps per second look
     decay: Decay = "l2"  # gamma inside the logits' Adam (published), or decoupled from it
     min_weight: float = hot(0.0)  # no z below this, in [0, 0.2)
-    published: bool = False
+    published: bool = False  # as published, with what is wrong with it (docs/methods.md)
 
     def __post_init__(self) -> None:
         check_famo(self)
@@ -77,6 +88,43 @@ def check_famo(config: Any) -> None:
                 f"{name} is {getattr(config, name)!r}; the published form has no such choice, "
                 "leave it out or set published: false"
             )
+
+
+class Logits:
+    """w (n,), its Adam, and z = softmax(w), kept above a floor. All float64."""
+
+    def __init__(self, tasks: int, device: torch.device | str) -> None:
+        self.w = torch.zeros(tasks, dtype=torch.float64, device=device)
+        self.adam = TensorAdam(self.w)
+
+    def shares(self, floor: float = 0.0) -> Tensor:
+        """z (n,): sums to 1, none below ``floor`` (< 1 / n)."""
+        return floor + (1.0 - len(self.w) * floor) * self.w.softmax(0)
+
+    def improve(
+        self, delta: Tensor, gamma: Tensor, lr: float, decay: Decay = "l2", floor: float = 0.0
+    ) -> None:
+        """One Adam step on w for the improvements ``delta`` (n,) of the log losses.
+
+        g_i = z_i (delta_i - sum_j z_j delta_j) + gamma_i w_i: a task that improves fast loses
+        weight, and gamma (n,) pulls towards equal weights. The pull is part of g (``l2``, as
+        published) or of the step (``decoupled``, as in AdamW).
+        """
+        z = self.w.softmax(0)
+        grad = (1.0 - len(self.w) * floor) * z * (delta - (z * delta).sum())
+        if decay == "l2":
+            self.w = self.adam.step(self.w, grad + gamma * self.w, lr)
+        else:
+            self.w = self.adam.step(self.w * (1.0 - lr * gamma), grad, lr)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Logits and their Adam."""
+        return {"w": self.w, "adam": self.adam.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of :meth:`state_dict`."""
+        self.w = state["w"].to(self.w.device, copy=True)
+        self.adam.load_state_dict(state["adam"])
 
 
 class FamoBalancer(Balancer):
@@ -154,14 +202,14 @@ class FamoBalancer(Balancer):
         self.gammas_in_use = tuple(g * r for g, r in zip(configured, ratios, strict=True))
         self.gammas = self.weights.new_tensor(self.gamma_per_task(self.gammas_in_use))
 
-    def observe(self, scale_losses: dict[str, float] | Tensor) -> None:
+    def observe(self, scale_losses: Tensor) -> None:
         """Remember an epoch's mean loss for the ``adaptive`` schedule: of all tasks, for one gamma.
 
         The two tasks have no scale, so the scales' losses would be zeros.
         """
         mean = self.epoch_loss.take()
         if mean is not None:
-            self.memory.observe({"all": float(mean)})
+            self.memory.observe([float(mean)])
 
     def contributions(self) -> Tensor:
         """z' (n,)."""

@@ -8,35 +8,38 @@ public code of hierarchical Balanced R-D for HPCM, whose logits never move; see 
 from __future__ import annotations
 
 from dataclasses import field
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
-from hpcm.optimizers.balancer import Noise, across_ranks
-from hpcm.optimizers.famo import FamoBalancer, check_famo
-from hpcm.optimizers.gamma_schedules import HierarchicalGamma, ScaleGammaSchedule
-from hpcm.optimizers.logits import Decay
+from hpcm.choices import OneOf
+from hpcm.optimizers.balancer import BalancerConfig, Noise, ScaleTasks, across_ranks
+from hpcm.optimizers.famo import Decay, FamoBalancer, check_famo
+from hpcm.optimizers.gamma_memory import GammaSchedule
+from hpcm.optimizers.gamma_schedules import SCALE_GAMMA_SCHEDULES, HierarchicalGamma
 from hpcm.schema import bounded, config_class, hot
 
 
 @config_class
-class FamoPerScale:
+class FamoPerScale(BalancerConfig):
     """FAMO with a gamma and a weight per scale; ``published``: the first batch sets the floors."""
 
     name: Literal["famo_per_scale"] = "famo_per_scale"
-    tasks: Literal["rate4", "exact5", "published5"] = "exact5"
+    tasks: ScaleTasks = "exact5"  # the losses that are weighed
     gamma_s1: float = hot(8e-3)  # decay of the logits of s1's tasks, >= 0
     gamma_s2: float = hot(6e-3)  # of s2's
     gamma_s3: float = hot(4e-3)  # of s3's
     scale_weights: tuple[float, float, float] = hot((0.3, 0.4, 0.3))  # each above 0, sum 1
     w_lr: float = hot(2.5e-2)  # learning rate of the logits' Adam, > 0
     offset: float | None = None  # o = -floor, > 0; None: 1
-    gamma_schedule: ScaleGammaSchedule = field(default_factory=HierarchicalGamma)
+    gamma_schedule: Annotated[GammaSchedule, OneOf(SCALE_GAMMA_SCHEDULES, "hierarchical")] = field(
+        default_factory=HierarchicalGamma
+    )
     weight_update_every: int = 1  # optimiser steps per second look
     decay: Decay = "l2"  # gamma inside the logits' Adam (published), or decoupled from it
     min_weight: float = hot(0.0)  # no z below this, before the scale weights, in [0, 0.2)
-    published: bool = False
+    published: bool = False  # as published, with what is wrong with it (docs/methods.md)
 
     def __post_init__(self) -> None:
         check_famo(self)
@@ -44,8 +47,8 @@ class FamoPerScale:
         weights = self.scale_weights
         if min(weights) <= 0 or abs(sum(weights) - 1) > 1e-6:
             raise ValueError(f"scale_weights are {list(weights)}; each must be above 0, the sum 1")
-        if self.published and self.tasks == "rate4":
-            raise ValueError("tasks is 'rate4'; the published form has published5 or exact5")
+        if self.published and self.tasks not in ("published5", "exact5"):
+            raise ValueError(f"tasks is {self.tasks!r}; published, it is published5 or exact5")
 
     def build(
         self, names: tuple[str, ...], scales: tuple[int | None, ...], device: torch.device | str
@@ -108,11 +111,9 @@ class FamoPerScaleBalancer(FamoBalancer):
             self.floor = losses.clone()
         return super().weigh(losses)
 
-    def observe(self, scale_losses: dict[str, float] | Tensor) -> None:
+    def observe(self, scale_losses: Tensor) -> None:
         """Remember an epoch's mean loss of each scale for the ``adaptive`` schedule."""
-        if isinstance(scale_losses, dict):
-            scale_losses = torch.tensor(list(scale_losses.values()), dtype=torch.float64)
-        self.memory.observe(across_ranks(scale_losses))
+        self.memory.observe(across_ranks(scale_losses).tolist())
         self.epoch_loss.take()
 
     def contributions(self) -> Tensor:

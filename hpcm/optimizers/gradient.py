@@ -14,17 +14,17 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, distributed
 
-from hpcm.optimizers.balancer import Balancer, Tasks, across_ranks
+from hpcm.optimizers.balancer import Balancer, BalancerConfig, Tasks, across_ranks
 from hpcm.optimizers.extra_packages import require
 from hpcm.schema import config_class
 
 
 @config_class
-class Mgda:
+class Mgda(BalancerConfig):
     """The shortest convex combination of the tasks' gradients: no loss rises."""
 
     name: Literal["mgda"] = "mgda"
-    tasks: Tasks = "two_task"
+    tasks: Tasks = "two_task"  # the losses that are weighed
     log_losses: bool = True  # balance the gradients of log L, whatever the losses' units
 
     def build(
@@ -36,11 +36,11 @@ class Mgda:
 
 
 @config_class
-class UpGrad:
+class UpGrad(BalancerConfig):
     """The mean of the tasks' gradients, each projected so that it raises no other loss."""
 
     name: Literal["upgrad"] = "upgrad"
-    tasks: Tasks = "two_task"
+    tasks: Tasks = "two_task"  # the losses that are weighed
     log_losses: bool = False  # balance the gradients of log L instead
 
     def build(

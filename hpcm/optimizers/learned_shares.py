@@ -12,8 +12,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from hpcm.optimizers.balancer import Balancer, across_ranks
-from hpcm.optimizers.tensor_adam import TensorAdam
+from hpcm.optimizers.balancer import Balancer, BalancerConfig, TensorAdam, across_ranks
 from hpcm.schema import bounded, config_class, hot
 
 # Published as initial shares, but used as logits: the softmax makes them (0.36, 0.34, 0.31) and
@@ -23,7 +22,7 @@ RATE_LOGITS = (0.30, 0.40, 0.30)
 
 
 @config_class
-class LearnedShares:
+class LearnedShares(BalancerConfig):
     """Shares of distortion and rate as softmaxes of logits; published, they stay at the start."""
 
     name: Literal["learned_shares"] = "learned_shares"

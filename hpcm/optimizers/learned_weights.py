@@ -14,27 +14,27 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from hpcm.optimizers.balancer import TASK_COUNT, Balancer, Tasks, across_ranks
-from hpcm.optimizers.tensor_adam import TensorAdam
+from hpcm.losses.tasks import TASK_SETS
+from hpcm.optimizers.balancer import Balancer, BalancerConfig, Tasks, TensorAdam, across_ranks
 from hpcm.schema import bounded, config_class, hot
 
-PUBLISHED_W_LR = 5e-6  # a tenth of the published learning rate of the model, 5e-5
+PUBLISHED_W_LR = 0.1  # of the model's learning rate, with its schedule
 SOUND_W_LR = 5e-3
 PUBLISHED_DIRECT = (0.5, 0.5, 0.2, 0.1, 0.1)  # the last is ours: the published form has four
 RAW_BOUND = 10.0  # of the published direct weights' logarithms
 
 
 @config_class
-class Uncertainty:
+class Uncertainty(BalancerConfig):
     """Minimise sum exp(-s_i) (L_i + o) + s_i in s too; ``published``: o = 0, clamp in the graph."""
 
     name: Literal["uncertainty"] = "uncertainty"
-    tasks: Tasks = "two_task"
-    w_lr: float | None = hot(None)  # of s's Adam, > 0; None: 5e-3, published 5e-6
+    tasks: Tasks = "two_task"  # the losses that are weighed
+    w_lr: float | None = hot(None)  # of s's Adam, > 0; None: 5e-3, published 0.1 of the model's
     init: float = 0.0  # s at the start, within the clamp
     clamp: float = 10.0  # |s| is at most this, > 0
     offset: float | None = None  # o, > 0; None: 1
-    published: bool = False
+    published: bool = False  # as published, with what is wrong with it (docs/methods.md)
 
     def __post_init__(self) -> None:
         bounded(self, "w_lr", "clamp", "offset", above=0)
@@ -51,19 +51,19 @@ class Uncertainty:
 
 
 @config_class
-class Direct:
+class Direct(BalancerConfig):
     """Learn the weights themselves; sound: on a simplex, held to their start by an entropy term."""
 
     name: Literal["direct"] = "direct"
-    tasks: Tasks = "two_task"
-    w_lr: float | None = hot(None)  # of the weights' Adam, > 0; None: 5e-3, published 5e-6
+    tasks: Tasks = "two_task"  # the losses that are weighed
+    w_lr: float | None = hot(None)  # of their Adam, > 0; None: 5e-3, published 0.1 of the model's
     init: tuple[float, ...] | None = None  # weights at the start, > 0; None: equal, published ones
     strength: float | None = hot(None)  # of the entropy term, > 0; None: 1
-    published: bool = False
+    published: bool = False  # as published, with what is wrong with it (docs/methods.md)
 
     def __post_init__(self) -> None:
         bounded(self, "w_lr", "strength", above=0)
-        n = TASK_COUNT[self.tasks]
+        n = len(TASK_SETS[self.tasks].names)
         if self.init is not None:
             if len(self.init) != n or min(self.init) <= 0:
                 raise ValueError(f"init is {list(self.init)}; {self.tasks} wants {n} above 0")
@@ -109,13 +109,19 @@ class LearnedWeightsBalancer(Balancer, ABC):
 
     def update(self, before: Tensor, after: Tensor) -> None:
         """One Adam step on ``raw`` for the losses before the step."""
-        lr = self.config.w_lr or (PUBLISHED_W_LR if self.config.published else SOUND_W_LR)
+        published = PUBLISHED_W_LR * self.model_lr
+        lr = self.config.w_lr or (published if self.config.published else SOUND_W_LR)
         grad = self.raw_gradient(across_ranks(before))
         self.raw = self.project(self.adam.step(self.raw, grad, lr))
 
     def apply(self, config: Any, t: float, epoch: int) -> None:
         """Take hot values from ``config``."""
         self.config = config
+
+    def log(self) -> dict[str, float]:
+        """Also the raw parameter of each task (s_i of ``uncertainty``); reads the device."""
+        raw = zip(self.names, self.raw.tolist(), strict=True)
+        return {**super().log(), **{f"balance/raw_{name}": value for name, value in raw}}
 
     def state_dict(self) -> dict[str, Any]:
         """The raw parameters and their Adam."""

@@ -89,6 +89,7 @@ class Parts:
     h_s: PartRate = field(default_factory=PartRate)
     context: PartRate = field(default_factory=PartRate)
     entropy: PartRate = field(default_factory=PartRate)
+    # parts that do not train: none, the prior of z, all but the context, or first all but g_a, g_s
     freeze: Literal["none", "entropy", "context_only", "progressive"] = "none"
     unfreeze_hyper: float = 0.2  # progressive: fraction of the horizon, [0, unfreeze_context]
     unfreeze_context: float = 0.4  # progressive: fraction of the horizon, [unfreeze_hyper, 1]

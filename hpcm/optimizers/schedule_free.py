@@ -1,24 +1,26 @@
 """Schedule-free AdamW (Defazio et al. 2024, arXiv 2405.15682): a typed front of schedulefree's.
 
 It has two sets of weights: gradients are taken at one, the averaged other one is the result. See
-:mod:`hpcm.optimizers.modes`.
+:mod:`hpcm.optimizers.optimizer`.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 
-from hpcm.optimizers.adam import Params, as_groups, check_adam, moments, set_hot
+from hpcm.optimizers.adam import check_adam, moments, set_hot
 from hpcm.optimizers.extra_packages import require
+from hpcm.optimizers.optimizer import OptimizerConfig, Params, as_groups
 from hpcm.schema import bounded, config_class, hot
 
 
 @config_class
-class ScheduleFreeAdam:
+class ScheduleFreeAdam(OptimizerConfig):
     """AdamW whose averaging replaces the fall of the learning rate; pair it with ``constant``."""
 
+    averages: ClassVar[bool] = True
     name: Literal["schedule_free_adam"] = "schedule_free_adam"
     lr: float = hot(1e-4)  # learning rate before its schedule, > 0
     one_minus_beta1: float = hot(0.1)  # 1 - beta1, in (0, 1]: beta1 interpolates the two sets

@@ -6,13 +6,14 @@ from typing import Literal
 
 import torch
 
-from hpcm.optimizers.adam import Params, as_groups, check_adam, moments, set_hot
+from hpcm.optimizers.adam import check_adam, moments, set_hot
 from hpcm.optimizers.extra_packages import require
+from hpcm.optimizers.optimizer import OptimizerConfig, Params, as_groups
 from hpcm.schema import bounded, config_class, hot
 
 
 @config_class
-class Soap:
+class Soap(OptimizerConfig):
     """Adam in the eigenbasis of Shampoo's preconditioner, with decoupled weight decay."""
 
     name: Literal["soap"] = "soap"

@@ -6,12 +6,12 @@ from typing import Literal
 
 import torch
 
-from hpcm.optimizers.balancer import Balancer
+from hpcm.optimizers.balancer import Balancer, BalancerConfig
 from hpcm.schema import config_class
 
 
 @config_class
-class Sum:
+class Sum(BalancerConfig):
     """The plain sum of the tasks: lmbda D + R."""
 
     name: Literal["sum"] = "sum"

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from hpcm.config import DataConfig
-from hpcm.evaluation.image_sets import ImageSet, SkippedItem, image_set, none_left, warn_skipped
+from hpcm.evaluation.image_sets import ImageSet, SkippedItem, none_left, warn_skipped
 from hpcm.schema import ConfigError, about
 from hpcm.training.seeding import derive
 
@@ -38,21 +38,21 @@ class Crop:
     damaged: tuple[SkippedItem, ...] = ()
 
 
-def crop_images(config: DataConfig, stride: int) -> ImageSet:
-    """The images that hold a crop; ``stride`` is the model's.
+def crop_images(images: ImageSet, config: DataConfig, stride: int) -> ImageSet:
+    """Those of a run's training images that hold a crop; ``stride`` is the model's.
 
-    Raises :class:`ConfigError` for a set, a crop or a batch that cannot be.
+    Raises :class:`ConfigError` for a crop or a batch that cannot be.
     """
     if config.patch % stride:
         raise ConfigError(
             f"data.patch: {config.patch}: must be a multiple of the model's stride, {stride}"
         )
     with about("data.train"):
-        images = image_set(config.train).at_least(config.patch)
+        images = images.at_least(config.patch)
     if (config.crops_per_epoch or images.count) < config.batch_size:
         raise ConfigError(
             f"data.batch_size: {config.batch_size}: image set '{config.train}' has "
-            f"{images.count} images, fewer than one batch; set data.crops_per_epoch"
+            f"{images.count} images to train on, fewer than one batch; set data.crops_per_epoch"
         )
     return images
 
@@ -70,9 +70,14 @@ class CropLoader:
     """
 
     def __init__(
-        self, config: DataConfig, stride: int, seed: int, device: torch.device | None = None
+        self,
+        images: ImageSet,
+        config: DataConfig,
+        stride: int,
+        seed: int,
+        device: torch.device | None = None,
     ) -> None:
-        self.images = crop_images(config, stride)
+        self.images = crop_images(images, config, stride)
         crops = config.crops_per_epoch or self.images.count
         self.steps_per_epoch = crops // config.batch_size
         self.damaged: dict[str, str] = {}  # image name: reason, as found while training

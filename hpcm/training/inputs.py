@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 from hpcm.config import TrainConfig
-from hpcm.evaluation.image_sets import image_set
+from hpcm.evaluation.run_images import run_images
 from hpcm.model import MODELS
 from hpcm.model.checkpoint import MODEL_FILE
-from hpcm.schema import ConfigError, about, did_you_mean
+from hpcm.schema import ConfigError, did_you_mean
 from hpcm.training.data import crop_images
 
 #: What ``start_from: sample`` means: hpcm_tiny, trained by weights.yaml beside the file.
@@ -18,9 +18,8 @@ SAMPLE_WEIGHTS = Path(__file__).parents[1] / "sample" / "weights.pt"
 
 def check_inputs(cfg: TrainConfig) -> None:
     """Raise :class:`ConfigError` where what a run would read is missing or unusable."""
-    crop_images(cfg.data, MODELS[cfg.model.name].stride)
-    with about("data.val"):
-        image_set(cfg.data.val)
+    images = run_images(cfg.data)
+    crop_images(images.train, cfg.data, MODELS[cfg.model.name].stride)
     if cfg.start_from is not None:
         starting_point(cfg.start_from)
 

@@ -11,14 +11,16 @@ from pathlib import Path
 
 from torch import nn
 
+from hpcm.checkpoints import Checkpoint
 from hpcm.config import TrainConfig
 from hpcm.evaluation.images import Validator
-from hpcm.losses import TASK_SETS
+from hpcm.evaluation.run_images import run_images
 from hpcm.optimizers import eval_mode, train_mode
 from hpcm.optimizers.balancer import LAMBDA_RATIO
 from hpcm.optimizers.early_stopping import SCALES
 from hpcm.schema import about
 from hpcm.training.data import CropLoader
+from hpcm.training.dominance import Dominance
 from hpcm.training.run import Run
 from hpcm.training.state import restore, save
 from hpcm.training.step import Stepper
@@ -42,39 +44,44 @@ class EpochReport:
 def train(
     cfg: TrainConfig,
     *,
-    resume: str | Path | None = None,
+    resume: str | Path | Checkpoint | None = None,
     model: nn.Module | None = None,
     device: str | None = None,
 ) -> Iterator[EpochReport]:
-    """Train one run, yielding a report per epoch; ``resume`` continues from a checkpoint directory.
+    """Train one run, yielding a report per epoch; ``resume`` continues from a checkpoint.
+
+    That is a folder, or a `Checkpoint` whose files the caller has found whole: they are not read
+    once more for it.
 
     ``model`` is trained in place where one is given, else built from ``cfg.model``; ``device``
     defaults to the GPU where there is one. Raises :class:`hpcm.schema.ConfigError` at the call for
     what a user can mend, and :class:`hpcm.losses.diverged.Diverged` when the numbers break.
     """
     run = Run.build(cfg, model, device)
-    batches = CropLoader(cfg.data, run.model.stride, cfg.seed, run.device)
-    with about("data.val"):
-        validator = Validator(cfg.data.val, cfg.loss, run.model.stride)
+    images = run_images(cfg.data)
+    batches = CropLoader(images.train, cfg.data, run.model.stride, cfg.seed, run.device)
+    with about("data.holdout" if cfg.data.val is None else "data.val"):
+        validator = Validator(images.val, cfg.loss, run.model.stride)
     if resume is not None:
         restore(run, resume)
     return _epochs(run, batches, validator)
 
 
 def _epochs(run: Run, batches: CropLoader, validator: Validator) -> Iterator[EpochReport]:
-    stepper = Stepper(run)
+    stepper, dominance = Stepper(run), Dominance()
     for epoch in range(run.epoch, run.cfg.epochs):
         if run.stopper.all_stopped:
             return
         started = time.monotonic()
         run.apply_config()
         metrics = {"train/lr": run.lr} | _train_epoch(run, stepper, batches, epoch)
+        dominance.observe(metrics)
         run.epoch = epoch + 1
         last = run.epoch == run.cfg.epochs or run.stopper.all_stopped
         if run.epoch % run.cfg.validate_every == 0 or last:
             metrics |= _validate(run, validator)
         metrics |= {"epoch": float(run.epoch), "train/seconds": time.monotonic() - started}
-        yield EpochReport(run.epoch, metrics, partial(save, run), last)
+        yield EpochReport(run.epoch, metrics, partial(save, run, metrics=metrics), last)
 
 
 def _train_epoch(run: Run, stepper: Stepper, batches: CropLoader, epoch: int) -> dict[str, float]:
@@ -87,27 +94,46 @@ def _train_epoch(run: Run, stepper: Stepper, batches: CropLoader, epoch: int) ->
     metrics["train/trainable"] = float(run.trainable)
     run.balancer.observe(scale_losses)
     run.stopper.observe(epoch, dict(zip(SCALES, scale_losses.tolist(), strict=True)))
-    spectral = run.truncation.log(run.progress())
-    if run.inter_scale.active(run.progress()):
-        run.inter_scale.check(metrics.get("train/loss", math.nan))
-        spectral |= run.inter_scale.log()
-    return metrics | _balance(run) | spectral | run.stopper.log()
+    for part in run.regularizers.values():
+        if part.active(run.progress()):
+            part.check(metrics.get("train/loss", math.nan))
+    return metrics | _balance(run) | _spectral(run) | run.stopper.log()
 
 
 def _balance(run: Run) -> dict[str, float]:
     """The balancer's numbers, with lambda_eff as a ratio to the lambda of rd_cost."""
     values = run.balancer.log()
     if LAMBDA_RATIO in values:
-        values[LAMBDA_RATIO] *= TASK_SETS[run.cfg.tasks].lambda_of_sum
+        values[LAMBDA_RATIO] *= run.cfg.tasks.lambda_of_sum
     return values
 
 
+def _spectral(run: Run) -> dict[str, float]:
+    """The regularizers' numbers; ``spectral/phase`` is 1 for cut images plus 2 for the term."""
+    t, settings = run.progress(), run.cfg.regularizers
+    on = [part for name, part in run.regularizers.items() if settings[name].on]
+    values: dict[str, float] = {}
+    for part in on:
+        values |= part.log(t)
+    phase = sum(part.phase for part in on if part.active(t))
+    return values | {"spectral/phase": float(phase)} if on else {}
+
+
 def _validate(run: Run, validator: Validator) -> dict[str, float]:
-    """The objective's numbers, and the same under the names that loggers show."""
+    """The objective's numbers, also of the average where there is one, and as loggers show them."""
     found = validator(run.model)
-    return found | {
-        "test/loss": found["val_rd_cost"],
-        "test/distortion": (found["val_rd_cost"] - found["val_bpp"]) / run.cfg.loss.lmbda,
-        "test/bpp_loss": found["val_bpp"],
-        "test/psnr": found["val_psnr"],
-    }
+    of_average = {}
+    if run.average is not None:
+        with run.average.in_place():
+            scores = validator(run.model)
+        of_average = {name.replace("val_", "val_ema_", 1): v for name, v in scores.items()}
+    return (
+        found
+        | of_average
+        | {
+            "test/loss": found["val_rd_cost"],
+            "test/distortion": (found["val_rd_cost"] - found["val_bpp"]) / run.cfg.loss.lmbda,
+            "test/bpp_loss": found["val_bpp"],
+            "test/psnr": found["val_psnr"],
+        }
+    )

@@ -8,13 +8,12 @@ import torch
 from torch import nn
 
 from hpcm.config import TrainConfig
-from hpcm.losses import TASK_SETS
-from hpcm.losses.dct_truncation import DctTruncator
-from hpcm.losses.inter_scale import InterScaleTerm
+from hpcm.losses import Regularizer
 from hpcm.model import build_model
 from hpcm.model.checkpoint import load_weights, read_weights
 from hpcm.optimizers.balancer import Balancer
 from hpcm.optimizers.early_stopping import ScaleStopper
+from hpcm.training.average import WeightAverage
 from hpcm.training.inputs import starting_point
 from hpcm.training.seeding import initial_weights
 
@@ -28,9 +27,9 @@ class Run:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     balancer: Balancer
-    inter_scale: InterScaleTerm
-    truncation: DctTruncator
+    regularizers: dict[str, Regularizer]
     stopper: ScaleStopper
+    average: WeightAverage | None = None
     epoch: int = 0
     step: int = 0
     lr: float = 0.0  # learning rate of the current epoch, of a part with factor 1
@@ -47,20 +46,21 @@ class Run:
             if cfg.start_from is not None:
                 weights = read_weights(starting_point(cfg.start_from))
                 load_weights(model, weights, f"start_from: {cfg.start_from}")
-            inter_scale = cfg.regularizers.inter_scale.build(model.latent_channels)
-        model, inter_scale = model.to(place), inter_scale.to(place)
+            channels = model.latent_channels
+            parts = {name: part.build(channels) for name, part in cfg.regularizers.items()}
+        model = model.to(place)
         if cfg.precision.channels_last:
             model = model.to(memory_format=torch.channels_last)
-        tasks = TASK_SETS[cfg.tasks]
+        tasks, decay = cfg.tasks, cfg.ema.decay
         return cls(
             cfg=cfg,
             device=place,
             model=model,
             optimizer=cfg.optimizer.build(cfg.parts.groups(model.named_parameters())),
             balancer=cfg.balancer.build(tasks.names, tasks.scales, place),
-            inter_scale=inter_scale,
-            truncation=cfg.regularizers.dct_truncation.build(),
+            regularizers={name: part.to(place) for name, part in parts.items()},
             stopper=cfg.early_stopping.build(),
+            average=None if decay is None else WeightAverage(model, decay),
         )
 
     def progress(self, fraction: float = 0.0) -> float:
@@ -76,4 +76,5 @@ class Run:
         factor = cfg.lr_schedule.factor(t)
         self.lr = cfg.optimizer.lr * factor
         cfg.optimizer.apply(self.optimizer, factor)
+        self.balancer.model_lr = self.lr
         self.balancer.apply(cfg.balancer, t, self.epoch)

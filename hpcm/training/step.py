@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from hpcm.losses import TASK_SETS
 from hpcm.losses.diverged import Diverged
 from hpcm.losses.rate_distortion import RDTerms, rate_distortion
 from hpcm.training.seeding import NoiseSource
@@ -32,7 +31,7 @@ class Stepper:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._tasks = TASK_SETS[run.cfg.tasks]
+        self._tasks = run.cfg.tasks
         self._is_rate = torch.tensor([k == "R" for k in self._tasks.kinds], device=run.device)
         self._parameters = list(run.model.parameters())
         self._noise = NoiseSource(run.cfg.seed, run.device)
@@ -45,10 +44,12 @@ class Stepper:
     def step(self, x: Tensor, t: float) -> None:
         """Train on ``x`` (B, 3, p, p) at progress ``t``. Raises :class:`Diverged`."""
         run, number = self._run, self._run.step
-        x = run.truncation.transform(x, t) if run.truncation.active(t) else x
+        regularizers = [part for part in run.regularizers.values() if part.active(t)]
+        for part in regularizers:
+            x = part.transform(x, t)
         run.optimizer.zero_grad(set_to_none=True)
         out, terms, losses = self._look(x, number, look=0)
-        penalty = run.inter_scale.penalty(out["latents"], t) if run.inter_scale.active(t) else None
+        penalty = total([part.penalty(out["latents"], t) for part in regularizers])
         trained = [p for p in self._parameters if p.requires_grad]
         run.balancer.backward(losses, trained, penalty)
         norm = torch.nn.utils.clip_grad_norm_(trained, run.cfg.clip_max_norm)
@@ -57,12 +58,14 @@ class Stepper:
         if not self._accepted(losses, norm, number):
             return
         run.optimizer.step()
+        if run.average is not None:
+            run.average.update()
         self._second_look(x, losses, number)
         self._record(terms, losses, norm)
-        if penalty is not None:
-            run.inter_scale.fit({name: latent.detach() for name, latent in out["latents"].items()})
+        for part in regularizers:
+            part.fit({name: latent.detach() for name, latent in out["latents"].items()})
             if number % CHECK_EVERY == 0:
-                run.inter_scale.check(float(self._sums["loss"]) / self._steps)
+                part.check(float(self._sums["loss"]) / self._steps)
 
     def read(self) -> tuple[dict[str, float], Tensor]:
         """Means since the last call: ``train/*`` floats, and the loss of each scale (3,).
@@ -140,6 +143,12 @@ class Stepper:
             if scale is not None:
                 self._scale_sums[scale - 1] += losses[index]
         self._steps += 1
+
+
+def total(penalties: list[Tensor | None]) -> Tensor | None:
+    """The sum of what there is, (); None if there is nothing."""
+    given = [penalty for penalty in penalties if penalty is not None]
+    return sum(given[1:], given[0]) if given else None
 
 
 def autocast(kind: str, device: torch.device) -> AbstractContextManager[object]:

@@ -29,6 +29,8 @@ REDUCED = {
     "python -m tuning status last": "",
     "python -m hpcm train search_spaces/best/phase3.laptop.yaml --output runs/best": "",
     "python -m hpcm evaluate runs/best --images sample_val --real --output runs/best.json": "",
+    "python -m hpcm compare results/kodak/vtm_18.0.json results/kodak/hpcm_base.json "
+    "--plot rd.pdf": "",
     "python -m hpcm evaluate hpcm/sample/weights.pt --images sample_val --real": "",
     "python -m hpcm compress photo.png -o runs/coded --checkpoint runs/best": "",
     "python -m hpcm decompress runs/coded/photo.hpcm -o runs/decoded --checkpoint runs/best": "",
@@ -50,7 +52,15 @@ def test_every_command_of_the_readme_is_run_here() -> None:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files that git has, and a photograph."""
     folder = tmp_path_factory.mktemp("project")
-    for name in ("hpcm", "tuning", "search_spaces", "tune.py", "README.md", "pyproject.toml"):
+    for name in (
+        "hpcm",
+        "tuning",
+        "results",
+        "search_spaces",
+        "tune.py",
+        "README.md",
+        "pyproject.toml",
+    ):
         source = ROOT / name
         if source.is_dir():
             ignored = shutil.ignore_patterns("__pycache__", "best")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, get_args
+
+from hpcm.schema import FieldInfo
 
 # What has no say in the numbers, and why that is right.
 EXEMPT = {
@@ -23,6 +25,38 @@ class When:
 
     value: Any
     active: Mapping[str, Any] = field(default_factory=dict)
+
+
+def derived(info: FieldInfo) -> Iterator[When]:
+    """Other values of a field that has no entry below, and what its class says that it needs.
+
+    The section is chosen by its name, and has the settings of its class's ``example``, if any.
+    """
+    section, _, name = info.path.rpartition(".")
+    own = {f.name: f.default for f in fields(info.owner)}
+    needed = {f"{section}.{k}": v for k, v in getattr(info.owner, "example", {}).items()}
+    for above in ABOVE.get(section, ({},)):
+        if name == "name":
+            yield When(own["name"], above)
+            continue
+        active = {**above, **needed}
+        if own.get("name", MISSING) is not MISSING:
+            active[f"{section}.name"] = own["name"]
+        for value in others(info.annotation, active.get(info.path, own[name])):
+            yield When(value, active)
+
+
+def others(kind: Any, before: Any) -> list[Any]:
+    """Values of type ``kind``, a number or a choice, that are not ``before``."""
+    choices = [choice for choice in get_args(kind) if isinstance(choice, str | bool)]
+    if kind is bool:
+        choices = [True, False]
+    numbers = []
+    if not choices and (kind in (int, float) or {int, float} & set(get_args(kind))):
+        start = before if isinstance(before, int | float) else 0
+        numbers = [2 * start, start / 2, start + 0.5, 0.9, 0.1, 1e-3, 10.0, 1000.0]
+        numbers = [int(n) for n in numbers] if isinstance(before, int) else numbers
+    return [value for value in dict.fromkeys([*choices, *numbers]) if value != before]
 
 
 def adam(**own: Any) -> dict[str, Any]:
@@ -68,6 +102,7 @@ SCALES = {
     "balancer.w_lr": 0.1,
     **{f"balancer.gamma_s{scale}": 0.5 for scale in (1, 2, 3)},
 }
+ABOVE = {"balancer.gamma_schedule": (FAMO, SCALES)}  # what has a section of this path
 FIXED = {**SCALES, "balancer.gamma_schedule.name": "fixed"}
 TERM = {"regularizers.inter_scale.delta": 0.05, "regularizers.inter_scale.start": 0.0}
 TRUNCATION = {"regularizers.dct_truncation.end": 0.9}
@@ -86,6 +121,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "DataConfig": {
         **{"train": "grain", "val": "grain", "patch": 128, "batch_size": 1},
         "crops_per_epoch": 6,
+        "holdout": When(2, {"data.val": None, "data.holdout": 1}),
     },
     "Adam": adam(name="cautious_adam"),
     "AdamW": {"": {"optimizer.name": "adamw"}, **adam(name="adam")},
@@ -164,6 +200,7 @@ FIELDS: dict[str, dict[str, Any]] = {
         "threshold": When(1e-9, EXTENDED),
         "published": When(True, {**EXTENDED, "early_stopping.threshold": 1.0}),
     },
+    "Ema": {"decay": When(0.9, {"ema.decay": 0.5})},
     "Precision": {"autocast": "bfloat16"},
     "TrainConfig": {
         **{"clip_max_norm": 1e6, "epochs": 3, "seed": 1, "start_from": "trained.pt"},

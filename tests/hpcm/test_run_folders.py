@@ -47,8 +47,10 @@ def test_what_cannot_be_written_is_refused_before_anything_is_scored(
         lambda record: [],
         lambda record: None,
         lambda record: {},
-        lambda record: record | {"sha256": [1]},
-        lambda record: record | {"sha256": {}},
+        lambda record: record | {"files": [1]},
+        lambda record: record | {"files": {}},
+        lambda record: record | {"files": {"model.pt": [1]}},
+        lambda record: record | {"files": {"../model.pt": record["files"]["model.pt"]}},
         lambda record: record | {"config": None},
         lambda record: record | {"epoch": "1"},
     ],
@@ -108,16 +110,16 @@ def test_a_full_disk_ends_a_run_with_one_line_and_what_to_continue(
     real, written = torch.save, []
 
     def save(content: Any, file: Any) -> None:
-        written.append(file.name)
+        written.append(file)
         if len(written) > 2:
-            raise OSError(28, "No space left on device", file.name)
+            raise OSError(28, "No space left on device")
         real(content, file)
 
     monkeypatch.setattr("hpcm.training.state.torch.save", save)
     assert main(["train", str(config), "--output", "out"]) == 1
     first, second = capsys.readouterr().err.splitlines()
     assert first.startswith("stopped; checkpoint of epoch 1; to continue: python -m hpcm train")
-    assert second.startswith("broke off: [Errno 28] No space left on device: ")
+    assert second.startswith("broke off: [Errno 28] No space left on device")
     monkeypatch.setattr("hpcm.training.state.torch.save", real)
     assert main(["train", str(config), "--output", "out", "--resume"]) == 0
     assert [line["epoch"] for line in metrics(Path("out"))] == [1.0, 2.0, 3.0]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hpcm.schedules import SCHEDULES, Clock, LrSchedule, stairs
+from hpcm.schedules import LR_SCHEDULES, Clock, LrSchedule, published
 from hpcm.schema import ConfigError, load
 
 
@@ -26,17 +26,27 @@ def test_refuses(given: dict[str, Any], message: str) -> None:
         load(LrSchedule, given, "lr_schedule")
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("name", LR_SCHEDULES)
 def test_stays_within_its_ends(name: str) -> None:
-    values = [SCHEDULES[name](t, 0.3) for t in (-1.0, 0.0, 0.25, 0.5, 0.75, 1.0, 7.0)]
+    shape = LR_SCHEDULES[name]
+    values = [shape.of(t, 0.3) for t in (-1.0, 0.0, 0.25, 0.5, 0.75, 1.0, 7.0)]
     assert values[0] == values[1] == 1.0
     assert values == sorted(values, reverse=True)
-    assert values[-1] == values[-2] == (1.0 if name == "constant" else pytest.approx(0.3))
+    assert values[-1] == values[-2]
+    assert not shape.has_final or values[-1] == pytest.approx(0.3)
 
 
-def test_stairs_start_where_they_say() -> None:
-    steps = ((0.0, 1.0), (0.5, 0.1))
-    assert [stairs(t, steps) for t in (-1.0, 0.0, 0.49, 0.5, 2.0)] == [1.0, 1.0, 1.0, 0.1, 0.1]
+@pytest.mark.parametrize("name", LR_SCHEDULES)
+def test_the_final_ratio_plays_the_part_that_it_says(name: str) -> None:
+    shape = LR_SCHEDULES[name]
+    courses = [[shape.of(t / 10, final) for t in range(11)] for final in (0.3, 0.1)]
+    assert (courses[0] != courses[1]) == shape.has_final
+
+
+def test_the_published_stairs_start_where_they_say() -> None:
+    """In the epochs of a run of 3000."""
+    steps = {0: 1.0, 2749: 1.0, 2750: 0.3, 2849: 0.3, 2850: 0.1, 2949: 0.1, 2950: 0.01, 3000: 0.01}
+    assert {epoch: published(epoch / 3000, 1.0) for epoch in steps} == steps
 
 
 @pytest.mark.parametrize("horizon", [1, 7, 60, 999, 3000, 3001])

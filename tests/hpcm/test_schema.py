@@ -36,6 +36,24 @@ def test_what_is_no_plain_data_is_named_by_its_path(data: Any, said: str) -> Non
     assert len(str(raised.value)) < 600
 
 
+def test_of_many_problems_the_first_are_told() -> None:
+    data = {f"x{number}": 1 for number in range(1000)}
+    with pytest.raises(ConfigError) as raised:
+        TrainConfig.from_plain(data, "mine")
+    lines = str(raised.value).splitlines()
+    assert len(lines) == 21
+    assert lines[-1] == "mine: and 980 more"
+
+
+def test_a_terminal_obeys_nothing_in_a_message() -> None:
+    for data in ({"\x1b[2J": 1}, {"seed": "\x1b]0;x\x07"}, {"optimizer": {"name": "a\u202eb"}}):
+        with pytest.raises(ConfigError) as raised:
+            TrainConfig.from_plain(data, "mine\x1b")
+        assert str(raised.value).isprintable()
+        assert str(raised.value).startswith(r"mine\x1b: ")
+    assert str(ConfigError("two\nlines")) == "two\nlines"
+
+
 def test_long_text_is_cut_with_its_length() -> None:
     assert shown("abc") == "abc"
     assert shown("x" * 300, most=10) == "xxxxxxxxxx.. (300 characters)"

@@ -23,6 +23,7 @@ READ: list[tuple[str, Any]] = [
     ("day: 2001-01-01", {"day": "2001-01-01"}),  # text, which no field takes for a number
     ("a: &x {b: 1}\nc: *x", {"a": {"b": 1}, "c": {"b": 1}}),
     ("a: &x {b: 1, c: 2}\nd: {<<: *x, c: 3}", {"a": {"b": 1, "c": 2}, "d": {"b": 1, "c": 3}}),
+    ("a: =", {"a": "="}),
     ("a: [0, -7, 0x10, 1_000, 1.0e-4, .inf]", {"a": [0, -7, 16, 1000, 1.0e-4, float("inf")]}),
 ]
 
@@ -43,12 +44,23 @@ REFUSED = {
     "a: 1\n---\nb: 2": "line 2: not valid YAML: but found another document",
     "a: 010": "line 1: not valid YAML: 010 is no decimal number",
     "a: 1:30": "line 1: not valid YAML: 1:30 is no decimal number",
-    f"a: {'9' * 5000}": "line 1: not valid YAML: a number of 5000 digits",
-    "a: !!binary aGVsbG8=": "line 1: not valid YAML: binary is no kind of value here",
-    "a: !!set {b, c}": "line 1: not valid YAML: set is no kind of value here",
-    "a: !!python/object/apply:os.getcwd []": "line 1: not valid YAML: could not determine a",
+    f"a: {'9' * 5000}": f"line 1: not valid YAML: {'9' * 40}.. (5,000 characters) is no number",
+    "a: 1:30.5": "line 1: not valid YAML: 1:30.5 is no decimal number; in quotes it is text",
+    f"a: {'1:' * 500}1.5": "line 1: not valid YAML: 1:1:1:1:1:1:1:1:1:1:1:1:1:1:1:1:1:1:1:1:.. (",
+    "a: 0x_": "line 1: not valid YAML: 0x_ is no number",
+    "a: 0b_": "line 1: not valid YAML: 0b_ is no number",
+    "a: !!binary aGVsbG8=": "line 1: not valid YAML: !!binary is a tag; write the value without",
+    "a: !!float ''": "line 1: not valid YAML: !!float is a tag",
+    "a: !!bool abc": "line 1: not valid YAML: !!bool is a tag",
+    "a: !!null x": "line 1: not valid YAML: !!null is a tag",
+    "a:\n  !!map [1]": "line 2: not valid YAML: !!map is a tag",
+    "!!seq {a: 1}": "line 1: not valid YAML: !!seq is a tag",
+    "a: !!timestamp x": "line 1: not valid YAML: !!timestamp is a tag",
+    "!!str a: 1": "line 1: not valid YAML: !!str is a tag",
+    "a: ! 1": "line 1: not valid YAML: ! is a tag",
+    "a: !!python/object/apply:os.getcwd []": "line 1: not valid YAML: !!python/object/apply:os.g",
     "a: &a [1, *a]": "line 1: not valid YAML: an alias stands inside what it is an alias of",
-    LAUGHS: "line 6: not valid YAML: holds more than 100,000 values, its aliases written out",
+    LAUGHS: "line 5: not valid YAML: holds more than 10,000 values, its aliases written out",
     "a: " + 3000 * "[" + 3000 * "]": "not valid YAML: nested too deeply",
 }
 
@@ -68,6 +80,7 @@ def test_a_file_is_named_in_what_is_wrong_with_it(tmp_path: Path) -> None:
         (b"- 1", "holds list, not a mapping"),
         (b"a: [", "line 1: not valid YAML"),
         (b"a: \xfc", "cannot be read: not UTF-8 text"),
+        (b"#" * 100_001, "100,001 bytes; at most 100,000 are read"),
     ):
         path.write_bytes(content)
         with pytest.raises(ConfigError, match=f"^{path}: {said}"):

@@ -65,6 +65,19 @@ def test_weights_are_the_gradients_coefficients(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BALANCERS)
+def test_weights_sum_to_one_but_for_those_that_docs_architecture_names(name: str) -> None:
+    balancer = build(BALANCERS[name]())
+    n = len(balancer.names)
+    losses = torch.linspace(0.5, 1.5, n, dtype=torch.float64).requires_grad_()
+    balancer.backward(losses, [losses])
+    total = float(balancer.weights.sum())
+    if name == "learned_shares":
+        assert 1 < total < 2  # all of the rate's shares, two of the distortion's three
+    else:
+        assert total == pytest.approx(n if name in ("sum", "dwa") else 1, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", BALANCERS)
 def test_state_round_trip_then_equal_steps(name: str) -> None:
     config = BALANCERS[name]()
     balancer = build(config)

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from hpcm.model.entropy import GeneralizedGaussian, LowerBound, quantize, uniform_noise, widen
+from hpcm.full_precision import at_least_float32
+from hpcm.model.entropy import GeneralizedGaussian, LowerBound, quantize, uniform_noise
 from tests.reference import likelihood as twin
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -122,6 +123,6 @@ def test_noise_is_uniform_and_seeded() -> None:
     assert noise.std().item() == pytest.approx(12**-0.5, rel=1e-2)
 
 
-def test_widen() -> None:
-    assert widen(torch.zeros(1, dtype=torch.bfloat16)).dtype == torch.float32
-    assert widen(torch.zeros(1, dtype=torch.float64)).dtype == torch.float64
+def test_at_least_float32() -> None:
+    assert at_least_float32(torch.zeros(1, dtype=torch.bfloat16)).dtype == torch.float32
+    assert at_least_float32(torch.zeros(1, dtype=torch.float64)).dtype == torch.float64

@@ -230,7 +230,7 @@ def test_published_first_batch_floors_break_and_say_why() -> None:
     balancer.update(first, first)
     second = tensor([0.99, 1.02, 1.0, 1.0, 1.0]).requires_grad_()
     assert balancer.backward(second, [second]).isnan()
-    assert "low: loss 0.99 is at or below its floor 1" in balancer.explain()
+    assert "distortion_s1: loss 0.99 is at or below its floor 1" in balancer.explain()
     balancer.update(second, second)
     third = tensor([1.1, 1.1, 1.1, 1.1, 1.1]).requires_grad_()
     balancer.backward(third, [third])

@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchjd.scalarization import FAMO
 
+from hpcm.losses import TASK_SETS
 from hpcm.optimizers import CautiousAdam, Famo, FamoPerScale
 from hpcm.optimizers.gamma_schedules import FixedGamma
-from tests.numerics.toy_tasks import TASKS, assert_close, build, golden, tensor
+from tests.numerics.toy_tasks import assert_close, build, golden, tensor
 from tests.reference.famo import FamoTwin
 
 
@@ -131,7 +132,7 @@ def test_published_trajectory_of_five_tasks(case: dict[str, Any]) -> None:
 def test_equals_its_twin_over_100_random_updates(
     per_scale: bool, tasks: str, min_weight: float, decay: str
 ) -> None:
-    names, scales = TASKS[tasks]
+    names, scales = TASK_SETS[tasks].names, TASK_SETS[tasks].scales
     knobs = {"tasks": tasks, "min_weight": min_weight, "decay": decay, "offset": 0.5, "w_lr": 0.05}
     shared = {"min_weight": min_weight, "decoupled": decay == "decoupled", "published": False}
     floors = [-0.5] * len(names)

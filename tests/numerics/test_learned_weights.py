@@ -123,8 +123,30 @@ def test_clamp_in_the_graph_never_lets_go_and_the_projected_one_does(published: 
 def test_published_rate_freezes_uncertainty() -> None:
     """At a tenth of the model's rate s moves by 5e-6 a step: 1,000 steps go nowhere near log 5."""
     balancer = build(Uncertainty(published=True))
+    balancer.model_lr = 5e-5
     learn(balancer, [5.0, 5.0], 1000)
     assert 0 < float(balancer.raw[0]) < 0.0051 < math.log(5)
+
+
+@pytest.mark.parametrize("config", [Uncertainty(published=True), Direct(published=True)], ids=str)
+def test_published_rate_is_a_tenth_of_the_models(config: Any) -> None:
+    """Adam's steps are as long as its rate while the gradient does not change."""
+    balancer, losses = build(config), tensor([5.0, 1.0])
+    balancer.raw_gradient = lambda losses: torch.ones_like(losses)
+    for model_lr in (2e-4, 2e-4, 3e-5):
+        balancer.model_lr = model_lr
+        before = balancer.raw.clone()
+        balancer.update(losses, losses)
+        assert_close((before - balancer.raw).tolist(), [0.1 * model_lr] * 2, 1e-10)
+
+
+def test_raw_parameters_are_logged() -> None:
+    balancer = build(Uncertainty(tasks="rate4"))
+    balancer.losses = tensor([1.0, 0.5, 0.5, 0.5])
+    balancer.raw = tensor([0.5, -1.0, 2.0, 0.0])
+    logged = balancer.log()
+    told = [logged[f"balance/raw_{name}"] for name in NAMES[4]]
+    assert told == balancer.raw.tolist()
 
 
 def test_defaults_of_the_sound_forms() -> None:

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from hpcm.optimizers import Famo, FamoPerScale
-from hpcm.optimizers.gamma_memory import GammaMemory
+from hpcm.optimizers.gamma_memory import GammaMemory, window_epochs
 from hpcm.optimizers.gamma_schedules import (
     AdaptiveGamma,
     CosineGamma,
@@ -23,7 +22,6 @@ from hpcm.optimizers.gamma_schedules import (
     ScaleCosineGamma,
     ScaleLinearGamma,
     StepGamma,
-    window_epochs,
 )
 from hpcm.schedules import Clock, LrSchedule
 from tests.numerics.toy_tasks import build
@@ -107,7 +105,7 @@ def test_gamma_ratio_follows_the_horizon(
         if horizon == 60 and abs(t * horizon - round(t * horizon)) > 1e-9:
             continue  # between two epochs of a short run
         clock = Clock.at(t, round(t * horizon))
-        assert schedule.factors(clock) == pytest.approx(expected, abs=1e-12), t
+        assert schedule.factors(clock, GammaMemory(1)) == pytest.approx(expected, abs=1e-12), t
 
 
 def single_schedule(case: dict[str, Any]) -> Any:
@@ -134,7 +132,7 @@ def test_single_gamma_as_published(case: dict[str, Any]) -> None:
     expected = dict(zip(case["epochs"], case["gamma"], strict=True))
     for epoch in range(max(expected) + 1):
         if case["strategy"] == "adaptive":
-            memory.observe(torch.tensor([loss_of(case["loss_of_epoch"], epoch)]).double())
+            memory.observe([loss_of(case["loss_of_epoch"], epoch)])
         clock = Clock(epoch, case["total_epochs"], published=True)
         (ratio,) = memory.ratios(schedule, clock)
         if epoch in expected:
@@ -158,7 +156,7 @@ def test_gamma_per_scale_as_published(case: dict[str, Any]) -> None:
     for epoch in range(max(expected) + 1):
         if case["strategy"] == "adaptive":
             formulas = case["scale_losses_of_epoch"]
-            memory.observe({scale: loss_of(formulas[scale], epoch) for scale in SCALES})
+            memory.observe([loss_of(formulas[scale], epoch) for scale in SCALES])
         clock = Clock(epoch, case.get("total_epochs", 3000), published=True)
         ratios = memory.ratios(schedule, clock)
         for scale, ratio in zip(SCALES, ratios, strict=True):
@@ -180,9 +178,10 @@ def test_a_published_run_no_longer_than_the_warm_up_keeps_its_gamma(schedule: An
 def test_published_hierarchical_ignores_the_horizon_and_goes_negative() -> None:
     ablation = Clock(1000, horizon=1000, published=True)
     full = Clock(1000, horizon=3000, published=True)
-    assert HierarchicalGamma().factors(ablation) == HierarchicalGamma().factors(full)
-    assert HierarchicalGamma().factors(Clock(3834, 3000, published=True))[1] < 0
-    assert HierarchicalGamma().factors(Clock(4251, 3000, published=True))[0] < 0
+    schedule, memory = HierarchicalGamma(), GammaMemory(3)
+    assert schedule.factors(ablation, memory) == schedule.factors(full, memory)
+    assert schedule.factors(Clock(3834, 3000, published=True), memory)[1] < 0
+    assert schedule.factors(Clock(4251, 3000, published=True), memory)[0] < 0
 
 
 def test_sound_adaptive_window_shrinks_with_the_horizon() -> None:
@@ -191,7 +190,7 @@ def test_sound_adaptive_window_shrinks_with_the_horizon() -> None:
     for epoch in range(7):
         ratios = memory.ratios(schedule, Clock(epoch, 300))
         assert ratios == ((1.0,) * 3 if epoch < 6 else (0.95,) * 3)
-        memory.observe({scale: 1.0 for scale in SCALES})
+        memory.observe([1.0, 1.0, 1.0])
 
 
 def test_variation_is_of_a_sample_per_scale_and_of_a_population_for_one_gamma() -> None:
@@ -219,7 +218,7 @@ def test_a_published_balancer_has_the_published_clock(config: Any) -> None:
     for published in (True, False):
         balancer = build(replace(config, published=published))
         balancer.apply(balancer.config, 0.25, 1500)
-        ratios = config.gamma_schedule.factors(Clock(1500, 6000, published))
+        ratios = config.gamma_schedule.factors(Clock(1500, 6000, published), GammaMemory(3))
         configured = balancer.configured_gammas(config)
         expected = [gamma * ratios[i % len(ratios)] for i, gamma in enumerate(configured)]
         assert balancer.gammas_in_use == pytest.approx(expected, rel=1e-12)

@@ -10,15 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hpcm.losses import TASK_SETS
 from hpcm.optimizers.balancer import Balancer
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-TASKS = {
-    "two_task": (("distortion", "rate"), (None, None)),
-    "rate4": (("distortion", "rate_s1", "rate_s2", "rate_s3"), (None, 1, 2, 3)),
-    "exact5": (("low", "rate_s1", "rest", "rate_s2", "rate_s3"), (1, 1, 2, 2, 3)),
-}
-TASKS["published5"] = TASKS["unshared5"] = TASKS["exact5"]
 
 
 def golden(name: str) -> dict[str, Any]:
@@ -26,8 +21,8 @@ def golden(name: str) -> dict[str, Any]:
 
 
 def build(config: Any) -> Balancer:
-    names, scales = TASKS[getattr(config, "tasks", "two_task")]
-    return config.build(names, scales, "cpu")
+    tasks = TASK_SETS[config.tasks]
+    return config.build(tasks.names, tasks.scales, "cpu")
 
 
 def tensor(values: Any) -> Tensor:

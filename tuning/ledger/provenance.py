@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from hpcm.config import TrainConfig
-from hpcm.evaluation.image_sets import image_set
+from hpcm.evaluation.run_images import run_images
 from tuning.spaces.wording import count_text
 
 PACKAGES = ("torch", "numpy", "ray", "optuna")
@@ -16,8 +16,8 @@ PACKAGES = ("torch", "numpy", "ray", "optuna")
 
 def data_facts(config: TrainConfig) -> list[tuple[str, str]]:
     """Name, size and fingerprint of the images that gave the numbers."""
-    roles = {"trained on": config.data.train, "validated on": config.data.val}
-    sets = {role: image_set(name) for role, name in roles.items()}
+    images = run_images(config.data)
+    sets = {"trained on": images.train, "validated on": images.val}
     return [
         (role, f"{images.name}, {count_text(images.count, 'image')}, {images.fingerprint}")
         for role, images in sets.items()

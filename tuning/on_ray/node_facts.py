@@ -34,7 +34,7 @@ class Inputs:
     @classmethod
     def of(cls, configs: Collection[TrainConfig]) -> Inputs:
         """All that these run configs read."""
-        sets = {name for cfg in configs for name in (cfg.data.train, cfg.data.val)}
+        sets = {name for cfg in configs for name in (cfg.data.train, cfg.data.val) if name}
         weights = {cfg.start_from for cfg in configs if cfg.start_from is not None}
         return cls(tuple(sorted(sets)), tuple(sorted(weights)))
 

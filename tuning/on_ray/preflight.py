@@ -9,7 +9,7 @@ from typing import Any
 import ray
 
 from hpcm import ConfigError, TrainConfig, check_inputs
-from hpcm.evaluation.image_sets import image_set
+from hpcm.evaluation.run_images import run_images
 from hpcm.evaluation.validation import scores_ms_ssim
 from tuning.checkpoints.disk_space import check_disk
 from tuning.checkpoints.places import local_folder
@@ -116,9 +116,10 @@ def check_data(space: SearchSpace) -> None:
     check_inputs(prior)
     objective = space.objective
     metrics = {objective.metric, *objective.pareto, *objective.constraints}
-    if MS_SSIM in metrics and not scores_ms_ssim(image_set(prior.data.val)):
+    images = run_images(prior.data).val
+    if MS_SSIM in metrics and not scores_ms_ssim(images):
         raise ConfigError(
-            f"objective: {MS_SSIM} cannot be computed for data.val '{prior.data.val}': it takes"
+            f"objective: {MS_SSIM} cannot be computed for data.val '{images.name}': it takes"
             " the package pytorch-msssim and images of 161 pixels or more on every side"
         )
     if not any(path.startswith(READ) for path in space.parameters):

@@ -23,7 +23,7 @@ Mode: TypeAlias = Literal["online", "offline"]
 MODES = (*get_args(Mode), "disabled")
 GROUPS = (
     *("train/", "test/", "weights/", "scale_contrib/", "gamma/", "spectral/", "balance/"),
-    *("val_", "epoch"),
+    *("early_stopping/", "val_", "epoch"),
 )
 SLOWEST_ANSWER = 60.0  # seconds that opening or ending a run may take
 

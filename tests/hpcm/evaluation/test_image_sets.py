@@ -91,7 +91,7 @@ def test_images_below_the_crop_are_skipped_and_refused_where_none_is_left(
 
 def test_a_pipe_is_not_waited_for(image_folder: Folder) -> None:
     os.mkfifo(image_folder("pipes", count=1) / "pipe.png")
-    with pytest.warns(SkippedImages, match=r"pipe\.png: not a regular file"):
+    with pytest.warns(SkippedImages, match=r"pipe\.png: a pipe, not a file"):
         assert image_set("pipes").count == 1
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -10,20 +9,20 @@ import pandas
 import pytest
 
 from hpcm import ConfigError
-from hpcm.evaluation.results import Results, join
+from hpcm.evaluation.results import Results
 
 RESULTS = Path(__file__).parents[3] / "results"
-SETS = ("clic_pro_valid", "kodak", "tecnick")  # of published curves; the rest is measured here
-PUBLISHED = [path for name in SETS for path in sorted((RESULTS / name).glob("*.json"))]
+OURS = ("ablation", "bench", "studies")  # measured here; every other folder is a set of images
+PUBLISHED = [path for path in sorted(RESULTS.glob("*/*.json")) if path.parent.name not in OURS]
 
 
-def point(bpp: float, psnr: float, name: str = "a") -> Results:
+def point(bpp: float, psnr: float) -> Results:
     return Results(
-        name=name,
+        name="a",
         dataset="kodak",
         results={"bpp": [bpp], "psnr-rgb": [psnr]},
         conditions={"rate": "estimated", "images": 2},
-        points=[{"checkpoint": name}],
+        points=[{"checkpoint": "a"}],
         images=[
             {"point": 0, "image": f"{i}.png", "bpp": bpp + i, "psnr-rgb": psnr} for i in (0, 1)
         ],
@@ -54,13 +53,17 @@ def test_published_curves_say_where_they_are_from(path: Path) -> None:
     curve = Results.load(path)
     assert curve.dataset == path.parent.name
     assert curve.origin.keys() & {"source", "repository"}
+    if "InterDigitalInc" in curve.origin.get("repository", ""):
+        assert path.name in (RESULTS / "NOTICE-CompressAI.txt").read_text()
     assert curve.results["bpp"] == sorted(curve.results["bpp"])
     assert len(curve.points) in (0, len(curve.results["bpp"]))
 
 
 BROKEN = {
     "no json": "not a results file",
-    "[1, 2]": "no list 'bpp'",
+    '{"schema": "rd_curves/1", "curves": []}': "its schema is 'rd_curves/1': schema, curves",
+    '{"epoch": 1}': "its keys are: epoch. `python -m hpcm evaluate --output` writes one",
+    "[1, 2]": "no list 'bpp' under 'results'; it holds a list",
     '{"results": {"psnr": [1]}}': "no list 'bpp'",
     '{"results": {"bpp": [1, 2], "psnr": [1]}}': r"results\.psnr: must be a list of numbers",
     '{"results": {"bpp": ["1"], "psnr": [1]}}': r"results\.bpp: must be a list of numbers",
@@ -69,6 +72,12 @@ BROKEN = {
     '{"results": {"bpp": [1]}, "conditions": [1]}': r"bad\.json: conditions: must be a mapping",
     '{"results": {"bpp": [1]}, "dataset": null}': r"bad\.json: dataset: must be text",
     '{"results": {"bpp": [1]}, "images": {}}': r"bad\.json: images: must be a list",
+    '{"results": {"bpp": [1]}, "points": [1]}': r"points\[0\]: must be a mapping",
+    '{"results": {"bpp": [1]}, "points": [{"sd": 1}]}': r"points\[0\]: must be a mapping, and so",
+    '{"results": {"bpp": [1]}, "points": [{"sd": {"bpp": -1}}]}': r"points\[0\]\.sd\.bpp: must",
+    '{"results": {"bpp": [1]}, "images": [0]}': r"images\[0\]: must be a mapping",
+    '{"results": {"bpp": [1]}, "images": [{"point": 1}]}': r"images\[0\]\.point: .* 0 to 0",
+    '{"results": {"bpp": [1]}, "images": [{"point": 0, "bpp": []}]}': r"images\[0\]\.bpp: must be",
     "[" * 100_000: "not a results file",
 }
 
@@ -90,22 +99,6 @@ def test_a_file_that_cannot_be_written_is_one_message(tmp_path: Path) -> None:
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read: No such file"):
         Results.load(tmp_path / "gone.json")
-
-
-def test_points_join_to_a_curve_in_order_of_rate(tmp_path: Path) -> None:
-    curve = join([point(0.5, 33.0, "high"), point(0.1, 28.0, "low")], "both")
-    assert curve.results == {"bpp": [0.1, 0.5], "psnr-rgb": [28.0, 33.0]}
-    assert curve.points == [{"checkpoint": "low"}, {"checkpoint": "high"}]
-    assert {(row["point"], row["psnr-rgb"]) for row in curve.images} == {(0, 28.0), (1, 33.0)}
-
-
-@pytest.mark.parametrize(
-    "changes", [{"dataset": "tecnick"}, {"conditions": {"rate": "real"}}, {"results": {"bpp": [1]}}]
-)
-def test_points_of_different_measurements_do_not_join(changes: dict) -> None:
-    other = dataclasses.replace(point(0.1, 28.0, "other"), **changes)
-    with pytest.raises(ConfigError, match="^other: "):
-        join([point(0.5, 33.0), other], "both")
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])

@@ -73,6 +73,10 @@ def test_every_value_is_the_mean_of_the_images_own(image_folder: Folder, toy: To
     for key in expected[0]:
         mean = sum(image[key] for image in expected) / 2
         assert found[key] == pytest.approx(mean, rel=2e-5), key
+        if key in ("val_rd_cost", "val_bpp", "val_psnr"):  # of two, half of what they differ by
+            apart = abs(expected[0][key] - expected[1][key]) / 2
+            assert found[f"{key}_se"] == pytest.approx(apart, rel=1e-4), key
+    assert "val_mse_se" not in found
     parts = [found[f"val_bpp_{part}"] for part in ("z", "s1", "s2", "s3")]
     assert min(parts) > 0
     assert sum(parts) == pytest.approx(found["val_bpp"], rel=1e-5)

@@ -38,7 +38,7 @@ def test_off_by_default_and_draws_nothing() -> None:
     assert torch.equal(torch.rand(1), expected)
     assert not any(built.active(t) for t in (0.0, 0.5, 1.0))
     assert built.penalty(latents(), 1.0).item() == 0
-    assert built.log() == {}
+    assert built.log(1.0) == {}
     built.check(0.0)
 
 
@@ -108,7 +108,7 @@ def test_trained_by_the_published_term_the_alignment_runs_away() -> None:
     for seed in range(60):
         built.penalty(latents(seed), 1.0)
         built.fit(latents(seed))
-        norms.append(built.log()["spectral/align_norm"])
+        norms.append(built.log(1.0)["spectral/align_norm"])
     assert norms[-1] > 10 * norms[0]
     with pytest.raises(Diverged, match="more than the rate-distortion cost 1.5"):
         built.check(1.5)
@@ -171,7 +171,7 @@ def test_one_bad_step_is_not_a_divergence_but_only_bad_steps_are() -> None:
     built.penalty(latents(), 1.0)
     built.penalty(bad, 1.0)
     built.check(1e9)
-    assert built.log()["spectral/rms_max"] > 0
+    assert built.log(1.0)["spectral/rms_max"] > 0
     built.penalty(bad, 1.0)
     with pytest.raises(Diverged, match="not finite"):
         built.check(1e9)
@@ -180,12 +180,12 @@ def test_one_bad_step_is_not_a_divergence_but_only_bad_steps_are() -> None:
 def test_log_is_the_mean_since_the_last_check() -> None:
     built = term(mode="repo", delta=1e-4)
     values = [built.penalty(latents(seed), 1.0).item() for seed in range(4)]
-    assert built.log()["spectral/term"] == pytest.approx(sum(values) / 4)
+    assert built.log(1.0)["spectral/term"] == pytest.approx(sum(values) / 4)
     built.check(1e9)
-    assert built.log()["spectral/term"] == pytest.approx(sum(values) / 4)
+    assert built.log(1.0)["spectral/term"] == pytest.approx(sum(values) / 4)
     last = built.penalty(latents(9), 1.0).item()
-    assert built.log()["spectral/term"] == pytest.approx(last)
-    assert set(built.log()) == {
+    assert built.log(1.0)["spectral/term"] == pytest.approx(last)
+    assert set(built.log(1.0)) == {
         f"spectral/{name}" for name in ("term", "rms_max", "rms_baseline", "align_norm")
     }
 
@@ -197,7 +197,7 @@ def test_a_restored_term_goes_on_bit_for_bit(mode: str) -> None:
         for seed in range(first, first + 12):
             values.append(built.penalty(latents(seed), 1.0).item())
             built.fit(latents(seed))
-            values.extend(built.log().values())
+            values.extend(built.log(1.0).values())
         built.check(1e9)
         return values
 

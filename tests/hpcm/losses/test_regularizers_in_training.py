@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -14,7 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from hpcm import TrainConfig, train
-from hpcm.losses import DctTruncation, InterScale
+from hpcm.losses import REGULARIZERS, DctTruncation, InterScale
+from hpcm.schema import fields_of
 from tests.toy_codec import ToyCodec
 
 TERM = {"delta": 0.05, "start": 0.0}
@@ -86,10 +87,16 @@ def random_settings(part: type, seed: int) -> dict[str, Any]:
     """Any value each field may have, but for the one that switches the part off."""
     generator = random.Random(seed)
     settings: dict[str, Any] = {}
-    for name, hint in get_type_hints(part).items():
-        choices = [c for c in get_args(hint) if isinstance(c, str)]
-        settings[name] = generator.choice(choices) if choices else generator.uniform(0.01, 1)
+    for info in fields_of(part):
+        choices = [c for c in get_args(info.annotation) if isinstance(c, str)]
+        settings[info.path] = generator.choice(choices) if choices else generator.uniform(0.01, 1)
     return settings
+
+
+@pytest.mark.parametrize("name", REGULARIZERS)
+def test_every_one_is_off_at_its_defaults(name: str) -> None:
+    built = REGULARIZERS[name]().build(latent_channels=8)
+    assert not any(built.active(t) for t in (0.0, 0.5, 1.0, 1.5))
 
 
 @pytest.mark.parametrize("seed", range(4))

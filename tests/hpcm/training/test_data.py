@@ -13,7 +13,7 @@ from PIL import Image
 
 from hpcm import ConfigError
 from hpcm.config import DataConfig
-from hpcm.evaluation.image_sets import SkippedImages
+from hpcm.evaluation.image_sets import SkippedImages, image_set
 from hpcm.training.data import CropLoader
 
 SIDE = 8
@@ -34,7 +34,8 @@ def numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def loader(seed: int = 0, **changes: object) -> CropLoader:
     config = {"train": "numbered", "patch": SIDE, "batch_size": 2, "workers": 0, **changes}
-    return CropLoader(DataConfig(**config), stride=4, seed=seed)
+    data = DataConfig(**config)
+    return CropLoader(image_set(data.train), data, stride=4, seed=seed)
 
 
 def epochs(crops: CropLoader, count: int) -> list[torch.Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 
@@ -10,8 +11,12 @@ import pytest
 import torch
 
 from hpcm import ConfigError, TrainConfig, train
+from hpcm.atomic_files import Contents
+from hpcm.checkpoints import RECORD_FILE, read_checkpoint
 from hpcm.optimizers import BALANCERS, OPTIMIZERS
-from hpcm.training.state import MODEL_FILE, RUN_FILE
+from hpcm.training import state
+from hpcm.training.run import Run
+from hpcm.training.state import MODEL_FILE, TRAINING_FILE
 from tests.toy_codec import ToyCodec
 
 pytestmark = pytest.mark.filterwarnings("ignore:balancer learned_shares degenerates")
@@ -123,17 +128,67 @@ def test_a_damaged_checkpoint_is_refused(image_folder: str, checkpoint: Path) ->
 
 
 def test_a_half_written_checkpoint_is_refused(image_folder: str, checkpoint: Path) -> None:
-    (checkpoint / RUN_FILE).unlink()
+    (checkpoint / RECORD_FILE).unlink()
     cfg = config(image_folder, balancer={"name": "famo"})
     with pytest.raises(ConfigError, match="not a complete checkpoint"):
         train(cfg, model=toy(), device="cpu", resume=checkpoint)
 
 
+def test_a_checkpoint_from_before_0_1_0_is_continued(
+    image_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had checksums alone, the state of one regularizer, and no fields that came later."""
+    save = state.save
+
+    def save_as_before(run: Run, directory: Path, metrics: object) -> None:
+        save(run, directory, {})
+        training = torch.load(directory / TRAINING_FILE, weights_only=True)
+        training["inter_scale"] = training.pop("regularizers")["inter_scale"]
+        torch.save(training, directory / TRAINING_FILE)
+        record = json.loads((directory / RECORD_FILE).read_text())
+        for key in ("format", "metrics", "imports", "files"):
+            del record[key]
+        del record["config"]["ema"], record["config"]["data"]["holdout"]
+        record["sha256"] = {
+            name: hashlib.sha256((directory / name).read_bytes()).hexdigest()
+            for name in (MODEL_FILE, TRAINING_FILE)
+        }
+        (directory / RECORD_FILE).write_text(json.dumps(record))
+
+    monkeypatch.setattr("hpcm.training.loop.save", save_as_before)
+    term = {"delta": 0.01, "start": 0.0}
+    assert_resume_is_exact(config(image_folder, regularizers={"inter_scale": term}), tmp_path)
+
+
+def test_files_are_hashed_once_for_a_save_and_once_for_a_resume(
+    image_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not at all if the caller has found them whole."""
+    read: list[str] = []
+    of = Contents.of
+
+    def counted(path: Path) -> Contents:
+        read.append(path.name)
+        return of(path)
+
+    monkeypatch.setattr(Contents, "of", counted)
+    cfg = config(image_folder)
+    next(iter(train(cfg, model=toy(), device="cpu"))).save(tmp_path)
+    assert read == []
+    train(cfg, model=toy(), device="cpu", resume=tmp_path)
+    assert sorted(read) == [MODEL_FILE, TRAINING_FILE]
+    checkpoint = read_checkpoint(tmp_path)
+    read.clear()
+    train(cfg, model=toy(), device="cpu", resume=checkpoint)
+    assert read == []
+
+
 def test_a_checkpoint_records_its_config(image_folder: str, checkpoint: Path) -> None:
-    record = json.loads((checkpoint / RUN_FILE).read_text())
+    record = json.loads((checkpoint / RECORD_FILE).read_text())
     cfg = config(image_folder, balancer={"name": "famo"})
     assert TrainConfig.from_plain(record["config"], "record") == cfg
     assert record["config_digest"] == cfg.digest
+    assert (record["metrics"]["epoch"], record["epoch"], record["imports"]) == (1.0, 1, {})
     assert dataclasses.replace(cfg, epochs=99).digest == cfg.digest
 
 

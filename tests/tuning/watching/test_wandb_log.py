@@ -1,19 +1,19 @@
 from __future__ import annotations
 
+import re
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import wandb
-from wandb.proto.wandb_internal_pb2 import Record
 
 from hpcm.schema import ConfigError
 from tests.tuning.searches import make_info, make_space, make_trials, report
+from tests.wandb_files import history, read
 from tuning.ledger.records import ExperimentInfo, TrialRecord
-from tuning.watching.wandb_log import WandbLog, WandbRuns, wandb_mode
+from tuning.watching.wandb_log import GROUPS, WandbLog, WandbRuns, wandb_mode
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +45,14 @@ def test_mode_follows_the_environment(environment: dict[str, str], mode: str | N
 def test_an_unknown_mode_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"WANDB_MODE is 'ofline'\. Did you mean 'offline'\?"):
         wandb_mode({"WANDB_MODE": "ofline"})
+
+
+def test_every_group_that_a_run_reports_is_sent() -> None:
+    """Those of the table in docs/architecture.md, which is what a run reports."""
+    page = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text()
+    rows = re.findall(r"^\| `(\w+/)` \|", page.partition("## Logged names")[2], re.MULTILINE)
+    assert len(rows) > 5
+    assert set(rows) <= set(GROUPS)
 
 
 def test_offline_writes_every_report_once_per_trial(info: ExperimentInfo) -> None:
@@ -201,25 +209,3 @@ def epochs(file: Path) -> list[float]:
     """Those that a run's file holds."""
     steps = [r for r in read(file) if r.WhichOneof("record_type") == "history"]
     return [float(history(step)["epoch"]) for step in steps]
-
-
-def read(file: Path) -> Iterator[Record]:
-    """The records of an offline run's file: LevelDB's log format after a header of 7 bytes."""
-    content, at, whole = file.read_bytes(), 7, b""
-    while at < len(content):
-        if 32768 - at % 32768 < 7:  # the rest of a block that holds no header
-            at += 32768 - at % 32768
-            continue
-        size, kind = int.from_bytes(content[at + 4 : at + 6], "little"), content[at + 6]
-        whole += content[at + 7 : at + 7 + size]
-        at += 7 + size
-        if kind in (1, 4):  # full, or the last part
-            record = Record()
-            record.ParseFromString(whole)
-            yield record
-            whole = b""
-
-
-def history(record: Record) -> dict[str, str]:
-    """Keys and JSON values of one step."""
-    return {item.key or "/".join(item.nested_key): item.value_json for item in record.history.item}

@@ -1,4 +1,4 @@
-"""What a loss never does in low precision, whatever the precision of the model around it."""
+"""What rates and losses never do in low precision, whatever the precision of the model is."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 
-def wide(x: Tensor) -> Tensor:
-    """``x`` in float32, or in float64 where it already is."""
+def at_least_float32(x: Tensor) -> Tensor:
+    """``x`` in float32, or in float64 if it already is."""
     return x if x.dtype in (torch.float32, torch.float64) else x.float()
 
 

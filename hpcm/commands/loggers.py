@@ -1,0 +1,118 @@
+"""``train --log``: the metrics of each epoch for TensorBoard or Weights & Biases, if asked for.
+
+The loop knows neither; each package is imported when its log is opened. A resumed run continues its
+logs: what was logged after its checkpoint is replaced.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from hpcm import TrainConfig
+from hpcm.optimizers.extra_packages import require
+from hpcm.schema import ConfigError
+
+PROJECT = "hpcm-tune"  # in Weights & Biases, unless WANDB_PROJECT names another
+ID_FILE = "wandb_id.txt"  # in a run's folder, so that a resume continues the same run there
+
+Metrics = Mapping[str, float]
+Record = Callable[[Metrics], None]
+
+
+@contextmanager
+def loggers(
+    names: Sequence[str], folder: Path, cfg: TrainConfig, before: Sequence[Metrics]
+) -> Iterator[Record]:
+    """Inside, a function that logs an epoch's metrics to all of ``names``, in :data:`LOGGERS`.
+
+    ``before`` are the epochs that a resumed run has behind it. Raises :class:`ConfigError` where a
+    package is missing or a service cannot be used.
+    """
+    with ExitStack() as open_logs:
+        records = [
+            open_logs.enter_context(LOGGERS[name](folder, cfg, before))
+            for name in dict.fromkeys(names)
+        ]
+
+        def record(metrics: Metrics) -> None:
+            for each in records:
+                each(metrics)
+
+        yield record
+
+
+@contextmanager
+def tensorboard(folder: Path, cfg: TrainConfig, before: Sequence[Metrics]) -> Iterator[Record]:
+    """Event files in ``tensorboard/`` of the run's folder."""
+    require("tensorboardX", "tensorboardX", "--log tensorboard")
+    from tensorboardX import SummaryWriter
+
+    first = len(before) + 1
+    options = {
+        "purge_step": first if before else None,
+        "filename_suffix": f".from-epoch-{first}",  # else two files of one second were one
+    }
+    with SummaryWriter(str(folder / "tensorboard"), **options) as writer:
+        writer.add_text("config", f"```\n{json.dumps(cfg.to_plain(), indent=1)}\n```", len(before))
+
+        def record(metrics: Metrics) -> None:
+            for name, value in metrics.items():
+                writer.add_scalar(name, value, int(metrics["epoch"]))
+            writer.flush()
+
+        yield record
+
+
+@contextmanager
+def weights_and_biases(
+    folder: Path, cfg: TrainConfig, before: Sequence[Metrics]
+) -> Iterator[Record]:
+    """A run in ``WANDB_PROJECT``; account and mode are wandb's own, from the environment."""
+    require("wandb", "wandb", "--log wandb")
+    import wandb
+
+    try:
+        run = wandb.init(
+            project=os.environ.get("WANDB_PROJECT", PROJECT),
+            id=_id(folder),
+            name=folder.name,
+            config={**cfg.to_plain(), "digest": cfg.digest},
+            dir=folder,
+            resume=None if os.environ.get("WANDB_MODE") == "offline" else "allow",
+            settings=wandb.Settings(silent=True, console="off"),
+        )
+    except wandb.errors.Error as error:
+        raise ConfigError(f"--log wandb: cannot be opened: {error}") from None
+    told = run.step - 1 if run.resumed else 0
+
+    def record(metrics: Metrics) -> None:
+        run.log(dict(metrics), step=int(metrics["epoch"]))
+
+    # What is new to the service; offline all of it, so that its newest file is the whole run.
+    for metrics in before:
+        if metrics["epoch"] > told:
+            record(metrics)
+    code = 1
+    try:
+        yield record
+        code = 0
+    finally:
+        run.finish(exit_code=code)
+
+
+#: What ``--log`` takes.
+LOGGERS: dict[str, Callable[..., Any]] = {"tensorboard": tensorboard, "wandb": weights_and_biases}
+
+
+def _id(folder: Path) -> str:
+    """The run's id in Weights & Biases: made once, then read from its folder."""
+    path = folder / ID_FILE
+    if not path.exists():
+        path.write_text(f"{uuid.uuid4().hex[:16]}\n")
+    return path.read_text().strip()
