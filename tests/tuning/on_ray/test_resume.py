@@ -24,7 +24,7 @@ from tuning.results.outcome import hours_without_stopping
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(280)]
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DRIVER = """
 import sys
 from pathlib import Path
