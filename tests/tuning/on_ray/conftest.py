@@ -27,9 +27,7 @@ def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def staging(
-    tmp_path: Path, nowhere: None, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Staging]:
+def staging(tmp_path: Path, nowhere: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Staging]:
     for name, value in private_api.ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     session = "ray.train._internal.storage.StorageContext._get_session_path"

@@ -12,7 +12,7 @@ import requests
 import yaml
 
 from hpcm import ConfigError
-from tuning.clusters import autoscaling, kuberay
+from tuning.on_ray import autoscaling, private_api
 from tuning.on_ray.autoscaling import NO_LIMIT, Autoscaling, NodeType, of_file, of_node_groups
 
 ROOT = Path(__file__).parents[3]
@@ -97,7 +97,7 @@ def kubernetes(monkeypatch: pytest.MonkeyPatch) -> Callable[[Answer], list[str]]
                     raise answer
                 return answer
 
-        monkeypatch.setattr(kuberay, "KubernetesHttpApiClient", Client)
+        monkeypatch.setattr(private_api, "kubernetes", Client)
         monkeypatch.setenv("RAY_CLUSTER_NAME", "hpcm-tune")
         monkeypatch.setenv("RAY_CLUSTER_NAMESPACE", "search")
         return asked

@@ -11,7 +11,7 @@ import torch
 
 from hpcm import ConfigError, Diverged
 from tuning import cli
-from tuning.on_ray.experiment import last_line
+from tuning.on_ray.session import last_line
 from tuning.results.outcome import ExperimentResult
 from tuning.spaces.space import SearchSpace
 

@@ -26,7 +26,7 @@ from tuning.on_ray.node_facts import Inputs, differences, node_facts
 from tuning.results.outcome import ExperimentResult
 from tuning.spaces.refusals import NotNowError
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

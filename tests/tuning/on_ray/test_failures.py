@@ -20,15 +20,17 @@ from ray.exceptions import (
 
 from tests.tuning.lr_space import METRIC, kill, open_ledger
 from tuning.ledger.events import Proposed, Report, Retried
-from tuning.ledger.failures import KINDS, POLICIES, may_retry, renew
+from tuning.ledger.failures import KINDS, POLICIES, Failure, renew
 from tuning.ledger.ledger import Ledger
+from tuning.ledger.records import TrialRecord
 from tuning.on_ray.diagnosis import (
     KilledForMemoryError,
     NodeUnfitError,
     StoreAwayError,
     diagnose,
 )
-from tuning.on_ray.private_api import a_killed_trial_ends_no_search, as_process_death
+from tuning.on_ray.private_api import as_process_death, patched_actor_manager
+from tuning.search.retries import may_retry
 
 DEAD = "The actor died unexpectedly before finishing this task.\n\tactor_id: 1\n"
 NODE = "The actor died because its node has died. Node Id: 5b\n\tthe actor's node was "
@@ -90,12 +92,12 @@ def test_what_ray_raises_has_a_class(error: Exception | None, kind: str, text: s
 def test_every_class_says_what_it_costs() -> None:
     assert tuple(POLICIES) == KINDS
     for kind, policy in POLICIES.items():
-        failures: dict[str, int] = {}
-        while may_retry(failures, kind):
-            failures[kind] = failures.get(kind, 0) + 1
-        assert failures[kind] == policy.retries
-        renew(failures)
-        assert (kind in failures) is not policy.renewed
+        trial = TrialRecord("rates-x-0001", 1, {})
+        while may_retry(trial, Failure(kind, "")):
+            trial.failures[kind] = trial.failures.get(kind, 0) + 1
+        assert trial.failures[kind] == policy.retries
+        renew(trial.failures)
+        assert (kind in trial.failures) is not policy.renewed
 
 
 def test_the_page_lists_every_class() -> None:
@@ -105,7 +107,7 @@ def test_the_page_lists_every_class() -> None:
     assert listed == [
         [
             f"`{kind}`",
-            policy.told,
+            policy.text,
             times.get(policy.retries, f"{policy.retries} times"),
             "anew after each new epoch" if policy.renewed else "in all",
         ]
@@ -173,7 +175,7 @@ def test_what_tune_cannot_handle_becomes_the_death_of_a_process(
     manager = SimpleNamespace(_failed_actor_ids=set(), _cleanup_actor=lambda tracked_actor: None)
     with pytest.raises(RuntimeError, match="Caught unexpected exception"):
         RayActorManager._actor_task_failed(manager, tracked_actor_task=task, exception=error)
-    with a_killed_trial_ends_no_search():
+    with patched_actor_manager():
         RayActorManager._actor_task_failed(manager, tracked_actor_task=task, exception=error)
         RayActorManager._actor_start_failed(manager, tracked_actor=tracked, exception=error)
     assert [diagnose(told).kind for told in heard] == [kind, kind]

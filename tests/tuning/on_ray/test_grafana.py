@@ -13,7 +13,7 @@ import yaml
 from deploy import grafana
 from tuning.on_ray.metrics import METRICS
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")

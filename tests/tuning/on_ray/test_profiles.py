@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from hpcm.schema import ConfigError
+from tuning.on_ray import profiles
 from tuning.on_ray.autoscaling import Autoscaling, NodeType
 from tuning.on_ray.profiles import choose_profile
-from tuning.spaces import profiles
 
 BOTH = ("laptop", "cluster")
 

@@ -22,7 +22,7 @@ from tuning.ledger.ledger import Ledger, read_trials
 from tuning.ledger.records import TrialRecord
 from tuning.results.outcome import hours_without_stopping
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[3]
 DRIVER = """

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.tuning.lr_space import open_ledger
 from tuning.on_ray.closing import SIGNALS, Closing
 from tuning.on_ray.head_watch import PATIENCE, PATIENCE_CLOSING, HeadWatch, patience
 
@@ -27,8 +26,7 @@ def handlers() -> Iterator[None]:
 def test_every_signal_closes_and_the_second_one_at_once(
     tmp_path: Path, handlers: None, number: int
 ) -> None:
-    ledger = open_ledger(tmp_path)
-    closing = Closing(ledger.path.parent, ledger, None)
+    closing = Closing(tmp_path, None)
     signal.signal(number, signal.default_int_handler)
     with closing.on_signals():
         os.kill(os.getpid(), number)
@@ -38,7 +36,6 @@ def test_every_signal_closes_and_the_second_one_at_once(
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), number)
     assert signal.getsignal(number) is signal.default_int_handler
-    ledger.close()
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -46,8 +43,7 @@ def test_a_signal_is_known_while_the_main_thread_is_held_in_ray(
     tmp_path: Path, handlers: None, number: int
 ) -> None:
     """Its handler waits for the next step of Python there, which may never come."""
-    ledger = open_ledger(tmp_path)
-    closing = Closing(ledger.path.parent, ledger, None)
+    closing = Closing(tmp_path, None)
     before = signal.set_wakeup_fd(-1)
     with closing.on_signals():
         assert not closing.signalled()
@@ -57,7 +53,6 @@ def test_a_signal_is_known_while_the_main_thread_is_held_in_ray(
         assert closing.signalled()
     assert closing.signalled()
     assert signal.set_wakeup_fd(before) == -1
-    ledger.close()
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -65,14 +60,12 @@ def test_a_signal_that_the_parent_ignored_stays_ignored(
     tmp_path: Path, handlers: None, number: int
 ) -> None:
     """A shell script ignores SIGINT for `tune.py &`, `nohup` ignores SIGHUP."""
-    ledger = open_ledger(tmp_path)
-    closing = Closing(ledger.path.parent, ledger, None)
+    closing = Closing(tmp_path, None)
     signal.signal(number, signal.SIG_IGN)
     with closing.on_signals():
         os.kill(os.getpid(), number)
         assert closing.reason is None
     assert signal.getsignal(number) is signal.SIG_IGN
-    ledger.close()
 
 
 def test_a_head_counts_as_lost_after_a_while_and_once() -> None:
@@ -95,7 +88,7 @@ def test_a_head_of_our_own_or_after_a_signal_is_given_up_sooner() -> None:
 def test_the_port_of_a_head_answers_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
     from types import SimpleNamespace
 
-    from tuning.faults import head_watch
+    from tuning.on_ray import head_watch
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
