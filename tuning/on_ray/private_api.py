@@ -24,6 +24,8 @@ from tuning.on_ray.diagnosis import KilledForMemoryError
 
 RAY_VERSION = "2.60.0"
 KUBERAY = "ray.autoscaler._private.kuberay"
+MANAGER = "ray.air.execution._internal.actor_manager.RayActorManager"
+CONTROLLER = "ray.tune.execution.tune_controller.TuneController"
 PRIVATE = {
     "ray._private.state.actors": "the node of a trial's process; else no node is ever drained",
     "ray._private.state.available_resources_per_node": "which node has room now; else a retry may"
@@ -38,15 +40,20 @@ PRIVATE = {
     " the network",
     "ray._private.runtime_env.constants.RAY_JOB_CONFIG_JSON_ENV_VAR": "whether a submitted job has"
     " brought its code; else it is sent twice",
-    "ray.air.execution._internal.actor_manager.RayActorManager._actor_task_failed": "a process that"
-    " the memory monitor killed; else it ends the search",
-    "ray.air.execution._internal.actor_manager.RayActorManager._actor_start_failed": "the same,"
-    " while the process starts",
+    f"{MANAGER}._actor_task_failed": "a process that the memory monitor killed; else it ends the"
+    " search",
+    f"{MANAGER}._actor_start_failed": "the same, while the process starts",
     f"{KUBERAY}.autoscaling_config._derive_autoscaling_config_from_ray_cr": "what KubeRay may"
     " start; else a space takes the laptop profile there",
     f"{KUBERAY}.node_provider.KubernetesHttpApiClient": "the same",
-    "ray.tune.execution.tune_controller.TuneController": "`_trial_to_actor` and `_actor_manager`,"
-    " for a process that never starts; else it holds its device for ever",
+    "ray.actor.ActorHandle._actor_id": "which process a trial has, to ask for its node",
+    "ray.exceptions.RayTaskError._actor_id": "which process raised an error, to ask for its node",
+    f"{CONTROLLER}._trial_to_actor": "a process that never starts; else it holds its device for"
+    " ever",
+    f"{CONTROLLER}._actor_manager": "the same",
+    f"{MANAGER}._pending_actors_to_attrs": "whether a process was only asked for; else a trial"
+    " waits for ever for nodes that are gone",
+    f"{MANAGER}._live_actors_to_ray_actors_resources": "the process that never starts, to kill it",
 }
 #: Ray's variables that no page of its documentation names, in our process and in those it starts.
 ENVIRONMENT = {
@@ -60,15 +67,21 @@ ENVIRONMENT = {
 LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
-def actor_id(trial: Trial) -> str | None:
-    """The id of the process that one of Ray's trials has; None: it has none."""
+def node_of_trial(trial: Trial) -> str | None:
+    """The node on which the process of one of Ray's trials runs; None: it has none."""
     actor = trial.temporary_state.ray_actor
-    return None if actor is None else str(actor._actor_id.hex())
+    return None if actor is None else node_of_actor(actor._actor_id.hex())
 
 
-def node_of_actor(actor: str | None) -> str | None:
+def node_of_error(error: BaseException | None) -> str | None:
+    """The node of the process that an exception names; None: it names none."""
+    actor = getattr(error, "actor_id", None) or getattr(error, "_actor_id", None)
+    return node_of_actor(str(actor)) if actor else None
+
+
+def node_of_actor(actor: str) -> str | None:
     """The node that an actor runs or ran on, by Ray's record of it."""
-    if actor is None or not ray.is_initialized():
+    if not ray.is_initialized():
         return None
     found: dict[str, Any] = ray_state.actors(actor)
     return found.get("Address", {}).get("NodeID") or None

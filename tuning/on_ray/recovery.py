@@ -44,7 +44,7 @@ class Recovery:
         """A trial has a process, on some node."""
         number = number_of(trial)
         self._forget(number)
-        node = private_api.node_of_actor(private_api.actor_id(trial))
+        node = private_api.node_of_trial(trial)
         if node:
             self._runs_on[number] = node
 
@@ -72,7 +72,7 @@ class Recovery:
             self.search.broke(number, Failure("killed", words))  # not its own failure
             return
         failure = self._hung.pop(number, None) or diagnose(error, words)
-        node = self._runs_on.pop(number, None) or private_api.node_of_actor(actor_of(error))
+        node = self._runs_on.pop(number, None) or private_api.node_of_error(error)
         self._blame(number, node, failure)
         other = bool(self.nodes.others({record.crashed_on, *self.nodes.drained}))
         retry = self.search.broke(number, failure, node, other_node=other)
@@ -149,9 +149,3 @@ def _last_words(path: str | None) -> str:
         return "no reason recorded"
     lines = [line.strip() for line in entries[-1].splitlines()[1:] if line.strip()]
     return lines[0][:300] if lines else "no reason recorded"
-
-
-def actor_of(error: BaseException | None) -> str | None:
-    """The id of the actor that an exception names."""
-    found = getattr(error, "actor_id", None) or getattr(error, "_actor_id", None)
-    return str(found) if found else None
