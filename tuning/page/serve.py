@@ -203,7 +203,8 @@ def serve(flags: argparse.Namespace) -> None:
             )
         host = f"[{flags.host}]" if ":" in flags.host else flags.host
         print(
-            f"{visible(directory.name)}: http://{host}:{port}/  (Ctrl-C ends the page, not the search)"
+            f"{visible(directory.name)}: http://{host}:{port}/"
+            "  (Ctrl-C ends the page, not the search)"
         )
         sys.stdout.flush()
 
