@@ -19,9 +19,6 @@ from tuning.ledger.records import TrialRecord
 from tuning.results.constraints import feasible, violations
 from tuning.spaces.space import SearchSpace
 
-CONFIRM = "confirm"  # where such a run's params came from, in the ledger
-SEED = "confirm_seed"  # key of a sampled config: the seed that replaces the search's own
-
 
 @dataclass(frozen=True)
 class Spread:

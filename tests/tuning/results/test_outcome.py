@@ -41,7 +41,9 @@ def test_the_prior_is_shown_at_the_same_epoch() -> None:
     best = trial(1, {3: 0.9, 6: 0.5}, 8)
     at_six = at_common_epoch(best, trial(0, {3: 1.0, 6: 0.8, 9: 0.7}, 11), METRIC)
     assert [report.get(METRIC) for report in at_six] == [0.5, 0.8]
-    assert [r.get(METRIC) for r in at_common_epoch(best, trial(0, {3: 1.0}, 4, "failed"), METRIC)] == [
+    assert [
+        r.get(METRIC) for r in at_common_epoch(best, trial(0, {3: 1.0}, 4, "failed"), METRIC)
+    ] == [
         0.5,
         None,
     ]
