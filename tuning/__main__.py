@@ -32,14 +32,13 @@ def main(words: Sequence[str] | None = None) -> int:
     flags = _parser().parse_args(words)
     from hpcm.schema import ConfigError
     from hpcm.streams import escape_what_cannot_be_shown
-    from tuning.spaces.wording import visible
 
     escape_what_cannot_be_shown()
     try:
         flags.command(flags)
         sys.stdout.flush()
     except ConfigError as error:
-        print(visible(str(error).removeprefix("--resume ")), file=sys.stderr)
+        print(str(error).removeprefix("--resume "), file=sys.stderr)
         return 2
     except BrokenPipeError:  # `| head` has seen enough
         sys.stderr.close()
@@ -62,11 +61,11 @@ def _status(result: ExperimentResult) -> None:
 
 
 def _trials(result: ExperimentResult) -> None:
+    from hpcm.streams import printable
     from tuning.results.tables import trials_table
-    from tuning.spaces.wording import visible
 
     table = trials_table(result.trials, result.info.space)
-    table.map(lambda cell: visible(cell) if isinstance(cell, str) else cell).to_csv(sys.stdout)
+    table.map(lambda cell: printable(cell) if isinstance(cell, str) else cell).to_csv(sys.stdout)
 
 
 def _export(result: ExperimentResult) -> None:

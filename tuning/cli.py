@@ -23,7 +23,7 @@ import torch
 from hpcm import Diverged
 from hpcm.evaluation.image_sets import SkippedImages
 from hpcm.schema import ConfigError
-from hpcm.streams import escape_what_cannot_be_shown
+from hpcm.streams import escape_what_cannot_be_shown, printable
 from tuning.checkpoints.places import checkpoint_place
 from tuning.flags import parse_flags
 from tuning.ledger import folders as places
@@ -43,7 +43,7 @@ from tuning.spaces.loading import load_space
 from tuning.spaces.profile_choice import ProfileChoice
 from tuning.spaces.refusals import NotNowError
 from tuning.spaces.space import SearchSpace
-from tuning.spaces.wording import label_line, visible
+from tuning.spaces.wording import label_line
 from tuning.watching.console import Console
 from tuning.watching.cost import can_measure, estimate, seconds_of_an_epoch
 from tuning.watching.dry_run import each_text, prior_lines, sample_lines, size_lines
@@ -65,14 +65,14 @@ def main(words: Sequence[str]) -> int:
             flags = parse_flags(words)
             return _dry_run(flags, console) if flags.dry_run else _search(flags, console)
     except ConfigError as error:
-        print(f"tune.py: {visible(str(error))}", file=sys.stderr)
+        print(f"tune.py: {error}", file=sys.stderr)
         later = isinstance(error, NotNowError) and any(w.startswith("--resume") for w in words)
         return FAILED if later else BAD_INPUT
     except KeyboardInterrupt:
         return INTERRUPTED
     except OSError as error:  # a full disk, a closed pipe: nothing that a traceback explains
         with contextlib.suppress(OSError):
-            print(f"tune.py: broke off: {visible(str(error))}", file=sys.stderr)
+            print(f"tune.py: broke off: {printable(str(error))}", file=sys.stderr)
         return FAILED
     finally:
         with contextlib.suppress(OSError):

@@ -23,11 +23,11 @@ from aiohttp import web
 from yarl import URL
 
 from hpcm.schema import ConfigError
+from hpcm.streams import printable
 from tuning.ledger import folders as places
 from tuning.page.data import experiment_data, plain, status, trial_data
 from tuning.page.live_ledger import LiveLedger
 from tuning.page.trial_logs import log_tails
-from tuning.spaces.wording import visible
 
 WEB = Path(__file__).parent / "web"
 FILES = {  # address, file, type
@@ -203,7 +203,7 @@ def serve(flags: argparse.Namespace) -> None:
             )
         host = f"[{flags.host}]" if ":" in flags.host else flags.host
         print(
-            f"{visible(directory.name)}: http://{host}:{port}/"
+            f"{printable(directory.name)}: http://{host}:{port}/"
             "  (Ctrl-C ends the page, not the search)"
         )
         sys.stdout.flush()

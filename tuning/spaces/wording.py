@@ -28,19 +28,6 @@ ABSENT = "-"
 LABEL = 12  # columns of the labels on the first screen
 
 
-def visible(text: str) -> str:
-    """``text`` with each control character as its escape; newlines stay.
-
-    Others write texts that we show, and an ESC in one would steer the reader's terminal.
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode()
-        for char in text
-    )
-
-
 def metric_name(metric: str) -> str:
     """The short name of a metric: ``val_psnr`` is PSNR."""
     return NAMES.get(metric, metric)

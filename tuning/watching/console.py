@@ -18,6 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from hpcm.streams import printable
 from tuning.ledger.records import LOCAL, ExperimentInfo, TrialRecord
 from tuning.results.outcome import at_common_epoch, best_of
 from tuning.spaces.confirm_checks import most_runs
@@ -31,7 +32,6 @@ from tuning.spaces.wording import (
     label_line,
     metric_name,
     metric_text,
-    visible,
 )
 from tuning.watching.progress import Progress
 from tuning.watching.terminal import Terminal, lead_nowhere
@@ -138,7 +138,7 @@ def _head(info: ExperimentInfo, trials: Sequence[TrialRecord], elapsed: float) -
     ended = sum(trial.ended for trial in trials) - sum(run.ended for run in runs)
     count = Counter(trial.status for trial in trials)
     text = Text.assemble(
-        (visible(info.name), "bold"),
+        (printable(info.name), "bold"),
         f"  {ended}/{count_text(total, 'trial')}, {count['running']} running, "
         f"{count['stopped']} stopped early",
         f", {count['waiting']} waiting at rungs" if count["waiting"] else "",

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from tuning.spaces.wording import visible
+from hpcm.streams import printable
 
 
 class Terminal(Console):
@@ -25,7 +25,7 @@ class Terminal(Console):
 
     def render_str(self, text: str, **given: Any) -> Text:
         """Rich asks this for each string, those in cells of tables too."""
-        return super().render_str(visible(text), **given)
+        return super().render_str(printable(text), **given)
 
     def on_broken_pipe(self) -> None:
         """Go on unseen; errors that went into the same pipe go nowhere as well."""

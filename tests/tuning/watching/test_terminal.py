@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from hpcm.streams import printable
 from tests.tuning.searches import make_info, make_result, make_space, make_trials
 from tests.tuning.served import served
 from tuning import cli
 from tuning.__main__ import main
-from tuning.spaces.wording import visible
 from tuning.watching.console import Console
 from tuning.watching.summary import summary_lines
 from tuning.watching.terminal import Terminal
@@ -70,7 +70,7 @@ def test_status_and_trials_do(
     assert main(["status", "last", *storage]) == 0
     out = capsys.readouterr().out
     assert f"{shown}\n" in out  # in the summary
-    assert visible(out) == out
+    assert printable(out) == out
     assert main(["trials", "last", *storage]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert rows[3]["reason"].endswith(shown)
