@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 ALL_ROWS = 10**6
 WIDE = 160  # columns, if no terminal says how many there are
+UNPROTECTED = "note: a ledger of an earlier version, without checksums: a changed line is not seen"
 Run: TypeAlias = "Callable[[ExperimentResult], None]"
 
 
@@ -83,7 +84,10 @@ def _of_experiment(run: Run) -> Callable[[argparse.Namespace], None]:
     def command(flags: argparse.Namespace) -> None:
         from tuning.results.tables import read_result
 
-        run(read_result(flags.experiment, flags.storage))
+        result = read_result(flags.experiment, flags.storage)
+        if not result.info.protected:
+            print(UNPROTECTED, file=sys.stderr)
+        run(result)
 
     return command
 

@@ -188,6 +188,7 @@ class ExperimentInfo:
     resources: dict[str, float]  # what the cluster has now: {"CPU": 2.0, ..}
     trials: Mapping[int, TrialRecord] = field(default_factory=dict)  # live, by number
     drained: Sequence[str] = ()  # live; nodes that were drained, and why
+    protected: bool = True  # a changed line of its ledger would be seen
     study: str = ""  # what optuna-dashboard opens, without a password; "" where there is none
 
     @property

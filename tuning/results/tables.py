@@ -37,6 +37,7 @@ def read_result(experiment: str, storage: str = defaults.STORAGE) -> ExperimentR
         address="",
         resources={},
         drained=ledger.drained,
+        protected=ledger.protected or not ledger.count,
         study=study or str(directory / folders.STUDY_FILE),
     )
     result = experiment_result(

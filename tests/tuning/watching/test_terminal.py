@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tests.tuning.searches import make_info, make_result, make_space, make_trial
 from tests.tuning.served import served
 from tuning import cli
 from tuning.__main__ import main
+from tuning.ledger.ledger import LEDGER_FILE
 from tuning.watching.console import Console
 from tuning.watching.summary import summary_lines
 from tuning.watching.terminal import Terminal
@@ -98,6 +100,23 @@ def test_a_refusal_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert r"a\x1b[2J[/b].yaml: there is no such file" in capsys.readouterr().err
     assert main(["status", "a\x1b[2J[/b]", "--storage", str(tmp_path)]) == 2
     assert r"a\x1b[2J[/b]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["status", "trials"])
+def test_a_ledger_without_checksums_is_told(
+    tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with served(tmp_path) as (directory, _):
+        pass
+    words = [command, "last", "--storage", str(tmp_path / "storage")]
+    assert main(words) == 0
+    assert capsys.readouterr().err == ""
+    path = directory / LEDGER_FILE
+    path.write_text(
+        re.sub(r', "crc": "\w{8}"', "", path.read_text()).replace('"format": 2', '"format": 1')
+    )
+    assert main(words) == 0
+    assert "without checksums: a changed line is not seen" in capsys.readouterr().err
 
 
 def test_our_own_styles_are_still_sent() -> None:
