@@ -225,7 +225,7 @@ def _best(
 def _rung(level: int, ledger: LiveLedger, space: SearchSpace) -> dict[str, Any]:
     sign = 1.0 if space.objective.mode == "min" else -1.0
     there = ledger.decisions.get(level, {})
-    ranked = sorted(there.values(), key=lambda decision: decision.rank)
+    ranked = sorted(there.values(), key=_by_score)
     return {
         "epoch": level,
         "reached": sum(record.epochs >= level for record in ledger.trials.values()),
@@ -240,6 +240,10 @@ def _rung(level: int, ledger: LiveLedger, space: SearchSpace) -> dict[str, Any]:
             for decision in ranked
         ],
     }
+
+
+def _by_score(decision: RungDecision) -> tuple[float, int]:
+    return math.inf if decision.score is None else decision.score, decision.trial
 
 
 def _fate(decision: RungDecision, ledger: LiveLedger) -> str:
