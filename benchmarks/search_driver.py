@@ -23,7 +23,8 @@ from tuning.on_ray.progress_callback import ProgressCallback
 from tuning.search.decisions import Decision, Idle, Start
 from tuning.search.optuna_encoder import OptunaEncoder
 from tuning.search.samplers import propose
-from tuning.search.search import Search, open_session
+from tuning.search.search import Search
+from tuning.search.sessions import open_session
 from tuning.simulation.drive import Epoch, SimulatedTime, drive
 from tuning.spaces.loading import load_space
 from tuning.spaces.scheduler_sections import Asha, Fifo, Promote

@@ -22,7 +22,8 @@ from tuning.ledger.ledger import Ledger
 from tuning.ledger.records import TrialRecord
 from tuning.on_ray.trainable import unchanged
 from tuning.search.decisions import Start
-from tuning.search.search import Search, open_session
+from tuning.search.search import Search
+from tuning.search.sessions import open_session
 from tuning.simulation.drive import Epoch, SimulatedTime, drive
 from tuning.spaces.space import SearchSpace
 

@@ -35,7 +35,8 @@ from tuning.on_ray.trainable import TrialContext, trainable, trial_name
 from tuning.on_ray.watchdog import Watchdog
 from tuning.results.outcome import ExperimentResult, experiment_result
 from tuning.search.optuna_encoder import OptunaEncoder
-from tuning.search.search import Search, open_session, reference_metrics
+from tuning.search.search import Search
+from tuning.search.sessions import open_session, reference_metrics
 from tuning.spaces.space import SearchSpace
 from tuning.watching.study_copy import study_copy
 from tuning.watching.study_storage import StudyPlace, without_password

@@ -17,12 +17,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from tuning.ledger.events import (
     Drained,
     Failed,
-    Opened,
     Proposed,
     Reopened,
     Report,
@@ -31,15 +30,15 @@ from tuning.ledger.events import (
     Stopped,
     Suspended,
 )
-from tuning.ledger.failures import REFUSED, Failure
+from tuning.ledger.failures import Failure
 from tuning.ledger.ledger import Ledger
-from tuning.ledger.records import TrialRecord
 from tuning.results.confirm import planned_runs
 from tuning.search.decisions import Decision, Idle, Retry, Start
 from tuning.search.population import Copy
 from tuning.search.proposals import Proposals
 from tuning.search.retries import certain_failure, final_reason, may_retry
 from tuning.search.schedulers import build_scheduler
+from tuning.search.sessions import IN_A_ROW, refused
 from tuning.spaces.draws import total_trials
 from tuning.spaces.space import SearchSpace
 
@@ -48,16 +47,13 @@ Reason = Literal["signal", "hours", "refused", "broken"]
 CONFIRM = "confirm"  # where the params of a run that confirms came from
 REFERENCE = "reference"  # and those of a reference run
 MOST_SILENT_EXITS = 2  # times that a trial is started again whose process ended without a word
-#: Trials that fail one after the other, with no epoch in between and not by their own numbers: then
-#: it is not the trials. Without an end a lost data folder would use up the budget within minutes.
-IN_A_ROW = 5
 
 
 class Search:
     """What is tried, compared, promoted, stopped, confirmed and tried again in one session.
 
     ``copy`` gives a trial another's checkpoint (`pbt` alone needs it); ``notify`` hears what a
-    person should know. The ledger must be open: see :func:`open_session`.
+    person should know. The ledger must be open: see :func:`tuning.search.sessions.open_session`.
     """
 
     def __init__(
@@ -298,46 +294,3 @@ class Search:
         for record in self.ledger.trials.values():
             if not record.ended:
                 self.ledger.append(Stopped(record.number, reason))
-
-
-def reference_metrics(space: SearchSpace) -> dict[str, Any]:
-    """What an `Opened` event says of the reference curve; nothing if there is none."""
-    if not space.reference_lmbdas():
-        return {}
-    rate, quality = space.compared
-    return {"rate": rate, "quality": quality}
-
-
-def open_session(ledger: Ledger, opened: Opened) -> None:
-    """Open a ledger to go on: trials get another chance that it would be wrong to give up.
-
-    Those are trials that failed in a row, once (what made them fail may be mended); the prior, if
-    it was refused, always (without it there is no search); and trials that the end of the hours cut
-    and no rung.
-    """
-    again = trials_to_reopen(ledger)
-    ledger.open(opened)
-    for number in again:
-        ledger.append(Reopened(number))
-    for record in ledger.records():
-        if record.state == "stopped" and record.rung_stopped_at is None:
-            ledger.append(Reopened(record.number))
-
-
-def trials_to_reopen(ledger: Ledger) -> list[int]:
-    """Failed trials that a resume gives another chance."""
-    row = ledger.failed_in_a_row if len(ledger.failed_in_a_row) >= IN_A_ROW else ()
-    found = [number for number in row if number not in ledger.reopened]
-    found += [  # without them there is no score
-        run.number
-        for run in ledger.reference_runs()
-        if run.state == "failed" and not run.diverged and run.number not in ledger.reopened
-    ]
-    return sorted({*found, *([0] if refused(ledger) is not None else [])})
-
-
-def refused(ledger: Ledger) -> str | None:
-    """Why the prior failed, if its config or its data were refused."""
-    prior: TrialRecord | None = ledger.trials.get(0)
-    reason = (prior.reason or "") if prior is not None and prior.state == "failed" else ""
-    return reason.removeprefix(REFUSED) if reason.startswith(REFUSED) else None

@@ -13,7 +13,8 @@ from tuning.ledger.ledger import Ledger
 from tuning.ledger.records import ExperimentInfo
 from tuning.results.outcome import ExperimentResult, experiment_result
 from tuning.search.decisions import Start
-from tuning.search.search import Search, open_session, reference_metrics
+from tuning.search.search import Search
+from tuning.search.sessions import open_session, reference_metrics
 from tuning.simulation.drive import Epoch, SimulatedTime, drive
 from tuning.spaces.space import SearchSpace
 

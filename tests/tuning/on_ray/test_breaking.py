@@ -10,7 +10,8 @@ from tuning.ledger.ledger import Ledger
 from tuning.on_ray.closing import Closing
 from tuning.on_ray.trainable import TrialContext
 from tuning.search.decisions import Idle
-from tuning.search.search import IN_A_ROW, Search, open_session, trials_to_reopen
+from tuning.search.search import Search
+from tuning.search.sessions import IN_A_ROW, open_session, trials_to_reopen
 
 
 def fail(ledger: Ledger, number: int, reason: str = "refused: no such set", **more: bool) -> None:
