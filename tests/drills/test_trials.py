@@ -84,7 +84,9 @@ def test_a_trial_goes_on_from_its_checkpoint(
     trial = drilled.trials[rate]
     retried = [e for e in drilled.search.events() if e["event"] == "retried"]
     lines = [e for e in retried if e["trial"] == trial.number]
-    assert [(e.get("kind", "exception"), told in e["reason"]) for e in lines] == [(kind, True)], lines
+    assert [(e.get("kind", "exception"), told in e["reason"]) for e in lines] == [(kind, True)], (
+        lines
+    )
     assert (trial.state, trial.epochs, trial.retries) == ("finished", 9, 1)
     again = Counter(e.epoch for e in drilled.search.trained() if e.rate == rate)
     assert sorted(epoch for epoch, count in again.items() if count > 1) == epochs
