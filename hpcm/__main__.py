@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
 from hpcm import ConfigError, Diverged, import_parts
 from hpcm.commands import codec, compare, convert, data, evaluate, inspect, schedule, train
@@ -67,12 +68,12 @@ def _parser() -> argparse.ArgumentParser:
 _python_shows = warnings.showwarning
 
 
-def _show(message: Warning | str, category: type[Warning], *place: object) -> None:
+def _show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
     """A warning of our own kind is one line for the user; others keep their place."""
     if category.__module__.startswith("hpcm."):
         print(f"warning: {message}", file=sys.stderr)
     else:
-        _python_shows(message, category, *place)
+        _python_shows(message, category, *place, **more)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ SUFFIX = ".hpcm"
 T = TypeVar("T")
 
 
-def add_commands(subparsers: argparse._SubParsersAction) -> None:
+def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``compress`` and ``decompress``."""
     compress = subparsers.add_parser("compress", help="images to bitstreams")
     compress.add_argument("files", type=Path, nargs="+", metavar="IMAGE", help="PNG, JPEG, WebP ..")
@@ -82,7 +82,7 @@ def run_decompress(arguments: argparse.Namespace) -> int:
         image = _about(source, lambda: codec.decompress(data))
         pixels = image.mul(255).round().to("cpu", torch.uint8).permute(1, 2, 0)
         picture = Image.fromarray(pixels.numpy())
-        _write(target, lambda file: picture.save(file, format="PNG"))
+        _write(target, lambda file: picture.save(file.stream, format="PNG"))
         return f"{picture.width} x {picture.height}"
 
     return _each(arguments, ".png", decompress)

@@ -27,7 +27,7 @@ COLUMNS = (
 )
 
 
-def add_commands(subparsers: argparse._SubParsersAction) -> None:
+def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``compare``."""
     parser = subparsers.add_parser("compare", help="BD-rate of results files against an anchor")
     parser.add_argument("anchor", type=Path, metavar="ANCHOR", help="a results file, JSON")

@@ -12,7 +12,7 @@ from hpcm.model import MODELS
 from hpcm.model.checkpoint import save_weights
 
 
-def add_commands(subparsers: argparse._SubParsersAction) -> None:
+def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``convert``."""
     parser = subparsers.add_parser("convert", help="weights to and from the authors' files")
     parser.add_argument(

@@ -14,7 +14,7 @@ from hpcm.evaluation.images import evaluate
 from hpcm.evaluation.results import Results, check_table
 
 
-def add_commands(subparsers: argparse._SubParsersAction) -> None:
+def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``evaluate``."""
     parser = subparsers.add_parser("evaluate", help="bpp, PSNR and MS-SSIM of checkpoints")
     parser.add_argument(

@@ -21,7 +21,7 @@ from hpcm.evaluation.spectrum_plot import save_spectra
 from hpcm.model import MODELS
 
 
-def add_commands(subparsers: argparse._SubParsersAction) -> None:
+def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``inspect``."""
     parser = subparsers.add_parser("inspect", help="where the bits go, and the error stays")
     parser.add_argument(

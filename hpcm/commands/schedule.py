@@ -16,7 +16,7 @@ Table = dict[str, list[float]]
 PLOTTED_POINTS = 400
 
 
-def add_commands(subparsers: argparse._SubParsersAction) -> None:
+def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``schedule``."""
     parser = subparsers.add_parser("schedule", help="rates, gammas, band and term over a run")
     parser.add_argument("config", type=Path, metavar="CONFIG", help="a run config, YAML")
@@ -64,10 +64,10 @@ def plot(table: Table, path: Path, title: str) -> None:
     require("matplotlib", "matplotlib", "--plot")
     from matplotlib.figure import Figure
 
-    kinds = {name.split("/")[0]: [] for name in table if name not in ("epoch", "t")}
+    kinds: dict[str, list[str]] = {}
     for name in table:
         if name not in ("epoch", "t"):
-            kinds[name.split("/")[0]].append(name)
+            kinds.setdefault(name.split("/")[0], []).append(name)
     figure = Figure(figsize=(8, 2.5 * len(kinds)), layout="constrained")
     axes = figure.subplots(len(kinds), squeeze=False)[:, 0]
     for axis, (kind, names) in zip(axes, kinds.items(), strict=True):

@@ -23,7 +23,7 @@ SHOWN = (  # metric, heading, format
 )
 
 
-def add_commands(subparsers: argparse._SubParsersAction) -> None:
+def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``train``."""
     parser = subparsers.add_parser("train", help="train one run config")
     parser.add_argument("config", type=Path, metavar="CONFIG", help="a run config, YAML")

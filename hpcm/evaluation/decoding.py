@@ -16,6 +16,7 @@ import struct
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from hpcm.files import open_file
@@ -52,7 +53,7 @@ def inspect(path: Path) -> tuple[int, int]:
         return (height, width) if _orientation(image) in _SWAPS_SIDES else (width, height)
 
 
-def read_rgb(path: Path, box: tuple[int, int, int, int] | None = None) -> np.ndarray:
+def read_rgb(path: Path, box: tuple[int, int, int, int] | None = None) -> NDArray[np.uint8]:
     """The image, or its ``box`` (left, top, right, bottom), as uint8 of shape (H, W, 3).
 
     Converts only the box, which saves half the time on large photographs. Raises one of

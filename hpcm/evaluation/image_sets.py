@@ -20,12 +20,14 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hpcm.evaluation.decoding import DAMAGED, SUFFIXES, inspect, read_rgb
 from hpcm.evaluation.sample_photographs import SAMPLES, sample_files
 from hpcm.schema import ConfigError, did_you_mean
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 WHOLE_FILES = 1 << 30  # bytes; a larger set is fingerprinted by sizes and the ends of its files
 ENDS = 1 << 16  # bytes read at each end then
@@ -56,7 +58,7 @@ class ImageItem:
     height: int
     bytes: int
 
-    def read(self, box: tuple[int, int, int, int] | None = None) -> np.ndarray | SkippedItem:
+    def read(self, box: tuple[int, int, int, int] | None = None) -> NDArray[np.uint8] | SkippedItem:
         """RGB, uint8 (H, W, 3), of the image or its box (left, top, right, bottom); or why not."""
         try:
             return read_rgb(self.path, box)
@@ -155,7 +157,7 @@ def image_folder(folder: str | Path) -> ImageSet:
     return _scan(root.resolve().name, _image_files(root), str(root))
 
 
-def decode(images: ImageSet) -> tuple[ImageSet, list[np.ndarray]]:
+def decode(images: ImageSet) -> tuple[ImageSet, list[NDArray[np.uint8]]]:
     """All pixels of a set, each uint8 (H, W, 3), and the set without what turns out damaged.
 
     Raises :class:`ConfigError` where nothing can be decoded.
@@ -298,6 +300,6 @@ def _digest(path: Path, whole: bool) -> bytes:
         return digest.digest()
 
 
-def _each(function: Callable[[T], object], entries: Iterable[T]) -> list:
+def _each(function: Callable[[T], R], entries: Iterable[T]) -> list[R]:
     with ThreadPoolExecutor(_THREADS) as pool:
         return list(pool.map(function, entries))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 from torch import nn
@@ -35,6 +36,11 @@ def check_codec(model: nn.Module) -> None:
             "pixels that image sides must be a multiple of) or no weights; docs/evaluation.md says "
             "what a model must be and give"
         )
+
+
+def stride_of(model: nn.Module) -> int:
+    """What image sides must be a multiple of, in pixels; of a model that was checked."""
+    return cast("int", model.stride)
 
 
 def check_outputs(model: nn.Module, out: object) -> None:

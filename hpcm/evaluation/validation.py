@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hpcm.evaluation.image_sets import ImageSet, decode, image_set
-from hpcm.evaluation.modes import check_codec, check_outputs, device_of, evaluation_mode
+from hpcm.evaluation.modes import check_codec, check_outputs, device_of, evaluation_mode, stride_of
 from hpcm.evaluation.padding import Padding
 from hpcm.losses.metrics import MS_SSIM_MIN_SIDE, ms_ssim, ms_ssim_to_db, psnr
 from hpcm.losses.rate_distortion import LossConfig, rate_distortion
@@ -65,7 +66,8 @@ class Validator:
 
     def _score(self, model: nn.Module, x: Tensor) -> Tensor:
         """One image's values in the order of NAMES."""
-        padding = Padding.to_multiple(*x.shape[-2:], self._stride)
+        height, width = x.shape[-2:]
+        padding = Padding.to_multiple(height, width, self._stride)
         out = model(padding.pad(x))
         check_outputs(model, out)
         x_hat = padding.crop(out["x_hat"]).clamp(0, 1)  # (1, 3, H, W)
@@ -82,7 +84,7 @@ def validate(
 ) -> dict[str, float]:
     """Score a model once; see :class:`Validator`. ``stride`` defaults to the model's."""
     check_codec(model)
-    return Validator(images, loss, stride or model.stride)(model)
+    return Validator(images, loss, stride or stride_of(model))(model)
 
 
 def scores_ms_ssim(images: ImageSet) -> bool:
@@ -94,6 +96,6 @@ def scores_ms_ssim(images: ImageSet) -> bool:
     return min(min(item.width, item.height) for item in images.items) >= MS_SSIM_MIN_SIDE
 
 
-def to_tensor(pixels: np.ndarray) -> Tensor:
+def to_tensor(pixels: NDArray[np.uint8]) -> Tensor:
     """(H, W, 3) to (3, H, W), in that order in memory too."""
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()

@@ -51,7 +51,8 @@ def ms_ssim(x_hat: Tensor, x: Tensor) -> Tensor:
     x_hat, x = at_least_float32(x_hat), at_least_float32(x)
     x_hat, x = at_least_float32(x_hat), at_least_float32(x)
     with full_precision(x):
-        return per_image(x_hat, x, data_range=1.0, size_average=False)  # (B,)
+        values: Tensor = per_image(x_hat, x, data_range=1.0, size_average=False)  # (B,)
+    return values
 
 
 def ms_ssim_to_db(value: Tensor) -> Tensor:

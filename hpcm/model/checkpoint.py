@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hpcm.atomic_files import replacing
 from hpcm.model import MODELS, build_model
@@ -46,12 +46,12 @@ def read_weights(path: str | Path) -> Weights:
         if not isinstance(variant, str) or variant not in MODELS:
             known = did_you_mean(variant, MODELS)
             raise ConfigError(f"{path}: the model {shown(repr(variant))} is unknown{known}")
-        check_about(about, path)
-        return Weights(plain_keys(content.get("state_dict"), path), variant, about)
+        checked = check_about(about, path)
+        return Weights(plain_keys(content.get("state_dict"), path), variant, checked)
     return Weights(plain_keys(content.get("state_dict", content), path))
 
 
-def check_about(about: Any, path: str | Path) -> None:
+def check_about(about: Any, path: str | Path) -> dict[str, Any]:
     """Refuse what a file of ours says of its weights where it is no names with plain values."""
     if not isinstance(about, dict):
         raise ConfigError(f"{path}: about: {type(about).__name__}, not a mapping")
@@ -60,6 +60,7 @@ def check_about(about: Any, path: str | Path) -> None:
         if not isinstance(key, str) or not isinstance(value, kinds):
             told = f"{shown(repr(key))}: {type(value).__name__}"
             raise ConfigError(f"{path}: about.{told}, not text or a number")
+    return about
 
 
 def plain_keys(content: Any, path: str | Path) -> dict[str, Tensor]:
@@ -72,7 +73,7 @@ def plain_keys(content: Any, path: str | Path) -> dict[str, Tensor]:
     return {key.removeprefix(WRAPPER) if wrapped else key: value for key, value in content.items()}
 
 
-def load_weights(model: HPCM, weights: Weights, where: str) -> None:
+def load_weights(model: nn.Module, weights: Weights, where: str) -> None:
     """Put weights into a model; absent gains are 1, as the authors' were.
 
     Raises ConfigError naming the first key that differs.
@@ -116,7 +117,7 @@ def recognise(state: Mapping[str, Tensor], where: str | Path) -> str:
     raise ConfigError(f"{where}: the weights of no variant; nearest to {nearest}")
 
 
-def first_difference(model: HPCM, state: Mapping[str, Tensor]) -> str | None:
+def first_difference(model: nn.Module, state: Mapping[str, Tensor]) -> str | None:
     """The first key that differs, in the model's order, then in the file's; None where all fit."""
     own = model.state_dict()
     for key, value in own.items():
@@ -195,6 +196,6 @@ def save_weights(
         content = {"format": FORMAT, "model": variant, "about": about or {}, "state_dict": state}
     try:
         with replacing(Path(path)) as file:
-            torch.save(content, file)
+            torch.save(content, file.stream)
     except (OSError, RuntimeError) as error:
         raise ConfigError(f"{path}: cannot be written: {str(error)[:120]}") from None

@@ -9,6 +9,7 @@ UPGrad (Quinton and Rey 2024, arXiv 2406.16232) projects each gradient so that n
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -85,14 +86,14 @@ class GradientBalancer(Balancer):
             value = value + penalty.detach()
         return value
 
-    def _weights(self, gradients: list[tuple[Tensor | None, ...]]) -> Tensor:
+    def _weights(self, gradients: Sequence[tuple[Tensor | None, ...]]) -> Tensor:
         """q (n,); the same on every process, which see the mean Gramian."""
         gramian = _gramian(gradients).to(self.losses)
         if distributed.is_available() and distributed.is_initialized():
             distributed.all_reduce(gramian)
             gramian /= distributed.get_world_size()
         slopes = self.losses.reciprocal() if self.log_losses else torch.ones_like(self.losses)
-        weights = self.weighting(gramian * slopes.outer(slopes)) * slopes
+        weights: Tensor = self.weighting(gramian * slopes.outer(slopes)) * slopes
         return weights / weights.sum()
 
 
@@ -126,7 +127,7 @@ def _with_active_bounds(u: Tensor, g: Tensor, active: Tensor) -> Tensor:
     return v
 
 
-def _gramian(gradients: list[tuple[Tensor | None, ...]]) -> Tensor:
+def _gramian(gradients: Sequence[tuple[Tensor | None, ...]]) -> Tensor:
     """Inner products of the tasks' gradients; (n, n), summed in float64."""
     n = len(gradients)
     entries = [[torch.zeros(()) for _ in range(n)] for _ in range(n)]
@@ -144,7 +145,7 @@ def _gramian(gradients: list[tuple[Tensor | None, ...]]) -> Tensor:
 
 @torch.no_grad()
 def _accumulate(
-    leaves: list[Tensor], gradients: list[tuple[Tensor | None, ...]], weights: Tensor
+    leaves: list[Tensor], gradients: Sequence[tuple[Tensor | None, ...]], weights: Tensor
 ) -> None:
     """Add the weighted sum of the tasks' gradients to ``.grad``."""
     for leaf, *parts in zip(leaves, *gradients, strict=True):

@@ -14,6 +14,7 @@ from torch import nn
 from hpcm.checkpoints import Checkpoint
 from hpcm.config import TrainConfig
 from hpcm.evaluation.images import Validator
+from hpcm.evaluation.modes import stride_of
 from hpcm.evaluation.run_images import run_images
 from hpcm.optimizers import eval_mode, train_mode
 from hpcm.optimizers.balancer import LAMBDA_RATIO
@@ -59,9 +60,9 @@ def train(
     """
     run = Run.build(cfg, model, device)
     images = run_images(cfg.data)
-    batches = CropLoader(images.train, cfg.data, run.model.stride, cfg.seed, run.device)
+    batches = CropLoader(images.train, cfg.data, stride_of(run.model), cfg.seed, run.device)
     with about("data.holdout" if cfg.data.val is None else "data.val"):
-        validator = Validator(images.val, cfg.loss, run.model.stride)
+        validator = Validator(images.val, cfg.loss, stride_of(run.model))
     if resume is not None:
         restore(run, resume)
     return _epochs(run, batches, validator)
