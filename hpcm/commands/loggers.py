@@ -31,7 +31,7 @@ def loggers(
 ) -> Iterator[Record]:
     """Inside, a function that logs an epoch's metrics to all of ``names``, in :data:`LOGGERS`.
 
-    ``before`` are the epochs that a resumed run has behind it. Raises :class:`ConfigError` where a
+    ``before`` are the epochs that a resumed run has behind it. Raises :class:`ConfigError` if a
     package is missing or a service cannot be used.
     """
     with ExitStack() as open_logs:
@@ -89,14 +89,14 @@ def weights_and_biases(
         )
     except wandb.errors.Error as error:
         raise ConfigError(f"--log wandb: cannot be opened: {error}") from None
-    told = run.step - 1 if run.resumed else 0
+    logged = run.step - 1 if run.resumed else 0
 
     def record(metrics: Metrics) -> None:
         run.log(dict(metrics), step=int(metrics["epoch"]))
 
     # What is new to the service; offline all of it, so that its newest file is the whole run.
     for metrics in before:
-        if metrics["epoch"] > told:
+        if metrics["epoch"] > logged:
             record(metrics)
     code = 1
     try:

@@ -25,7 +25,7 @@ class RunFolder:
     def fresh(cls, config: Path, output: Path | None) -> RunFolder:
         """Where a new run goes: ``output``, or ``runs/<config>-<date>-<time>``.
 
-        Raises :class:`ConfigError` where a run is there already.
+        Raises :class:`ConfigError` if a run is there already.
         """
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
         folder = cls(output or RUNS / f"{config.stem}-{stamp}")
@@ -40,7 +40,7 @@ class RunFolder:
     def to_resume(cls, config: Path, output: Path | None) -> RunFolder:
         """The run to continue: in ``output``, or the latest ``runs/<config>-*`` with a checkpoint.
 
-        Raises :class:`ConfigError` where there is none.
+        Raises :class:`ConfigError` if there is none.
         """
         places = [output] if output else sorted(RUNS.glob(f"{config.stem}-*"), reverse=True)
         for place in places:
@@ -59,7 +59,7 @@ class RunFolder:
     def start(self, cfg: TrainConfig, resumed: Path | None) -> None:
         """Make the folder, write the config, forget epochs after the checkpoint ``resumed``.
 
-        Raises :class:`ConfigError` where it cannot be written.
+        Raises :class:`ConfigError` if it cannot be written.
         """
         epoch = read_record(resumed).run["epoch"] if resumed else 0
         try:

@@ -32,7 +32,7 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the table, and draw it where asked to; see the module."""
+    """Print the table, and draw it if asked to; see the module."""
     cfg = TrainConfig.from_yaml(arguments.config, arguments.set)
     table = schedule_table(cfg, arguments.rows)
     print("  ".join(f"{name:>12}" for name in table))
@@ -60,7 +60,7 @@ def schedule_table(cfg: TrainConfig, rows: int) -> Table:
 
 
 def plot(table: Table, path: Path, title: str) -> None:
-    """Draw every kind of value over the epochs. Raises :class:`ConfigError` where it cannot."""
+    """Draw every kind of value over the epochs. Raises :class:`ConfigError` if it cannot."""
     require("matplotlib", "matplotlib", "--plot")
     from matplotlib.figure import Figure
 

@@ -92,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def line(report: EpochReport, epochs: int) -> str:
-    """One epoch as one line; without validation values where it had none."""
+    """One epoch as one line; without validation values if it had none."""
     shown = [
         f"{heading} {report.metrics[key]:{style}}"
         for key, heading, style in SHOWN

@@ -44,7 +44,7 @@ def inspect(path: Path) -> tuple[int, int]:
     """Width and height as decoded, from the header; cheap enough for tens of thousands of files.
 
     A file whose end does not look like the end of its format is decoded in full, to be sure.
-    Raises one of :data:`DAMAGED` where it cannot be read.
+    Raises one of :data:`DAMAGED` if it cannot be read.
     """
     with open_file(path) as file, Image.open(file) as image:
         if not _ends_properly(path, image.format):
@@ -57,7 +57,7 @@ def read_rgb(path: Path, box: tuple[int, int, int, int] | None = None) -> NDArra
     """The image, or its ``box`` (left, top, right, bottom), as uint8 of shape (H, W, 3).
 
     Converts only the box, which saves half the time on large photographs. Raises one of
-    :data:`DAMAGED` where the file cannot be read.
+    :data:`DAMAGED` if the file cannot be read.
     """
     with open_file(path) as file, Image.open(file) as image:
         turn = _TURN.get(_orientation(image))

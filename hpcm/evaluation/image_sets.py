@@ -113,7 +113,7 @@ class ImageSet:
     def at_least(self, side: int) -> ImageSet:
         """The images that hold a square of ``side`` pixels; the others are skipped with a warning.
 
-        Raises :class:`ConfigError` where none is left.
+        Raises :class:`ConfigError` if none is left.
         """
         fits = tuple(item for item in self.items if min(item.width, item.height) >= side)
         small = tuple(
@@ -134,7 +134,7 @@ class ImageSet:
 def image_set(name: str) -> ImageSet:
     """The set called ``name``. Reads headers only. Unreadable images are skipped with a warning.
 
-    Raises :class:`ConfigError` where the set is not there, holds no image, or none can be read.
+    Raises :class:`ConfigError` if the set is not there, holds no image, or none can be read.
     """
     if not _NAME.fullmatch(name):
         raise ConfigError(
@@ -160,7 +160,7 @@ def image_folder(folder: str | Path) -> ImageSet:
 def decode(images: ImageSet) -> tuple[ImageSet, list[NDArray[np.uint8]]]:
     """All pixels of a set, each uint8 (H, W, 3), and the set without what turns out damaged.
 
-    Raises :class:`ConfigError` where nothing can be decoded.
+    Raises :class:`ConfigError` if nothing can be decoded.
     """
     read = _each(lambda item: item.read(), images.items)
     pixels = [found for found in read if isinstance(found, np.ndarray)]

@@ -44,7 +44,7 @@ def stride_of(model: nn.Module) -> int:
 
 
 def check_outputs(model: nn.Module, out: object) -> None:
-    """Refuse what a forward pass gave where the scores cannot be read from it."""
+    """Refuse what a forward pass gave if the scores cannot be read from it."""
     missing = [key for key in OUTPUTS if not isinstance(out, Mapping) or key not in out]
     if missing:
         raise ConfigError(

@@ -143,7 +143,7 @@ def _rises(name: str, bpp: Sequence[float], quality: Sequence[float]) -> bool:
 
 
 def _spread(curve: Results, metric: str, order: Sequence[int]) -> list[float] | None:
-    """The standard deviation between seeds, where the file has it in dB."""
+    """The standard deviation between seeds, if the file has it in dB."""
     key = {"psnr": "psnr-rgb", "ms_ssim_db": "ms-ssim-rgb-db"}[metric]
     spread = [point.get("sd", {}).get(key) for point in curve.points]
     whole = len(spread) == len(curve.results["bpp"]) and None not in spread

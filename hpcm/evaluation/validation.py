@@ -27,7 +27,7 @@ class Validator:
     evaluation mode and full precision, is cropped back and clamped to [0, 1]. Bits count those of
     the padding, pixels are the image's own. Every value is the mean of the images' own values.
 
-    Raises :class:`ConfigError` where the set cannot be used, or not with the loss's metric.
+    Raises :class:`ConfigError` if the set cannot be used, or not with the loss's metric.
     """
 
     def __init__(self, images: str | ImageSet, loss: LossConfig, stride: int) -> None:
@@ -45,7 +45,7 @@ class Validator:
     def __call__(self, model: nn.Module) -> dict[str, float]:
         """``val_rd_cost`` (the objective), ``val_bpp`` and its parts, ``val_psnr``, ``val_mse``.
 
-        ``val_ms_ssim_db`` too where pytorch-msssim is installed and no side is below 161 pixels;
+        ``val_ms_ssim_db`` too if pytorch-msssim is installed and no side is below 161 pixels;
         and of two images or more the standard errors of rd_cost, bpp and the qualities over them,
         as ``val_rd_cost_se`` .. .
         """
@@ -57,8 +57,8 @@ class Validator:
         if len(rows) == 1:
             return scores
         errors = (rows.double().std(dim=0) / len(rows) ** 0.5).tolist()
-        told = zip(names, errors, strict=True)
-        return scores | {f"val_{name}_se": value for name, value in told if name in WITH_ERROR}
+        pairs = zip(names, errors, strict=True)
+        return scores | {f"val_{name}_se": value for name, value in pairs if name in WITH_ERROR}
 
     def _on(self, device: torch.device) -> Iterator[Tensor]:
         for pixels in self._pixels:

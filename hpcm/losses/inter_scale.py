@@ -119,7 +119,7 @@ class InterScaleTerm(Regularizer):
         return term
 
     def fit(self, latents: Mapping[str, Tensor]) -> None:
-        """One Adam step of the alignment on these latents, where the mode trains it."""
+        """One Adam step of the alignment on these latents, if the mode trains it."""
         if self._mode.trained == "no":
             return
         detached = {name: latents[name].detach() for name in SCALES}

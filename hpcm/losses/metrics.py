@@ -35,7 +35,7 @@ def ms_ssim(x_hat: Tensor, x: Tensor) -> Tensor:
     """Five-level MS-SSIM of each image, differentiable; (B,).
 
     Wang, Simoncelli and Bovik 2003, as the package pytorch-msssim computes it. Raises
-    :class:`ConfigError` where that package is missing or an image is too small for five levels.
+    :class:`ConfigError` if that package is missing or an image is too small for five levels.
     """
     side = min(x.shape[-2:])
     if side < MS_SSIM_MIN_SIDE:

@@ -32,7 +32,7 @@ class Weights:
     """A state dict with plain keys, and what its file says of it."""
 
     state: dict[str, Tensor]
-    variant: str | None = None  # a name in MODELS, where the file says it
+    variant: str | None = None  # a name in MODELS, if the file says it
     about: dict[str, Any] = field(default_factory=dict)  # config digest, lmbda .. of ours
 
 
@@ -52,14 +52,14 @@ def read_weights(path: str | Path) -> Weights:
 
 
 def check_about(about: Any, path: str | Path) -> dict[str, Any]:
-    """Refuse what a file of ours says of its weights where it is no names with plain values."""
+    """Refuse what a file of ours says of its weights if it is no names with plain values."""
     if not isinstance(about, dict):
         raise ConfigError(f"{path}: about: {type(about).__name__}, not a mapping")
     for key, value in about.items():
         kinds = str if key == "config_digest" else (str, int, float, bool, type(None))
         if not isinstance(key, str) or not isinstance(value, kinds):
-            told = f"{shown(repr(key))}: {type(value).__name__}"
-            raise ConfigError(f"{path}: about.{told}, not text or a number")
+            pair = f"{shown(repr(key))}: {type(value).__name__}"
+            raise ConfigError(f"{path}: about.{pair}, not text or a number")
     return about
 
 
@@ -118,7 +118,7 @@ def recognise(state: Mapping[str, Tensor], where: str | Path) -> str:
 
 
 def first_difference(model: nn.Module, state: Mapping[str, Tensor]) -> str | None:
-    """The first key that differs, in the model's order, then in the file's; None where all fit."""
+    """The first key that differs, in the model's order, then in the file's; None if all fit."""
     own = model.state_dict()
     for key, value in own.items():
         if key not in state:
@@ -146,8 +146,8 @@ def check_numbers(state: Mapping[str, Tensor], where: str) -> None:
         finite = value.isfinite() if value.is_floating_point() else None
         if finite is not None and not bool(finite.all()):
             count = int((~finite).sum())
-            told = f"{count} of its {value.numel()} numbers {'is' if count == 1 else 'are'}"
-            raise ConfigError(f"{where}: '{key}' is not finite: {told} NaN or infinite")
+            broken = f"{count} of its {value.numel()} numbers {'is' if count == 1 else 'are'}"
+            raise ConfigError(f"{where}: '{key}' is not finite: {broken} NaN or infinite")
 
 
 def check_tables(state: Mapping[str, Tensor], where: str) -> None:
@@ -188,7 +188,7 @@ def save_weights(
     """Write a model's weights: ours with ``variant``, else as the authors publish theirs.
 
     Their files are bare and hold no tables, so that a fresh model of theirs loads them strictly.
-    A reader sees all of the file or none. Raises ConfigError where it cannot be written.
+    A reader sees all of the file or none. Raises ConfigError if it cannot be written.
     """
     state = {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
     content: dict[str, Any] = {**state, **{name: torch.empty(0) for name in TABLE_BUFFERS}}

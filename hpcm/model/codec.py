@@ -87,7 +87,7 @@ def encode_image(model: HPCM, x: Tensor, portable: bool = False) -> CodedImage:
 def decode_image(model: HPCM, coded: CodedImage) -> Tensor:
     """The image (1, 3, H, W), clamped to [0, 1].
 
-    Raises BitstreamError where a stream is damaged or the symbols are not those of the checksum:
+    Raises BitstreamError if a stream is damaged or the symbols are not those of the checksum:
     a stream of another model, or arithmetic that differs from the encoder's.
     """
     model.update()

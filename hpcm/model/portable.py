@@ -32,7 +32,7 @@ def ambiguous(scales: Tensor, table: Tensor) -> Tensor:
 
 
 def settled_indexes(scales: Tensor, table: Tensor, listed: Tensor) -> Tensor:
-    """The row of each scale, that above the nearest border where ``listed``."""
+    """The row of each scale, that above the nearest border if ``listed``."""
     return torch.where(listed, _nearest(scales, table)[0] + 1, scale_indexes(scales, table))
 
 

@@ -9,7 +9,7 @@ from typing import TypedDict
 
 @dataclass(frozen=True)
 class Down:
-    """A convolution of stride 2 to ``width`` channels; ``name`` where its key is not a number."""
+    """A convolution of stride 2 to ``width`` channels; ``name`` if its key is not a number."""
 
     kernel: int
     width: int

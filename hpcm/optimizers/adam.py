@@ -50,7 +50,7 @@ def set_hot(optimizer: torch.optim.Optimizer, lr: float, values: dict[str, Any])
 
 
 def kernel(groups: list[dict[str, Any]]) -> dict[str, Any]:
-    """torch's fused kernel where everything is on a GPU, its foreach form elsewhere."""
+    """torch's fused kernel if everything is on a GPU, else its foreach form."""
     on_gpu = all(p.is_cuda for group in groups for p in group["params"])
     return {"fused": True} if on_gpu else {"foreach": True}
 

@@ -73,7 +73,7 @@ class Balancer:
     ) -> Tensor:
         """Add the gradient of the weighted losses (n,) and of ``penalty`` to ``.grad``.
 
-        Gives the weighted loss, detached, for the record: not finite where the losses or the
+        Gives the weighted loss, detached, for the record: not finite if the losses or the
         weights are not. Waits for no device.
         """
         self.losses = across_ranks(losses)

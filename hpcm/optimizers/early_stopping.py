@@ -15,7 +15,7 @@ ENOUGH = 5  # improvements needed for that
 
 @config_class
 class EarlyStopping:
-    """Stops each scale after ``patience`` epochs without improvement; off where that is 0.
+    """Stops each scale after ``patience`` epochs without improvement; off if that is 0.
 
     Where a scale still improves, but slowly, ``increase`` adds to its patience.
     """
@@ -81,7 +81,7 @@ class ScaleStopper:
         return tuple(number for number in self.stopped if number not in before)
 
     def log(self) -> dict[str, float]:
-        """Epochs each scale has gone without improvement, and its patience; nothing where off."""
+        """Epochs each scale has gone without improvement, and its patience; nothing if off."""
         if not self.config.patience:
             return {}
         counters = {f"early_stopping/counter_{s}": float(n) for s, n in self.counter.items()}

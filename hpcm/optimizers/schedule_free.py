@@ -36,7 +36,7 @@ class ScheduleFreeAdam(OptimizerConfig):
         bounded(self, "warmup_steps", least=0)
 
     def build(self, params: Params) -> torch.optim.Optimizer:
-        """The optimizer of ``params``. Raises ``ConfigError`` where its package is missing."""
+        """The optimizer of ``params``. Raises ``ConfigError`` if its package is missing."""
         groups = as_groups(params)
         package = require("schedulefree", "schedulefree", "optimizer.name: schedule_free_adam")
         optimizer: torch.optim.Optimizer = package.AdamWScheduleFree(

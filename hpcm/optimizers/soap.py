@@ -30,7 +30,7 @@ class Soap(OptimizerConfig):
         bounded(self, "precondition_every", "max_dim", least=1)
 
     def build(self, params: Params) -> torch.optim.Optimizer:
-        """The optimizer of ``params``. Raises ``ConfigError`` where its package is missing."""
+        """The optimizer of ``params``. Raises ``ConfigError`` if its package is missing."""
         groups = as_groups(params)
         package = require("pytorch_optimizer", "pytorch-optimizer", "optimizer.name: soap")
         optimizer: torch.optim.Optimizer = package.SOAP(

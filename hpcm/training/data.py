@@ -31,7 +31,7 @@ class CropKey:
 class Crop:
     """The pixels, uint8 (3, p, p), and the images that had to be passed over to get them.
 
-    ``pixels`` is None where no image of the set can be decoded: an error of a worker process would
+    ``pixels`` is None if no image of the set can be decoded: an error of a worker process would
     arrive wrapped in its traceback.
     """
 

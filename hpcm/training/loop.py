@@ -54,8 +54,8 @@ def train(
     That is a folder, or a `Checkpoint` whose files the caller has found whole: they are not read
     once more for it.
 
-    ``model`` is trained in place where one is given, else built from ``cfg.model``; ``device``
-    defaults to the GPU where there is one. Raises :class:`hpcm.schema.ConfigError` at the call for
+    ``model`` is trained in place if one is given, else built from ``cfg.model``; ``device``
+    defaults to the GPU if there is one. Raises :class:`hpcm.schema.ConfigError` at the call for
     what a user can mend, and :class:`hpcm.losses.diverged.Diverged` when the numbers break.
     """
     run = Run.build(cfg, model, device)
@@ -121,7 +121,7 @@ def _spectral(run: Run) -> dict[str, float]:
 
 
 def _validate(run: Run, validator: Validator) -> dict[str, float]:
-    """The objective's numbers, also of the average where there is one, and as loggers show them."""
+    """The objective's numbers, also of the average if there is one, and as loggers show them."""
     found = validator(run.model)
     of_average = {}
     if run.average is not None:
