@@ -81,7 +81,8 @@ def test_no_modules_of_tuning_import_each_other_in_a_circle() -> None:
 
 def test_import_hpcm_brings_no_search_and_no_slow_package() -> None:
     extras = FOREIGN | {"pandas", "skimage", "sklearn", "rich", "pytorch_msssim"}
-    code = f"import hpcm, sys; print(sorted({extras!r} & set(sys.modules)))"
+    code = "import hpcm, sys; [getattr(hpcm, name) for name in hpcm.__all__]; "
+    code += f"print(sorted({extras!r} & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert run.stdout.strip() == "[]", run.stdout + run.stderr
 

@@ -6,8 +6,6 @@ import argparse
 import os
 from pathlib import Path
 
-import torch
-
 from hpcm import ConfigError
 from hpcm.evaluation.image_sets import ImageSet, image_folder, image_set
 
@@ -33,6 +31,8 @@ def add_imports(parser: argparse.ArgumentParser) -> None:
 
 def device_name(given: str | None) -> str:
     """The device to use. Raises :class:`ConfigError` for one that is not here."""
+    import torch
+
     if given is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -27,9 +27,8 @@ COLUMNS = (
 )
 
 
-def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``compare``."""
-    parser = subparsers.add_parser("compare", help="BD-rate of results files against an anchor")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What it takes."""
     parser.add_argument("anchor", type=Path, metavar="ANCHOR", help="a results file, JSON")
     parser.add_argument("tests", type=Path, metavar="TEST", nargs="+", help="results files, JSON")
     parser.add_argument(
@@ -54,7 +53,6 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
         help="results files that the plot shows too, such as results/kodak/*.json",
     )
     parser.add_argument("--csv", type=Path, metavar="FILE", help="a row per BD-rate")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -16,9 +16,8 @@ Table = dict[str, list[float]]
 PLOTTED_POINTS = 400
 
 
-def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``schedule``."""
-    parser = subparsers.add_parser("schedule", help="rates, gammas, band and term over a run")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What it takes."""
     parser.add_argument("config", type=Path, metavar="CONFIG", help="a run config, YAML")
     parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change fields"
@@ -28,7 +27,6 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
         "--plot", type=Path, metavar="FILE", help="draw all epochs, .png .svg or .pdf"
     )
     add_imports(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
