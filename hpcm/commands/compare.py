@@ -161,6 +161,9 @@ def _print_savings(anchor: Results, test: Results, metric: str) -> None:
         return
     if any(saving.lmbda is None for saving in savings):
         return
+    if all(saving.percent is None for saving in savings):
+        print("  rate saved at equal quality: not known, all points are out of the anchor's reach")
+        return
     print("  rate saved at equal quality:")
     for saving in savings:
         print(f"    {saving.label}: {_saved(saving)}")

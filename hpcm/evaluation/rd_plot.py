@@ -183,9 +183,9 @@ def _draw(axes: Any, dataset: str, metric: str, lines: Sequence[_Line]) -> None:
             elinewidth=0.9,
             **style,
         )
-    own = [line for line in lines if line.style.get("zorder", 4) >= 4]
-    axes.set_xlim(*_range([rate for line in own for rate in line.bpp]))
-    axes.set_ylim(*_range([value for line in own for value in line.quality]))
+    rates, values = _view(lines)
+    axes.set_xlim(*rates)
+    axes.set_ylim(*values)
     axes.set_xlabel("rate [bits per pixel]")
     axes.set_ylabel(_LABELS[metric])
     axes.set_title(dataset or "set not named", loc="left", fontweight="bold")
@@ -195,6 +195,19 @@ def _draw(axes: Any, dataset: str, metric: str, lines: Sequence[_Line]) -> None:
     columns = 2 if max(len(label) for label in labels) <= TWO_COLUMNS else 1
     below = {"loc": "upper left", "bbox_to_anchor": (0, -0.13), "ncols": columns}
     axes.legend(handles[::-1], labels[::-1], frameon=False, fontsize=8, **below)
+
+
+def _view(lines: Sequence[_Line]) -> tuple[tuple[float, float], tuple[float, float]]:
+    """The rates and qualities to show: those of the tests, and the anchor's if it would be out."""
+    tests = [line for line in lines if line.style.get("zorder", 4) >= 4]
+    points = [point for line in tests for point in zip(line.bpp, line.quality, strict=True)]
+    lowest, highest = min(rate for rate, _ in points), max(rate for rate, _ in points)
+    (low, high), (worst, best) = (_range([p[axis] for p in points]) for axis in (0, 1))
+    for anchor in (line for line in lines if line.style.get("zorder") == _ANCHOR["zorder"]):
+        own = list(zip(anchor.bpp, anchor.quality, strict=True))
+        if sum(low <= rate <= high and worst <= value <= best for rate, value in own) < 2:
+            points += [point for point in own if lowest / 2 <= point[0] <= 2 * highest]
+    return _range([rate for rate, _ in points]), _range([value for _, value in points])
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:

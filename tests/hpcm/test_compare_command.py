@@ -206,6 +206,18 @@ def test_plots_that_cannot_be(files: Path, monkeypatch: pytest.MonkeyPatch) -> N
         save_plot(Path("a.svg"), [(base, base)])
 
 
+def test_an_anchor_far_from_the_tests_is_in_view(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As black squares: the tests' own range would leave it out."""
+    scored("good", lambda p, s, i: 1.0, decibels=(48, 51, 54, 57)).save("good.json")
+    assert main(["compare", "kodak/base.json", "good.json", "--plot", "far.png"]) == 2
+    assert "equal quality: not known, all points are out of the" in capsys.readouterr().out
+    axes = np.asarray(Image.open("far.png").convert("RGB"))[60:550, 90:900].astype(int)
+    black = (axes.max(axis=2) < 10).sum()
+    assert black > 500
+
+
 def test_the_spread_between_seeds_is_drawn(files: Path) -> None:
     curve = scored("test", lambda p, s, i: 1.0, seeds=(1, 2))
     for point in curve.points:
