@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcm import TrainConfig
+from hpcm.files import read_text
 from hpcm.optimizers.extra_packages import require
 from hpcm.schema import ConfigError
 
@@ -115,4 +116,4 @@ def _id(folder: Path) -> str:
     path = folder / ID_FILE
     if not path.exists():
         path.write_text(f"{uuid.uuid4().hex[:16]}\n")
-    return path.read_text().strip()
+    return read_text(path).strip()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hpcm import ConfigError, EpochReport, TrainConfig
 from hpcm.checkpoints import RECORD_FILE, read_record
+from hpcm.files import read_bytes
 from hpcm.parts import imported
 
 RUNS = Path("runs")  # below the working directory
@@ -59,7 +60,7 @@ class RunFolder:
     def start(self, cfg: TrainConfig, resumed: Path | None) -> None:
         """Make the folder, write the config, forget epochs after the checkpoint ``resumed``.
 
-        Raises :class:`ConfigError` if it cannot be written.
+        Raises :class:`ConfigError` if it cannot be read or written.
         """
         epoch = read_record(resumed).run["epoch"] if resumed else 0
         try:
@@ -96,7 +97,7 @@ class RunFolder:
     def _lines(self) -> list[str]:
         if not self._metrics.exists():
             return []
-        return self._metrics.read_text(errors="replace").splitlines()
+        return read_bytes(self._metrics).decode(errors="replace").splitlines()
 
 
 def _number(checkpoint: Path) -> tuple[int, str]:

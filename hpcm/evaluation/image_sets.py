@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from hpcm.evaluation.decoding import DAMAGED, SUFFIXES, inspect, read_rgb
 from hpcm.evaluation.sample_photographs import SAMPLES, sample_files
+from hpcm.files import open_file
 from hpcm.schema import ConfigError, did_you_mean
 
 T = TypeVar("T")
@@ -291,7 +292,7 @@ def _item(name: str, path: Path) -> ImageItem | SkippedItem:
 
 
 def _digest(path: Path, whole: bool) -> bytes:
-    with path.open("rb") as file:
+    with open_file(path) as file:
         if whole:
             return hashlib.file_digest(file, "sha256").digest()
         digest = hashlib.sha256(file.read(ENDS))
