@@ -15,7 +15,6 @@ from hpcm.commands.arguments import check_file
 from hpcm.evaluation.bd_rate import BDRateError, Method
 from hpcm.evaluation.comparison import Comparison, Refused, compare_or_refuse, mean_over_sets
 from hpcm.evaluation.curves import over_seeds
-from hpcm.evaluation.interval import DRAWS
 from hpcm.evaluation.rate_saving import RateSaving, rate_savings, sign_change
 from hpcm.evaluation.rd_plot import PLOTS, save_plot
 from hpcm.evaluation.results import Results, written
@@ -135,7 +134,7 @@ def _numbers(row: Comparison) -> str:
         return f"BD-rate {row.bd_rate:+.2f} %{gain}{span}\n  no interval: {row.no_interval}"
     return (
         f"BD-rate {row.bd_rate:+.2f} % {row.interval}{gain}{span}\n"
-        f"  95 % interval: {DRAWS} draws of {row.interval.basis}"
+        f"  95 % interval: {len(row.interval.draws)} draws of {row.interval.basis}"
     )
 
 

@@ -69,7 +69,7 @@ def test_intervals_savings_and_the_mean_over_sets(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "anchor base (kodak, rate of unknown kind); psnr, pchip"
     assert lines[1].endswith("BD-rate -10.00 % [-10.00, -10.00]  +0.456 dB  over 28.00 to 37.00 dB")
-    assert lines[2] == "  95 % interval: 1000 draws of 6 images and 2 seeds, paired by seed"
+    assert lines[2] == "  95 % interval: 100 draws of 6 images and 2 seeds, paired by seed"
     assert lines[4] == "    lmbda 0.0018: +10.00 % [+10.00, +10.00]"
     assert lines[-3].startswith("test (mean of kodak, tecnick): BD-rate -10.00 % [-10.00, -10.00]")
     rows = table("table/all.csv")
