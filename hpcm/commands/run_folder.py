@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from hpcm import ConfigError, EpochReport, TrainConfig
+from hpcm.atomic_files import write_atomically
 from hpcm.checkpoints import RECORD_FILE, read_record
 from hpcm.files import read_bytes
 from hpcm.parts import imported
@@ -66,7 +68,7 @@ class RunFolder:
         try:
             (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
             kept = [line for line in self._lines() if _epoch(line) <= epoch]
-            self._metrics.write_text("".join(f"{line}\n" for line in kept))
+            write_atomically(self._metrics, "".join(f"{line}\n" for line in kept).encode())
             needs = [f"--import {name} (SHA-256 {digest})" for name, digest in imported().items()]
             header = "\n".join([f"config digest {cfg.digest}", *needs])
             cfg.to_yaml(self.path / "config.yaml", header=header)
@@ -95,7 +97,7 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     def _lines(self) -> list[str]:
-        if not self._metrics.exists():
+        if not os.path.lexists(self._metrics):  # a link to nothing is no fresh run
             return []
         return read_bytes(self._metrics).decode(errors="replace").splitlines()
 

@@ -100,6 +100,15 @@ def test_what_is_no_file_in_a_run_folder_is_refused_at_once(
         shutil.rmtree("out")
 
 
+@pytest.mark.timeout(120)
+def test_what_is_written_anew_replaces_a_pipe(config: Path) -> None:
+    assert main(["train", str(config), "--epochs", "1", "--output", "out"]) == 0
+    Path("out/config.yaml").unlink()
+    os.mkfifo("out/config.yaml")
+    assert main(["train", str(config), "--epochs", "2", "--output", "out", "--resume"]) == 0
+    assert Path("out/config.yaml").read_text().startswith("# config digest ")
+
+
 def test_lines_of_metrics_that_are_none_are_forgotten_at_a_resume(config: Path) -> None:
     assert main(["train", str(config), "--epochs", "1", "--output", "out"]) == 0
     with Path("out/metrics.jsonl").open("ab") as file:
