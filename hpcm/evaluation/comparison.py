@@ -22,6 +22,12 @@ from hpcm.evaluation.scores import NoIntervalError, points_of
 from hpcm.schema import ConfigError
 
 
+UNSTEADY = (
+    "the curves of more than 5 % of the draws do not rise or do not overlap; more images or seeds, "
+    "or points further apart, would give one"
+)
+
+
 @dataclass(frozen=True)
 class Comparison:
     """A BD-rate and what it rests on."""
@@ -85,7 +91,7 @@ def compare(
         (interval,) = bootstrap(anchor, test, metric, statistic, size=1)
     except NoIntervalError as error:
         return replace(found, no_interval=str(error))
-    unsteady = "" if interval else "too many draws of images have no BD-rate"
+    unsteady = "" if interval else UNSTEADY
     return replace(found, interval=interval, no_interval=unsteady)
 
 
