@@ -21,7 +21,6 @@ from hpcm.evaluation.results import Results
 from hpcm.evaluation.scores import NoIntervalError, points_of
 from hpcm.schema import ConfigError
 
-
 UNSTEADY = (
     "the curves of more than 5 % of the draws do not rise or do not overlap; more images or seeds, "
     "or points further apart, would give one"
