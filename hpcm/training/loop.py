@@ -94,7 +94,7 @@ def _train_epoch(run: Run, stepper: Stepper, batches: CropLoader, epoch: int) ->
     metrics, scale_losses = stepper.read()
     metrics["train/trainable"] = float(run.trainable)
     run.balancer.observe(scale_losses)
-    run.stopper.observe(epoch, dict(zip(SCALES, scale_losses.tolist(), strict=True)))
+    run.stopper.observe(dict(zip(SCALES, scale_losses.tolist(), strict=True)))
     for part in run.regularizers.values():
         if part.active(run.progress()):
             part.check(metrics.get("train/loss", math.nan))

@@ -131,7 +131,7 @@ def test_each_scale_is_told_its_own_loss(
 ) -> None:
     """Of the toy's symbols s1, s2 and s3 have 2, 3 and 6 of 11, and so of the rate."""
     seen: list[list[float]] = []
-    monkeypatch.setattr(ScaleStopper, "observe", lambda _, __, by: seen.append([*by.values()]))
+    monkeypatch.setattr(ScaleStopper, "observe", lambda _, by: seen.append([*by.values()]))
     monkeypatch.setattr(
         FamoPerScaleBalancer, "observe", lambda _, losses: seen.append(losses.tolist())
     )
