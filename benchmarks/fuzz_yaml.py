@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,8 +59,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     started = time.perf_counter()
-    texts, read = (runs(), read_run) if options.of == "runs" else (spaces(), read_space)
-    outcome = fuzz(texts, read, options.inputs, options.seed)
+    files, read = (runs(), read_run) if options.of == "runs" else (spaces(), read_space)
+    outcome = fuzz(files, read, options.inputs, options.seed)
     numbers = {"options": vars(options), **vars(outcome)}
     numbers["total_seconds"] = time.perf_counter() - started
     for name, value in numbers.items():
@@ -70,26 +70,37 @@ def main(arguments: list[str]) -> None:
         sys.exit(1)
 
 
-def fuzz(texts: Sequence[str], read: Callable[[Path], object], inputs: int, seed: int) -> Outcome:
-    """Read ``inputs`` files spoiled from ``texts``."""
-    outcome = Outcome()
-    for text in texts:  # and what is imported late
-        _read(read, text.encode(), "undamaged", Outcome())
-    before = _peak_mib()
+def fuzz(
+    files: Mapping[str, str], read: Callable[[Path], object], inputs: int, seed: int
+) -> Outcome:
+    """Read ``inputs`` files spoiled from ``files`` (name to text), each under its name.
+
+    Raises :class:`ConfigError` where an undamaged one is refused.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in files.items():  # and what is imported late
+            (Path(folder) / name).write_text(text)
+            read(Path(folder) / name)
+    outcome, before = Outcome(), _peak_mib()
+    names = list(files)
     for number in range(inputs):
         rng = random.Random(f"{seed}-{number}")
-        kind, data = spoiled(texts[number % len(texts)], rng)
-        _read(read, data, f"input {number}, {kind}", outcome)
+        name = names[number % len(names)]
+        kind, data = spoiled(files[name], rng)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / name
+            path.write_bytes(data)
+            _read(read, path, f"input {number}, {kind}", outcome)
     outcome.peak_mib = _peak_mib() - before
     return outcome
 
 
-def runs() -> list[str]:
+def runs() -> dict[str, str]:
     """Run configs: every field written out, and a few as people write them."""
     whole = yaml.safe_dump(TrainConfig().to_plain(), sort_keys=False)
     famo = {"balancer": {"name": "famo", "tasks": "rate4"}, "optimizer": {"name": "soap"}}
     short = yaml.safe_dump({"epochs": 3, "seed": 1, **famo, "start_from": "sample"})
-    return [whole, short]
+    return {"whole.yaml": whole, "short.yaml": short}
 
 
 def read_run(path: Path) -> object:
@@ -97,9 +108,9 @@ def read_run(path: Path) -> object:
     return TrainConfig.from_yaml(path, ["epochs=2"])
 
 
-def spaces() -> list[str]:
+def spaces() -> dict[str, str]:
     """The shipped search spaces."""
-    return [path.read_text() for path in sorted(SPACES.glob("*.yaml"))]
+    return {path.name: path.read_text() for path in sorted(SPACES.glob("*.yaml"))}
 
 
 def read_space(path: Path) -> object:
@@ -107,27 +118,24 @@ def read_space(path: Path) -> object:
     return load_space(str(path), "laptop")
 
 
-def _read(read: Callable[[Path], object], data: bytes, name: str, outcome: Outcome) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "phase1.yaml"
-        path.write_bytes(data)
-        started = time.process_time()
-        kind = name.rpartition(" ")[2]
-        try:
-            read(path)
-        except ConfigError as error:
-            outcome.refused[kind] += 1
-            said = str(error)
-            if len(said) > LONGEST or not said.replace("\n", "").isprintable():
-                outcome.bad_messages.append(f"{name}: {said[:200]!r}")
-        except Exception as error:
-            outcome.crashes.append(f"{name}: {type(error).__name__}: {error}"[:300])
-        else:
-            outcome.read[kind] += 1
-        seconds = time.process_time() - started
-        if seconds > MOST_SECONDS:
-            outcome.slow.append(f"{name}: {seconds:.1f} s of CPU")
-        outcome.slowest = max(outcome.slowest, (seconds, name))
+def _read(read: Callable[[Path], object], path: Path, name: str, outcome: Outcome) -> None:
+    started = time.process_time()
+    kind = name.rpartition(" ")[2]
+    try:
+        read(path)
+    except ConfigError as error:
+        outcome.refused[kind] += 1
+        said = str(error)
+        if len(said) > LONGEST or not said.replace("\n", "").isprintable():
+            outcome.bad_messages.append(f"{name}: {said[:200]!r}")
+    except Exception as error:
+        outcome.crashes.append(f"{name}: {type(error).__name__}: {error}"[:300])
+    else:
+        outcome.read[kind] += 1
+    seconds = time.process_time() - started
+    if seconds > MOST_SECONDS:
+        outcome.slow.append(f"{name}: {seconds:.1f} s of CPU")
+    outcome.slowest = max(outcome.slowest, (seconds, name))
 
 
 def _peak_mib() -> float:

@@ -7,8 +7,9 @@ import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO, cast
 
 from hpcm.files import open_file
 
@@ -24,7 +25,7 @@ class Contents:
     def of(cls, path: Path) -> Contents:
         """Of the file at ``path``, which is read once. Raises OSError."""
         with open_file(path) as file:
-            digest = hashlib.file_digest(file, "sha256")
+            digest = hashlib.file_digest(cast("BufferedReader", file), "sha256")
             return cls(file.tell(), digest.hexdigest())
 
 
@@ -46,6 +47,11 @@ class HashedFile:
         self._digest.update(content)
         self._size += memoryview(content).nbytes
         return self._file.write(content)
+
+    @property
+    def stream(self) -> IO[bytes]:
+        """Itself, for those who ask for a file: they write and flush, and never read or seek."""
+        return cast("IO[bytes]", self)
 
     def flush(self) -> None:
         """Hand what was written to the operating system."""

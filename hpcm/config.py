@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 
+from hpcm.atomic_files import write_atomically
 from hpcm.choices import OneOf
 from hpcm.losses import TASK_SETS, LossConfig, Regularizers
 from hpcm.losses import check as check_tasks
@@ -160,9 +161,10 @@ class TrainConfig:
         return plain
 
     def to_yaml(self, path: str | Path, header: str = "") -> None:
-        """Write the whole tree, after ``header`` as comment lines."""
+        """Write the whole tree, after ``header`` as comment lines. Raises OSError."""
         comment = "".join(f"# {line}".rstrip() + "\n" for line in header.splitlines())
-        Path(path).write_text(comment + yaml.safe_dump(self.to_plain(), sort_keys=False))
+        text = comment + yaml.safe_dump(self.to_plain(), sort_keys=False)
+        write_atomically(Path(path), text.encode())
 
     def with_epochs(self, epochs: int) -> TrainConfig:
         """The same run, cut or prolonged to ``epochs``; schedules keep their horizon."""

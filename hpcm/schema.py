@@ -22,7 +22,7 @@ from hpcm.choices import STRICT, EachOf, NameOf, OneOf, adapter
 from hpcm.streams import printable
 
 T = TypeVar("T")
-MOST_PROBLEMS = 20  # told at once
+MOST_PROBLEMS = 20  # in one message
 
 
 class ConfigError(ValueError):
@@ -66,7 +66,7 @@ def added(default: Any) -> Any:
 def bounded(
     config: Any, *names: str, least: float | None = None, above: float | None = None
 ) -> None:
-    """Raise ``ValueError`` where a field of ``config`` is too small; None is a field not set."""
+    """Raise ``ValueError`` if a field of ``config`` is too small; None is a field not set."""
     for name in names:
         value = getattr(config, name)
         if value is None:
@@ -78,7 +78,7 @@ def bounded(
 
 
 def by_name(default: str) -> Callable[[Any], str]:
-    """Discriminator for a tagged part: its ``name`` key, or ``default`` where it has none."""
+    """Discriminator for a tagged part: its ``name`` key, or ``default`` if it has none."""
 
     def tag(value: Any) -> str:
         if isinstance(value, Mapping):
@@ -182,7 +182,7 @@ def fields_of(cls: type, prefix: str = "") -> Iterator[FieldInfo]:
 def field_of(cls: type, path: str) -> tuple[FieldInfo, ...]:
     """The leaf at ``path`` below ``cls``: one entry per choice of a part that has it.
 
-    Raises :class:`ConfigError` with the nearest name where there is none.
+    Raises :class:`ConfigError` with the nearest name if there is none.
     """
     known = tuple(fields_of(cls))
     found = tuple(info for info in known if info.path == path)
@@ -201,13 +201,13 @@ def did_you_mean(given: object, allowed: Any) -> str:
 
 
 def shown(text: str, most: int = 200) -> str:
-    """``text`` for a message: on one line, cut where it is long."""
+    """``text`` for a message: on one line, cut if it is long."""
     line = text.replace("\n", "\\n")
     return line if len(line) <= most else f"{line[:most]}.. ({len(line):,} characters)"
 
 
 def number_advice(text: str) -> str:
-    """``. YAML reads 1e-4 as text; write 1.0e-4`` where text is a number, else nothing."""
+    """``. YAML reads 1e-4 as text; write 1.0e-4`` if text is a number, else nothing."""
     try:
         number = Decimal(text)
     except InvalidOperation:
@@ -299,13 +299,12 @@ def _message(cls: type, data: Any, problem: Any) -> str:
     is_number = kind in ("float_type", "int_type")
     advice = number_advice(given) if is_number and isinstance(given, str) else ""
     if kind == "literal_error":
-        allowed = [
-            part.strip().strip("'") for part in context["expected"].replace(" or ", ", ").split(",")
-        ]
+        names = context["expected"].replace(" or ", ", ").split(",")
+        allowed = [name.strip().strip("'") for name in names]
         return f"{path}: {shown(repr(given))} is unknown{did_you_mean(given, allowed)}"
     said = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input ")
-    told = f"{shown(repr(given))}: " if not isinstance(given, dict) else ""
-    return f"{path or 'top level'}: {told}{said}{advice}"
+    text = f"{shown(repr(given))}: " if not isinstance(given, dict) else ""
+    return f"{path or 'top level'}: {text}{said}{advice}"
 
 
 def _path(data: Any, location: tuple[Any, ...], *, missing: bool) -> str:

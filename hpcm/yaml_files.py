@@ -48,7 +48,7 @@ def override(text: str) -> dict[str, Any]:
 
 
 def parse(text: str) -> Any:
-    """The value of the one YAML document in ``text``; None where there is none.
+    """The value of the one YAML document in ``text``; None if there is none.
 
     Mappings have text as keys, each once; values are mappings, lists, text, numbers, booleans and
     null, as they are written: a tag (``!!float``) is refused. Raises :class:`ConfigError`:

@@ -124,7 +124,8 @@ def test_the_events_of_a_ledger_are_tabled() -> None:
 
 def test_import_hpcm_brings_no_search_and_no_slow_package() -> None:
     extras = FOREIGN | {"pandas", "skimage", "sklearn", "rich", "pytorch_msssim"}
-    code = f"import hpcm, sys; print(sorted({extras!r} & set(sys.modules)))"
+    code = "import hpcm, sys; [getattr(hpcm, name) for name in hpcm.__all__]; "
+    code += f"print(sorted({extras!r} & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert run.stdout.strip() == "[]", run.stdout + run.stderr
 

@@ -6,15 +6,13 @@ import argparse
 import os
 from pathlib import Path
 
-import torch
-
 from hpcm import ConfigError
 from hpcm.evaluation.image_sets import ImageSet, image_folder, image_set
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     """``--device``: where to compute."""
-    parser.add_argument("--device", help="cpu, cuda or cuda:N; default: a GPU where there is one")
+    parser.add_argument("--device", help="cpu, cuda or cuda:N; default: a GPU if there is one")
 
 
 def add_imports(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +31,8 @@ def add_imports(parser: argparse.ArgumentParser) -> None:
 
 def device_name(given: str | None) -> str:
     """The device to use. Raises :class:`ConfigError` for one that is not here."""
+    import torch
+
     if given is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -48,7 +48,7 @@ def device_name(given: str | None) -> str:
 
 
 def check_folder(folder: Path, flag: str) -> None:
-    """Raise :class:`ConfigError` where nothing can be written below ``folder``; creates nothing."""
+    """Raise :class:`ConfigError` if nothing can be written below ``folder``; creates nothing."""
     there = folder.absolute()
     while not os.path.exists(there):
         there = there.parent
@@ -59,7 +59,7 @@ def check_folder(folder: Path, flag: str) -> None:
 
 
 def check_file(path: Path | None, flag: str) -> None:
-    """Raise :class:`ConfigError` where ``path`` cannot be written; creates nothing."""
+    """Raise :class:`ConfigError` if ``path`` cannot be written; creates nothing."""
     if path is None:
         return
     if path.is_dir():
@@ -68,6 +68,6 @@ def check_file(path: Path | None, flag: str) -> None:
 
 
 def images_at(given: str) -> ImageSet:
-    """A set by name, or a folder where ``given`` is a path (with a separator, or ``.``)."""
+    """A set by name, or a folder if ``given`` is a path (with a separator, or ``.``)."""
     is_path = given.startswith(".") or len(Path(given).parts) > 1 or given.endswith("/")
     return image_folder(given) if is_path else image_set(given)

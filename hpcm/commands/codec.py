@@ -1,4 +1,4 @@
-"""``compress IMAGE ..`` and ``decompress FILE ..``: images to bitstreams and back."""
+"""What ``compress`` and ``decompress`` share: from the files that are named to those written."""
 
 from __future__ import annotations
 
@@ -9,86 +9,34 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-import torch
-from PIL import Image
-
 from hpcm import ConfigError
 from hpcm.atomic_files import HashedFile, replacing
 from hpcm.commands.arguments import add_device, add_imports, check_folder, device_name
 from hpcm.commands.trained_model import load_model
-from hpcm.evaluation.decoding import DAMAGED, read_rgb
-from hpcm.files import read_bytes
 from hpcm.model import MODELS
 from hpcm.model.bitstream import BitstreamError
-from hpcm.model.file_codec import FileCodec, most_threads, threads
+from hpcm.model.file_codec import FileCodec
 
 SUFFIX = ".hpcm"
 T = TypeVar("T")
 
 
-def add_commands(subparsers: argparse._SubParsersAction) -> None:
-    """Add ``compress`` and ``decompress``."""
-    compress = subparsers.add_parser("compress", help="images to bitstreams")
-    compress.add_argument("files", type=Path, nargs="+", metavar="IMAGE", help="PNG, JPEG, WebP ..")
-    compress.add_argument(
-        "--portable",
-        action="store_true",
-        help="decodable on machines that round differently, for a few per cent more bytes",
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where to write, and with which weights."""
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        required=True,
+        metavar="CHECKPOINT",
+        help="a run's folder, one of its checkpoints, or a file of weights",
     )
-    compress.add_argument(
-        "--threads", type=_positive, metavar="N", help="CPU threads; a decoder uses as many"
-    )
-    compress.set_defaults(run=run_compress)
-    decompress = subparsers.add_parser("decompress", help="bitstreams to PNG images")
-    decompress.add_argument("files", type=Path, nargs="+", metavar="FILE", help=f"*{SUFFIX}")
-    decompress.set_defaults(run=run_decompress)
-    for parser in (compress, decompress):
-        parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
-        parser.add_argument(
-            "--checkpoint",
-            type=Path,
-            required=True,
-            metavar="CHECKPOINT",
-            help="a run's folder, one of its checkpoints, or a file of weights",
-        )
-        parser.add_argument("--model", choices=sorted(MODELS), help="the variant, of weights")
-        add_imports(parser)
-        add_device(parser)
+    parser.add_argument("--model", choices=sorted(MODELS), help="the variant, of weights")
+    add_imports(parser)
+    add_device(parser)
 
 
-def run_compress(arguments: argparse.Namespace) -> int:
-    """Write ``DIR/<name>.hpcm`` for each image; see the module."""
-
-    def compress(codec: FileCodec, source: Path, target: Path) -> str:
-        try:
-            pixels = read_rgb(source)
-        except DAMAGED as error:
-            raise ConfigError(f"{source}: cannot be read as an image: {error}") from None
-        image = torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
-        data = _about(source, lambda: codec.compress(image, arguments.portable))
-        _write(target, lambda file: file.write(data))
-        height, width = pixels.shape[:2]
-        return f"{len(data)} bytes, {8 * len(data) / height / width:.4f} bpp"
-
-    with threads(arguments.threads or torch.get_num_threads()):
-        return _each(arguments, SUFFIX, compress)
-
-
-def run_decompress(arguments: argparse.Namespace) -> int:
-    """Write ``DIR/<name>.png`` for each file; see the module."""
-
-    def decompress(codec: FileCodec, source: Path, target: Path) -> str:
-        data = read_bytes(source)
-        image = _about(source, lambda: codec.decompress(data))
-        pixels = image.mul(255).round().to("cpu", torch.uint8).permute(1, 2, 0)
-        picture = Image.fromarray(pixels.numpy())
-        _write(target, lambda file: picture.save(file, format="PNG"))
-        return f"{picture.width} x {picture.height}"
-
-    return _each(arguments, ".png", decompress)
-
-
-def _each(
+def each(
     arguments: argparse.Namespace, suffix: str, work: Callable[[FileCodec, Path, Path], str]
 ) -> int:
     """Do the work on every file, with a line each and a progress bar on a terminal."""
@@ -116,7 +64,7 @@ def _targets(sources: Iterable[Path], output: Path, suffix: str) -> dict[Path, P
     return targets
 
 
-def _about(source: Path, work: Callable[[], T]) -> T:
+def naming(source: Path, work: Callable[[], T]) -> T:
     """Name the file in what goes wrong."""
     try:
         return work()
@@ -124,7 +72,7 @@ def _about(source: Path, work: Callable[[], T]) -> T:
         raise ConfigError(f"{source}: {error}") from None
 
 
-def _write(target: Path, write: Callable[[HashedFile], object]) -> None:
+def write_file(target: Path, write: Callable[[HashedFile], object]) -> None:
     """All of the file or none."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -153,9 +101,3 @@ def _progress(total: int) -> Iterator[Callable[[str], None]]:
             bar.advance(task)
 
         yield advance
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= most_threads():
-        raise argparse.ArgumentTypeError(f"{text}; must be 1 to {most_threads()}")
-    return int(text)

@@ -15,7 +15,6 @@ from hpcm.commands.arguments import check_file
 from hpcm.evaluation.bd_rate import BDRateError, Method
 from hpcm.evaluation.comparison import Comparison, Refused, compare_or_refuse, mean_over_sets
 from hpcm.evaluation.curves import over_seeds
-from hpcm.evaluation.interval import DRAWS
 from hpcm.evaluation.rate_saving import RateSaving, rate_savings, sign_change
 from hpcm.evaluation.rd_plot import PLOTS, save_plot
 from hpcm.evaluation.results import Results, written
@@ -27,9 +26,8 @@ COLUMNS = (
 )
 
 
-def add_commands(subparsers: argparse._SubParsersAction) -> None:
-    """Add ``compare``."""
-    parser = subparsers.add_parser("compare", help="BD-rate of results files against an anchor")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What it takes."""
     parser.add_argument("anchor", type=Path, metavar="ANCHOR", help="a results file, JSON")
     parser.add_argument("tests", type=Path, metavar="TEST", nargs="+", help="results files, JSON")
     parser.add_argument(
@@ -54,7 +52,6 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
         help="results files that the plot shows too, such as results/kodak/*.json",
     )
     parser.add_argument("--csv", type=Path, metavar="FILE", help="a row per BD-rate")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -137,7 +134,7 @@ def _numbers(row: Comparison) -> str:
         return f"BD-rate {row.bd_rate:+.2f} %{gain}{span}\n  no interval: {row.no_interval}"
     return (
         f"BD-rate {row.bd_rate:+.2f} % {row.interval}{gain}{span}\n"
-        f"  95 % interval: {DRAWS} draws of {row.interval.basis}"
+        f"  95 % interval: {len(row.interval.draws)} draws of {row.interval.basis}"
     )
 
 
@@ -162,6 +159,9 @@ def _print_savings(anchor: Results, test: Results, metric: str) -> None:
     except BDRateError:
         return
     if any(saving.lmbda is None for saving in savings):
+        return
+    if all(saving.percent is None for saving in savings):
+        print("  rate saved at equal quality: not known, all points are out of the anchor's reach")
         return
     print("  rate saved at equal quality:")
     for saving in savings:

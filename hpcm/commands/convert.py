@@ -12,9 +12,8 @@ from hpcm.model import MODELS
 from hpcm.model.checkpoint import save_weights
 
 
-def add_commands(subparsers: argparse._SubParsersAction) -> None:
-    """Add ``convert``."""
-    parser = subparsers.add_parser("convert", help="weights to and from the authors' files")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What it takes."""
     parser.add_argument(
         "checkpoint",
         type=Path,
@@ -31,7 +30,6 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--model", choices=sorted(MODELS), help="the variant, if not recognised")
     add_imports(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

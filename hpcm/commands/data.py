@@ -9,11 +9,9 @@ from hpcm.commands.arguments import images_at
 SHOWN = 8  # sizes and skipped images listed
 
 
-def add_commands(subparsers: argparse._SubParsersAction) -> None:
-    """Add ``data``."""
-    parser = subparsers.add_parser("data", help="count, sizes and fingerprint of an image set")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What it takes."""
     parser.add_argument("name", metavar="NAME", help="a set under $HPCM_DATA, sample, or a folder")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -14,9 +14,8 @@ from hpcm.evaluation.images import evaluate
 from hpcm.evaluation.results import Results, check_table
 
 
-def add_commands(subparsers: argparse._SubParsersAction) -> None:
-    """Add ``evaluate``."""
-    parser = subparsers.add_parser("evaluate", help="bpp, PSNR and MS-SSIM of checkpoints")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What it takes."""
     parser.add_argument(
         "checkpoints",
         type=Path,
@@ -39,7 +38,6 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     )
     add_imports(parser)
     add_device(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -21,9 +21,8 @@ from hpcm.evaluation.spectrum_plot import save_spectra
 from hpcm.model import MODELS
 
 
-def add_commands(subparsers: argparse._SubParsersAction) -> None:
-    """Add ``inspect``."""
-    parser = subparsers.add_parser("inspect", help="where the bits go, and the error stays")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What it takes."""
     parser.add_argument(
         "checkpoint",
         type=Path,
@@ -39,7 +38,6 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--model", choices=sorted(MODELS), help="the variant, of weights")
     add_imports(parser)
     add_device(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

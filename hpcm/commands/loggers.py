@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcm import TrainConfig
+from hpcm.files import read_text
 from hpcm.optimizers.extra_packages import require
 from hpcm.schema import ConfigError
 
@@ -31,7 +32,7 @@ def loggers(
 ) -> Iterator[Record]:
     """Inside, a function that logs an epoch's metrics to all of ``names``, in :data:`LOGGERS`.
 
-    ``before`` are the epochs that a resumed run has behind it. Raises :class:`ConfigError` where a
+    ``before`` are the epochs that a resumed run has behind it. Raises :class:`ConfigError` if a
     package is missing or a service cannot be used.
     """
     with ExitStack() as open_logs:
@@ -89,14 +90,14 @@ def weights_and_biases(
         )
     except wandb.errors.Error as error:
         raise ConfigError(f"--log wandb: cannot be opened: {error}") from None
-    told = run.step - 1 if run.resumed else 0
+    logged = run.step - 1 if run.resumed else 0
 
     def record(metrics: Metrics) -> None:
         run.log(dict(metrics), step=int(metrics["epoch"]))
 
     # What is new to the service; offline all of it, so that its newest file is the whole run.
     for metrics in before:
-        if metrics["epoch"] > told:
+        if metrics["epoch"] > logged:
             record(metrics)
     code = 1
     try:
@@ -115,4 +116,4 @@ def _id(folder: Path) -> str:
     path = folder / ID_FILE
     if not path.exists():
         path.write_text(f"{uuid.uuid4().hex[:16]}\n")
-    return path.read_text().strip()
+    return read_text(path).strip()

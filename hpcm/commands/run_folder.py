@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from hpcm import ConfigError, EpochReport, TrainConfig
+from hpcm.atomic_files import write_atomically
 from hpcm.checkpoints import RECORD_FILE, read_record
+from hpcm.files import read_bytes
 from hpcm.parts import imported
 
 RUNS = Path("runs")  # below the working directory
@@ -25,7 +28,7 @@ class RunFolder:
     def fresh(cls, config: Path, output: Path | None) -> RunFolder:
         """Where a new run goes: ``output``, or ``runs/<config>-<date>-<time>``.
 
-        Raises :class:`ConfigError` where a run is there already.
+        Raises :class:`ConfigError` if a run is there already.
         """
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
         folder = cls(output or RUNS / f"{config.stem}-{stamp}")
@@ -40,7 +43,7 @@ class RunFolder:
     def to_resume(cls, config: Path, output: Path | None) -> RunFolder:
         """The run to continue: in ``output``, or the latest ``runs/<config>-*`` with a checkpoint.
 
-        Raises :class:`ConfigError` where there is none.
+        Raises :class:`ConfigError` if there is none.
         """
         places = [output] if output else sorted(RUNS.glob(f"{config.stem}-*"), reverse=True)
         for place in places:
@@ -59,13 +62,13 @@ class RunFolder:
     def start(self, cfg: TrainConfig, resumed: Path | None) -> None:
         """Make the folder, write the config, forget epochs after the checkpoint ``resumed``.
 
-        Raises :class:`ConfigError` where it cannot be written.
+        Raises :class:`ConfigError` if it cannot be read or written.
         """
         epoch = read_record(resumed).run["epoch"] if resumed else 0
         try:
             (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
             kept = [line for line in self._lines() if _epoch(line) <= epoch]
-            self._metrics.write_text("".join(f"{line}\n" for line in kept))
+            write_atomically(self._metrics, "".join(f"{line}\n" for line in kept).encode())
             needs = [f"--import {name} (SHA-256 {digest})" for name, digest in imported().items()]
             header = "\n".join([f"config digest {cfg.digest}", *needs])
             cfg.to_yaml(self.path / "config.yaml", header=header)
@@ -94,9 +97,9 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     def _lines(self) -> list[str]:
-        if not self._metrics.exists():
+        if not os.path.lexists(self._metrics):  # a link to nothing is no fresh run
             return []
-        return self._metrics.read_text(errors="replace").splitlines()
+        return read_bytes(self._metrics).decode(errors="replace").splitlines()
 
 
 def _number(checkpoint: Path) -> tuple[int, str]:

@@ -16,9 +16,8 @@ Table = dict[str, list[float]]
 PLOTTED_POINTS = 400
 
 
-def add_commands(subparsers: argparse._SubParsersAction) -> None:
-    """Add ``schedule``."""
-    parser = subparsers.add_parser("schedule", help="rates, gammas, band and term over a run")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What it takes."""
     parser.add_argument("config", type=Path, metavar="CONFIG", help="a run config, YAML")
     parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change fields"
@@ -28,11 +27,10 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
         "--plot", type=Path, metavar="FILE", help="draw all epochs, .png .svg or .pdf"
     )
     add_imports(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the table, and draw it where asked to; see the module."""
+    """Print the table, and draw it if asked to; see the module."""
     cfg = TrainConfig.from_yaml(arguments.config, arguments.set)
     table = schedule_table(cfg, arguments.rows)
     print("  ".join(f"{name:>12}" for name in table))
@@ -60,14 +58,14 @@ def schedule_table(cfg: TrainConfig, rows: int) -> Table:
 
 
 def plot(table: Table, path: Path, title: str) -> None:
-    """Draw every kind of value over the epochs. Raises :class:`ConfigError` where it cannot."""
+    """Draw every kind of value over the epochs. Raises :class:`ConfigError` if it cannot."""
     require("matplotlib", "matplotlib", "--plot")
     from matplotlib.figure import Figure
 
-    kinds = {name.split("/")[0]: [] for name in table if name not in ("epoch", "t")}
+    kinds: dict[str, list[str]] = {}
     for name in table:
         if name not in ("epoch", "t"):
-            kinds[name.split("/")[0]].append(name)
+            kinds.setdefault(name.split("/")[0], []).append(name)
     figure = Figure(figsize=(8, 2.5 * len(kinds)), layout="constrained")
     axes = figure.subplots(len(kinds), squeeze=False)[:, 0]
     for axis, (kind, names) in zip(axes, kinds.items(), strict=True):

@@ -23,9 +23,8 @@ SHOWN = (  # metric, heading, format
 )
 
 
-def add_commands(subparsers: argparse._SubParsersAction) -> None:
-    """Add ``train``."""
-    parser = subparsers.add_parser("train", help="train one run config")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What it takes."""
     parser.add_argument("config", type=Path, metavar="CONFIG", help="a run config, YAML")
     parser.add_argument(
         "--set",
@@ -57,7 +56,6 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     )
     add_imports(parser)
     add_device(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -92,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def line(report: EpochReport, epochs: int) -> str:
-    """One epoch as one line; without validation values where it had none."""
+    """One epoch as one line; without validation values if it had none."""
     shown = [
         f"{heading} {report.metrics[key]:{style}}"
         for key, heading, style in SHOWN

@@ -17,7 +17,7 @@ def load_model(path: Path, variant: str | None) -> tuple[HPCM, dict[str, Any]]:
     """The model at ``path`` and, for a results file, what it is.
 
     ``path`` is a run's folder, a checkpoint, or a file of weights, of which ``variant`` may say the
-    model. Raises :class:`ConfigError` where it is none of them or the weights do not fit.
+    model. Raises :class:`ConfigError` if it is none of them or the weights do not fit.
     """
     if path.is_dir():
         return _from_checkpoint(RunFolder(path).checkpoint() or path, variant)

@@ -88,9 +88,9 @@ def _count(points: int) -> str:
 
 
 def bd_rate(anchor: Curve, test: Curve, method: Method = "pchip") -> float:
-    """Mean difference in rate at equal quality, in percent; negative where ``test`` needs less.
+    """Mean difference in rate at equal quality, in percent; negative if ``test`` needs less.
 
-    Raises :class:`BDRateError` where the curves share less than half of the shorter one's range of
+    Raises :class:`BDRateError` if the curves share less than half of the shorter one's range of
     quality, :class:`ConfigError` for an unknown method or without the package.
     """
     shared_quality(anchor, test)
@@ -98,9 +98,9 @@ def bd_rate(anchor: Curve, test: Curve, method: Method = "pchip") -> float:
 
 
 def bd_quality(anchor: Curve, test: Curve, method: Method = "pchip") -> float:
-    """Mean difference in quality at equal rate, in dB; positive where ``test`` is better.
+    """Mean difference in quality at equal rate, in dB; positive if ``test`` is better.
 
-    Raises :class:`BDRateError` where the curves share no rate.
+    Raises :class:`BDRateError` if the curves share no rate.
     """
     if not share_rate(anchor, test):
         raise BDRateError(

@@ -21,6 +21,11 @@ from hpcm.evaluation.results import Results
 from hpcm.evaluation.scores import NoIntervalError, points_of
 from hpcm.schema import ConfigError
 
+UNSTEADY = (
+    "the curves of more than 5 % of the draws do not rise or do not overlap; more images or seeds, "
+    "or points further apart, would give one"
+)
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -85,7 +90,7 @@ def compare(
         (interval,) = bootstrap(anchor, test, metric, statistic, size=1)
     except NoIntervalError as error:
         return replace(found, no_interval=str(error))
-    unsteady = "" if interval else "too many draws of images have no BD-rate"
+    unsteady = "" if interval else UNSTEADY
     return replace(found, interval=interval, no_interval=unsteady)
 
 

@@ -16,6 +16,7 @@ import struct
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from hpcm.files import open_file
@@ -43,7 +44,7 @@ def inspect(path: Path) -> tuple[int, int]:
     """Width and height as decoded, from the header; cheap enough for tens of thousands of files.
 
     A file whose end does not look like the end of its format is decoded in full, to be sure.
-    Raises one of :data:`DAMAGED` where it cannot be read.
+    Raises one of :data:`DAMAGED` if it cannot be read.
     """
     with open_file(path) as file, Image.open(file) as image:
         if not _ends_properly(path, image.format):
@@ -52,11 +53,11 @@ def inspect(path: Path) -> tuple[int, int]:
         return (height, width) if _orientation(image) in _SWAPS_SIDES else (width, height)
 
 
-def read_rgb(path: Path, box: tuple[int, int, int, int] | None = None) -> np.ndarray:
+def read_rgb(path: Path, box: tuple[int, int, int, int] | None = None) -> NDArray[np.uint8]:
     """The image, or its ``box`` (left, top, right, bottom), as uint8 of shape (H, W, 3).
 
     Converts only the box, which saves half the time on large photographs. Raises one of
-    :data:`DAMAGED` where the file cannot be read.
+    :data:`DAMAGED` if the file cannot be read.
     """
     with open_file(path) as file, Image.open(file) as image:
         turn = _TURN.get(_orientation(image))

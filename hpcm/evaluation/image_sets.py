@@ -20,12 +20,15 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hpcm.evaluation.decoding import DAMAGED, SUFFIXES, inspect, read_rgb
 from hpcm.evaluation.sample_photographs import SAMPLES, sample_files
+from hpcm.files import open_file
 from hpcm.schema import ConfigError, did_you_mean
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 WHOLE_FILES = 1 << 30  # bytes; a larger set is fingerprinted by sizes and the ends of its files
 ENDS = 1 << 16  # bytes read at each end then
@@ -56,7 +59,7 @@ class ImageItem:
     height: int
     bytes: int
 
-    def read(self, box: tuple[int, int, int, int] | None = None) -> np.ndarray | SkippedItem:
+    def read(self, box: tuple[int, int, int, int] | None = None) -> NDArray[np.uint8] | SkippedItem:
         """RGB, uint8 (H, W, 3), of the image or its box (left, top, right, bottom); or why not."""
         try:
             return read_rgb(self.path, box)
@@ -111,7 +114,7 @@ class ImageSet:
     def at_least(self, side: int) -> ImageSet:
         """The images that hold a square of ``side`` pixels; the others are skipped with a warning.
 
-        Raises :class:`ConfigError` where none is left.
+        Raises :class:`ConfigError` if none is left.
         """
         fits = tuple(item for item in self.items if min(item.width, item.height) >= side)
         small = tuple(
@@ -132,7 +135,7 @@ class ImageSet:
 def image_set(name: str) -> ImageSet:
     """The set called ``name``. Reads headers only. Unreadable images are skipped with a warning.
 
-    Raises :class:`ConfigError` where the set is not there, holds no image, or none can be read.
+    Raises :class:`ConfigError` if the set is not there, holds no image, or none can be read.
     """
     if not _NAME.fullmatch(name):
         raise ConfigError(
@@ -155,10 +158,10 @@ def image_folder(folder: str | Path) -> ImageSet:
     return _scan(root.resolve().name, _image_files(root), str(root))
 
 
-def decode(images: ImageSet) -> tuple[ImageSet, list[np.ndarray]]:
+def decode(images: ImageSet) -> tuple[ImageSet, list[NDArray[np.uint8]]]:
     """All pixels of a set, each uint8 (H, W, 3), and the set without what turns out damaged.
 
-    Raises :class:`ConfigError` where nothing can be decoded.
+    Raises :class:`ConfigError` if nothing can be decoded.
     """
     read = _each(lambda item: item.read(), images.items)
     pixels = [found for found in read if isinstance(found, np.ndarray)]
@@ -289,7 +292,7 @@ def _item(name: str, path: Path) -> ImageItem | SkippedItem:
 
 
 def _digest(path: Path, whole: bool) -> bytes:
-    with path.open("rb") as file:
+    with open_file(path) as file:
         if whole:
             return hashlib.file_digest(file, "sha256").digest()
         digest = hashlib.sha256(file.read(ENDS))
@@ -298,6 +301,6 @@ def _digest(path: Path, whole: bool) -> bytes:
         return digest.digest()
 
 
-def _each(function: Callable[[T], object], entries: Iterable[T]) -> list:
+def _each(function: Callable[[T], R], entries: Iterable[T]) -> list[R]:
     with ThreadPoolExecutor(_THREADS) as pool:
         return list(pool.map(function, entries))

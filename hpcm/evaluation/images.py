@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from hpcm.evaluation.image_sets import (
     none_left,
     warn_skipped,
 )
-from hpcm.evaluation.modes import check_codec, check_outputs, device_of, evaluation_mode
+from hpcm.evaluation.modes import check_codec, check_outputs, device_of, evaluation_mode, stride_of
 from hpcm.evaluation.padding import Padding
 from hpcm.evaluation.results import Results, Row
 from hpcm.evaluation.validation import Validator, scores_ms_ssim, to_tensor, validate
@@ -112,10 +112,11 @@ def _rows(model: nn.Module, images: ImageSet, real: bool) -> Iterator[Row]:
             damaged.append(pixels)
             continue
         x = to_tensor(pixels)[None].to(device_of(model)).float() / 255  # (1, 3, H, W)
-        padding = Padding.to_multiple(*x.shape[-2:], model.stride)
-        rate, x_hat = score(model, padding.pad(x), x.shape[-2] * x.shape[-1])
+        height, width = x.shape[-2:]
+        padding = Padding.to_multiple(height, width, stride_of(model))
+        rate, x_hat = score(model, padding.pad(x), height * width)
         quality = _quality(padding.crop(x_hat).clamp(0, 1), x, similarity)
-        yield {"image": item.name, "width": x.shape[-1], "height": x.shape[-2], **rate, **quality}
+        yield {"image": item.name, "width": width, "height": height, **rate, **quality}
     if len(damaged) == images.count:
         raise ConfigError(none_left(images, damaged[0]))
     warn_skipped(images.name, tuple(damaged))
@@ -145,9 +146,10 @@ def _coded(model: nn.Module, x: Tensor, pixels: int) -> tuple[dict[str, float], 
     """The stream of y is one: its bytes are shared out to the scales as the estimate's bits are."""
     estimated, _ = _estimated(model, x, pixels)
     started = _now(x)
-    coded = model.compress(x)
+    codec = cast("Any", model)  # whatever has these two methods
+    coded = codec.compress(x)
     encoded = _now(x)
-    x_hat = model.decompress(coded["strings"], coded["shape"])["x_hat"]
+    x_hat = codec.decompress(coded["strings"], coded["shape"])["x_hat"]
     decoded = _now(x)
     y, z = (8 * _bytes(strings) / pixels for strings in coded["strings"])
     scales = {name: estimated[name] * y / estimated["bpp-y"] for name in SCALE_RATES}

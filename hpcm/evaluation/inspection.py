@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hpcm.evaluation.image_sets import ImageSet, SkippedItem
-from hpcm.evaluation.modes import device_of, evaluation_mode
+from hpcm.evaluation.modes import device_of, evaluation_mode, stride_of
 from hpcm.evaluation.padding import Padding
 from hpcm.evaluation.validation import to_tensor
 from hpcm.losses.tasks import COARSEST
@@ -121,7 +121,7 @@ def inspect_image(model: nn.Module, pixels: NDArray[np.uint8]) -> Inspection:
         raise ConfigError(f"{type(model).__name__} has no coding steps; only HPCM can be inspected")
     x = to_tensor(pixels)[None].to(device_of(model)).float() / 255  # (1, 3, H, W)
     height, width = pixels.shape[:2]
-    padding = Padding.to_multiple(height, width, model.stride)
+    padding = Padding.to_multiple(height, width, stride_of(model))
     with evaluation_mode(model):
         out = model(padding.pad(x))
     x_hat = out["x_hat"].clamp(0, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 from torch import nn
@@ -37,8 +38,13 @@ def check_codec(model: nn.Module) -> None:
         )
 
 
+def stride_of(model: nn.Module) -> int:
+    """What image sides must be a multiple of, in pixels; of a model that was checked."""
+    return cast("int", model.stride)
+
+
 def check_outputs(model: nn.Module, out: object) -> None:
-    """Refuse what a forward pass gave where the scores cannot be read from it."""
+    """Refuse what a forward pass gave if the scores cannot be read from it."""
     missing = [key for key in OUTPUTS if not isinstance(out, Mapping) or key not in out]
     if missing:
         raise ConfigError(

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from hpcm.evaluation.bd_rate import BDRateError, Curve
 from hpcm.evaluation.comparison import Comparison
@@ -22,10 +22,12 @@ from hpcm.schema import ConfigError
 PLOTS = (".svg", ".pdf", ".png")
 TWO_COLUMNS = 30  # characters of the longest name that leave room for two columns of a legend
 
+Role = Literal["beside", "anchor", "test"]  # drawn in this order, the last on top
+
 _LABELS = {"psnr": "PSNR [dB]", "ms_ssim_db": "MS-SSIM [dB]"}
 _FILES: Any = {"svg.fonttype": "none", "svg.hashsalt": "hpcm", "pdf.fonttype": 42, "font.size": 9}
 _DATES: dict[str, Any] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {}}
-_ANCHOR = {"color": "black", "linestyle": "-", "marker": "s", "linewidth": 1.6, "zorder": 3}
+_ANCHOR = {"color": "black", "linestyle": "-", "marker": "s", "linewidth": 1.6}
 _TESTS: tuple[dict[str, Any], ...] = (  # dark to light, so that they differ in grey too
     {"color": "#4a148c", "linestyle": "-", "marker": "o"},
     {"color": "#b5283d", "linestyle": "--", "marker": "^"},
@@ -46,6 +48,7 @@ class _Line:
     quality: list[float]
     spread: list[float] | None  # dB, standard deviation between seeds
     rises: bool
+    role: Role
     style: dict[str, Any]
 
 
@@ -97,16 +100,19 @@ def _panels(
         own = [*anchors, *tests]
         others = [b for b in beside if b.dataset == dataset and b not in own]
         for metric in METRICS:
-            lines = _lines([*tests], metric, found, [dict(style) for style in _TESTS])
+            lines = _lines("test", tests, metric, found, _TESTS)
             if lines:
-                first = _lines([anchors[0]], metric, found, [_ANCHOR])
                 grey = [_grey(index, len(others)) for index in range(len(others))]
-                drawn = [*_lines(others, metric, found, grey), *first, *lines]
-                panels[dataset, metric] = drawn  # the last on top, and first in the legend
+                panels[dataset, metric] = [
+                    *_lines("beside", others, metric, found, grey),
+                    *_lines("anchor", anchors[:1], metric, found, [_ANCHOR]),
+                    *lines,
+                ]
     return panels
 
 
 def _lines(
+    role: Role,
     curves: Sequence[Results],
     metric: str,
     found: Sequence[Comparison],
@@ -128,6 +134,7 @@ def _lines(
                 quality=[quality[i] for i in order],
                 spread=_spread(curve, metric, order),
                 rises=_rises(curve.name, bpp, quality),
+                role=role,
                 style=styles[index % len(styles)],
             )
         )
@@ -143,7 +150,7 @@ def _rises(name: str, bpp: Sequence[float], quality: Sequence[float]) -> bool:
 
 
 def _spread(curve: Results, metric: str, order: Sequence[int]) -> list[float] | None:
-    """The standard deviation between seeds, where the file has it in dB."""
+    """The standard deviation between seeds, if the file has it in dB."""
     key = {"psnr": "psnr-rgb", "ms_ssim_db": "ms-ssim-rgb-db"}[metric]
     spread = [point.get("sd", {}).get(key) for point in curve.points]
     whole = len(spread) == len(curve.results["bpp"]) and None not in spread
@@ -161,7 +168,7 @@ def _verdict(curve: Results, metric: str, found: Sequence[Comparison]) -> str:
 def _grey(index: int, count: int) -> dict[str, Any]:
     shade = 0.45 + 0.3 * index / max(count - 1, 1)
     line = _BESIDE[index % len(_BESIDE)]
-    return {"color": str(shade), "linestyle": line, "linewidth": 1.1, "zorder": 1}
+    return {"color": str(shade), "linestyle": line, "linewidth": 1.1}
 
 
 def _draw(axes: Any, dataset: str, metric: str, lines: Sequence[_Line]) -> None:
@@ -169,7 +176,8 @@ def _draw(axes: Any, dataset: str, metric: str, lines: Sequence[_Line]) -> None:
         axes.set_axis_off()
         return
     for line in lines:
-        style = {"markersize": 4.5, "linewidth": 1.6, "zorder": 4, **line.style}
+        style = {"markersize": 4.5, "linewidth": 1.6, **line.style}
+        style["zorder"] = 2 + get_args(Role).index(line.role)
         label = line.label
         if not line.rises:
             style |= {"linestyle": "none", "marker": style.get("marker", "x"), "fillstyle": "none"}
@@ -183,9 +191,9 @@ def _draw(axes: Any, dataset: str, metric: str, lines: Sequence[_Line]) -> None:
             elinewidth=0.9,
             **style,
         )
-    own = [line for line in lines if line.style.get("zorder", 4) >= 4]
-    axes.set_xlim(*_range([rate for line in own for rate in line.bpp]))
-    axes.set_ylim(*_range([value for line in own for value in line.quality]))
+    rates, values = _view(lines)
+    axes.set_xlim(*rates)
+    axes.set_ylim(*values)
     axes.set_xlabel("rate [bits per pixel]")
     axes.set_ylabel(_LABELS[metric])
     axes.set_title(dataset or "set not named", loc="left", fontweight="bold")
@@ -195,6 +203,19 @@ def _draw(axes: Any, dataset: str, metric: str, lines: Sequence[_Line]) -> None:
     columns = 2 if max(len(label) for label in labels) <= TWO_COLUMNS else 1
     below = {"loc": "upper left", "bbox_to_anchor": (0, -0.13), "ncols": columns}
     axes.legend(handles[::-1], labels[::-1], frameon=False, fontsize=8, **below)
+
+
+def _view(lines: Sequence[_Line]) -> tuple[tuple[float, float], tuple[float, float]]:
+    """The rates and qualities to show: those of the tests, and the anchor's if it would be out."""
+    tests = [line for line in lines if line.role == "test"]
+    points = [point for line in tests for point in zip(line.bpp, line.quality, strict=True)]
+    lowest, highest = min(rate for rate, _ in points), max(rate for rate, _ in points)
+    (low, high), (worst, best) = (_range([p[axis] for p in points]) for axis in (0, 1))
+    for anchor in (line for line in lines if line.role == "anchor"):
+        own = list(zip(anchor.bpp, anchor.quality, strict=True))
+        if sum(low <= rate <= high and worst <= value <= best for rate, value in own) < 2:
+            points += [point for point in own if lowest / 2 <= point[0] <= 2 * highest]
+    return _range([rate for rate, _ in points]), _range([value for _, value in points])
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:

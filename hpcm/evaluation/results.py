@@ -21,7 +21,7 @@ from hpcm.schema import ConfigError
 
 Row = dict[str, float | int | str]
 
-# What stands beside `results`, where it is given.
+# What stands beside `results`, if it is given.
 _KINDS: dict[str, type] = {
     **dict.fromkeys(("name", "dataset", "description"), str),
     **dict.fromkeys(("conditions", "origin"), dict),
@@ -67,7 +67,7 @@ class Results:
         return cls(**{"name": Path(path).stem, "dataset": "", **known})
 
     def save(self, path: str | Path) -> Path:
-        """Write the file, making its folder. Raises :class:`ConfigError` where it cannot."""
+        """Write the file, making its folder. Raises :class:`ConfigError` if it cannot."""
         path = Path(path)
         plain = {key: getattr(self, key) for key in self.__dataclass_fields__}
         kept = {key: value for key, value in plain.items() if value or key == "results"}

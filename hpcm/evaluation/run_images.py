@@ -37,7 +37,7 @@ def run_images(data: DataConfig) -> RunImages:
 def hold_out(images: ImageSet, count: int) -> RunImages:
     """Validate on the ``count`` images with the smallest digests, train on the others.
 
-    Copies of a held-out image are trained on neither. Raises :class:`ConfigError` where nothing is
+    Copies of a held-out image are trained on neither. Raises :class:`ConfigError` if nothing is
     left to train on.
     """
     known = sorted(zip(images.digests, images.items, strict=True), key=lambda e: (e[0], e[1].name))

@@ -32,7 +32,7 @@ SAMPLES: dict[str, tuple[tuple[str, str, str], ...]] = {
 def sample_files(name: str) -> list[tuple[str, Path]]:
     """Name and path of each photograph of a sample set, without importing the packages.
 
-    Raises :class:`ConfigError` where a package is not installed or does not ship the file.
+    Raises :class:`ConfigError` if a package is not installed or does not ship the file.
     """
     return [(path.name, path) for path in (_locate(name, *entry) for entry in SAMPLES[name])]
 

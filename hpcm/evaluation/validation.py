@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hpcm.evaluation.image_sets import ImageSet, decode, image_set
-from hpcm.evaluation.modes import check_codec, check_outputs, device_of, evaluation_mode
+from hpcm.evaluation.modes import check_codec, check_outputs, device_of, evaluation_mode, stride_of
 from hpcm.evaluation.padding import Padding
 from hpcm.losses.metrics import MS_SSIM_MIN_SIDE, ms_ssim, ms_ssim_to_db, psnr
 from hpcm.losses.rate_distortion import LossConfig, rate_distortion
@@ -26,7 +27,7 @@ class Validator:
     evaluation mode and full precision, is cropped back and clamped to [0, 1]. Bits count those of
     the padding, pixels are the image's own. Every value is the mean of the images' own values.
 
-    Raises :class:`ConfigError` where the set cannot be used, or not with the loss's metric.
+    Raises :class:`ConfigError` if the set cannot be used, or not with the loss's metric.
     """
 
     def __init__(self, images: str | ImageSet, loss: LossConfig, stride: int) -> None:
@@ -44,7 +45,7 @@ class Validator:
     def __call__(self, model: nn.Module) -> dict[str, float]:
         """``val_rd_cost`` (the objective), ``val_bpp`` and its parts, ``val_psnr``, ``val_mse``.
 
-        ``val_ms_ssim_db`` too where pytorch-msssim is installed and no side is below 161 pixels;
+        ``val_ms_ssim_db`` too if pytorch-msssim is installed and no side is below 161 pixels;
         and of two images or more the standard errors of rd_cost, bpp and the qualities over them,
         as ``val_rd_cost_se`` .. .
         """
@@ -56,8 +57,8 @@ class Validator:
         if len(rows) == 1:
             return scores
         errors = (rows.double().std(dim=0) / len(rows) ** 0.5).tolist()
-        told = zip(names, errors, strict=True)
-        return scores | {f"val_{name}_se": value for name, value in told if name in WITH_ERROR}
+        pairs = zip(names, errors, strict=True)
+        return scores | {f"val_{name}_se": value for name, value in pairs if name in WITH_ERROR}
 
     def _on(self, device: torch.device) -> Iterator[Tensor]:
         for pixels in self._pixels:
@@ -65,7 +66,8 @@ class Validator:
 
     def _score(self, model: nn.Module, x: Tensor) -> Tensor:
         """One image's values in the order of NAMES."""
-        padding = Padding.to_multiple(*x.shape[-2:], self._stride)
+        height, width = x.shape[-2:]
+        padding = Padding.to_multiple(height, width, self._stride)
         out = model(padding.pad(x))
         check_outputs(model, out)
         x_hat = padding.crop(out["x_hat"]).clamp(0, 1)  # (1, 3, H, W)
@@ -82,7 +84,7 @@ def validate(
 ) -> dict[str, float]:
     """Score a model once; see :class:`Validator`. ``stride`` defaults to the model's."""
     check_codec(model)
-    return Validator(images, loss, stride or model.stride)(model)
+    return Validator(images, loss, stride or stride_of(model))(model)
 
 
 def scores_ms_ssim(images: ImageSet) -> bool:
@@ -94,6 +96,6 @@ def scores_ms_ssim(images: ImageSet) -> bool:
     return min(min(item.width, item.height) for item in images.items) >= MS_SSIM_MIN_SIDE
 
 
-def to_tensor(pixels: np.ndarray) -> Tensor:
+def to_tensor(pixels: NDArray[np.uint8]) -> Tensor:
     """(H, W, 3) to (3, H, W), in that order in memory too."""
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()

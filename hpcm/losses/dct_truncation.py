@@ -60,7 +60,7 @@ class DctTruncation(RegularizerConfig):
             return last
         share = max(t, 0.0) / self.end
         if self.kind == "exponential":
-            return first * (last / first) ** share
+            return first * math.pow(last / first, share)
         return first + (last - first) * share
 
     def scheduled(self, t: float) -> dict[str, float]:

@@ -77,6 +77,12 @@ class InterScaleTerm(Regularizer):
     """
 
     phase = 2
+    recent: (
+        Tensor  # since the last check: sum of the term, of the largest channel RMS, finite steps
+    )
+    baseline: Tensor  # over the first steps: sum of the largest channel's RMS, finite steps
+    _keep0: Tensor | None
+    _keep1: Tensor | None
 
     def __init__(self, config: InterScale, latent_channels: int) -> None:
         super().__init__()
@@ -84,9 +90,7 @@ class InterScaleTerm(Regularizer):
         self._mode = MODES[config.mode]
         self.align = nn.ParameterList(_alignment(config, latent_channels))
         self._adam = torch.optim.Adam(self.align, lr=config.align_lr)
-        # Since the last check: sum of the term, of the largest channel RMS, finite steps.
         self.register_buffer("recent", torch.zeros(3))
-        # Over the first steps: sum of the largest channel RMS, finite steps.
         self.register_buffer("baseline", torch.zeros(2))
         self._steps = 0
         self._unchecked = 0
@@ -115,7 +119,7 @@ class InterScaleTerm(Regularizer):
         return term
 
     def fit(self, latents: Mapping[str, Tensor]) -> None:
-        """One Adam step of the alignment on these latents, where the mode trains it."""
+        """One Adam step of the alignment on these latents, if the mode trains it."""
         if self._mode.trained == "no":
             return
         detached = {name: latents[name].detach() for name in SCALES}
@@ -264,7 +268,8 @@ def _keep(inherited: tuple[tuple[int, int], ...], channels: int) -> Tensor:
 
 def _mask_cells(x: Tensor, keep: Tensor) -> Tensor:
     cells = x.unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2))  # (B, C, h/2, 2, w/2, 2)
-    return (cells * keep.to(x.dtype)).flatten(-2).flatten(-3, -2)  # (B, C, h, w)
+    kept: Tensor = cells * keep.to(x.dtype)
+    return kept.flatten(-2).flatten(-3, -2)  # (B, C, h, w)
 
 
 def _demand(latents: Mapping[str, Tensor]) -> None:

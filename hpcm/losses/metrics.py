@@ -35,7 +35,7 @@ def ms_ssim(x_hat: Tensor, x: Tensor) -> Tensor:
     """Five-level MS-SSIM of each image, differentiable; (B,).
 
     Wang, Simoncelli and Bovik 2003, as the package pytorch-msssim computes it. Raises
-    :class:`ConfigError` where that package is missing or an image is too small for five levels.
+    :class:`ConfigError` if that package is missing or an image is too small for five levels.
     """
     side = min(x.shape[-2:])
     if side < MS_SSIM_MIN_SIDE:
@@ -51,7 +51,8 @@ def ms_ssim(x_hat: Tensor, x: Tensor) -> Tensor:
     x_hat, x = at_least_float32(x_hat), at_least_float32(x)
     x_hat, x = at_least_float32(x_hat), at_least_float32(x)
     with full_precision(x):
-        return per_image(x_hat, x, data_range=1.0, size_average=False)  # (B,)
+        values: Tensor = per_image(x_hat, x, data_range=1.0, size_average=False)  # (B,)
+    return values
 
 
 def ms_ssim_to_db(value: Tensor) -> Tensor:

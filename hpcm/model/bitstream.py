@@ -147,7 +147,7 @@ def check_stream(stream: bytes, symbols: int, least_bits: float, what: str) -> N
 
 @cache
 def _rans() -> Any:
-    """The compiled module ``compressai.ans``. Raises ConfigError where it is not installed."""
+    """The compiled module ``compressai.ans``. Raises ConfigError if it is not installed."""
     loaded = sys.modules.get("compressai.ans")
     return loaded if loaded is not None else _load("compressai", "ans")
 

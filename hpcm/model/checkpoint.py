@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hpcm.atomic_files import replacing
 from hpcm.model import MODELS, build_model
@@ -32,7 +32,7 @@ class Weights:
     """A state dict with plain keys, and what its file says of it."""
 
     state: dict[str, Tensor]
-    variant: str | None = None  # a name in MODELS, where the file says it
+    variant: str | None = None  # a name in MODELS, if the file says it
     about: dict[str, Any] = field(default_factory=dict)  # config digest, lmbda .. of ours
 
 
@@ -46,20 +46,21 @@ def read_weights(path: str | Path) -> Weights:
         if not isinstance(variant, str) or variant not in MODELS:
             known = did_you_mean(variant, MODELS)
             raise ConfigError(f"{path}: the model {shown(repr(variant))} is unknown{known}")
-        check_about(about, path)
-        return Weights(plain_keys(content.get("state_dict"), path), variant, about)
+        checked = check_about(about, path)
+        return Weights(plain_keys(content.get("state_dict"), path), variant, checked)
     return Weights(plain_keys(content.get("state_dict", content), path))
 
 
-def check_about(about: Any, path: str | Path) -> None:
-    """Refuse what a file of ours says of its weights where it is no names with plain values."""
+def check_about(about: Any, path: str | Path) -> dict[str, Any]:
+    """Refuse what a file of ours says of its weights if it is no names with plain values."""
     if not isinstance(about, dict):
         raise ConfigError(f"{path}: about: {type(about).__name__}, not a mapping")
     for key, value in about.items():
         kinds = str if key == "config_digest" else (str, int, float, bool, type(None))
         if not isinstance(key, str) or not isinstance(value, kinds):
-            told = f"{shown(repr(key))}: {type(value).__name__}"
-            raise ConfigError(f"{path}: about.{told}, not text or a number")
+            pair = f"{shown(repr(key))}: {type(value).__name__}"
+            raise ConfigError(f"{path}: about.{pair}, not text or a number")
+    return about
 
 
 def plain_keys(content: Any, path: str | Path) -> dict[str, Tensor]:
@@ -72,7 +73,7 @@ def plain_keys(content: Any, path: str | Path) -> dict[str, Tensor]:
     return {key.removeprefix(WRAPPER) if wrapped else key: value for key, value in content.items()}
 
 
-def load_weights(model: HPCM, weights: Weights, where: str) -> None:
+def load_weights(model: nn.Module, weights: Weights, where: str) -> None:
     """Put weights into a model; absent gains are 1, as the authors' were.
 
     Raises ConfigError naming the first key that differs.
@@ -116,8 +117,8 @@ def recognise(state: Mapping[str, Tensor], where: str | Path) -> str:
     raise ConfigError(f"{where}: the weights of no variant; nearest to {nearest}")
 
 
-def first_difference(model: HPCM, state: Mapping[str, Tensor]) -> str | None:
-    """The first key that differs, in the model's order, then in the file's; None where all fit."""
+def first_difference(model: nn.Module, state: Mapping[str, Tensor]) -> str | None:
+    """The first key that differs, in the model's order, then in the file's; None if all fit."""
     own = model.state_dict()
     for key, value in own.items():
         if key not in state:
@@ -145,8 +146,8 @@ def check_numbers(state: Mapping[str, Tensor], where: str) -> None:
         finite = value.isfinite() if value.is_floating_point() else None
         if finite is not None and not bool(finite.all()):
             count = int((~finite).sum())
-            told = f"{count} of its {value.numel()} numbers {'is' if count == 1 else 'are'}"
-            raise ConfigError(f"{where}: '{key}' is not finite: {told} NaN or infinite")
+            broken = f"{count} of its {value.numel()} numbers {'is' if count == 1 else 'are'}"
+            raise ConfigError(f"{where}: '{key}' is not finite: {broken} NaN or infinite")
 
 
 def check_tables(state: Mapping[str, Tensor], where: str) -> None:
@@ -187,7 +188,7 @@ def save_weights(
     """Write a model's weights: ours with ``variant``, else as the authors publish theirs.
 
     Their files are bare and hold no tables, so that a fresh model of theirs loads them strictly.
-    A reader sees all of the file or none. Raises ConfigError where it cannot be written.
+    A reader sees all of the file or none. Raises ConfigError if it cannot be written.
     """
     state = {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
     content: dict[str, Any] = {**state, **{name: torch.empty(0) for name in TABLE_BUFFERS}}
@@ -195,6 +196,6 @@ def save_weights(
         content = {"format": FORMAT, "model": variant, "about": about or {}, "state_dict": state}
     try:
         with replacing(Path(path)) as file:
-            torch.save(content, file)
+            torch.save(content, file.stream)
     except (OSError, RuntimeError) as error:
         raise ConfigError(f"{path}: cannot be written: {str(error)[:120]}") from None

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hpcm.model.entropy import SCALE_BOUND, GeneralizedGaussian
@@ -58,7 +59,7 @@ def build_tables(scales: Tensor, entropy: GeneralizedGaussian) -> CodeTables:
     return CodeTables(rows, 2 * half + 3, -half)
 
 
-def cumulative_counts(pmf: np.ndarray) -> np.ndarray:
+def cumulative_counts(pmf: NDArray[np.float64]) -> NDArray[np.int32]:
     """Probabilities to cumulative counts of sum 2^16, none empty: int32, one longer than ``pmf``.
 
     Counts are rounded half away from zero, rescaled by integer division, and each empty symbol

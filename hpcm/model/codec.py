@@ -87,7 +87,7 @@ def encode_image(model: HPCM, x: Tensor, portable: bool = False) -> CodedImage:
 def decode_image(model: HPCM, coded: CodedImage) -> Tensor:
     """The image (1, 3, H, W), clamped to [0, 1].
 
-    Raises BitstreamError where a stream is damaged or the symbols are not those of the checksum:
+    Raises BitstreamError if a stream is damaged or the symbols are not those of the checksum:
     a stream of another model, or arithmetic that differs from the encoder's.
     """
     model.update()
@@ -115,7 +115,8 @@ def decode_image(model: HPCM, coded: CodedImage) -> Tensor:
                 "the decoded symbols are not those that were coded: other weights, or arithmetic "
                 "that rounds differently"
             )
-        return model.g_s(walked.latents["s3"]).clamp(0, 1)
+        x_hat: Tensor = model.g_s(walked.latents["s3"])
+        return x_hat.clamp(0, 1)
 
 
 def _decode_z(model: HPCM, coded: CodedImage, rows: Rows, decoder: Decoder) -> Tensor:
@@ -199,10 +200,12 @@ def pack(x: Tensor, mask: Tensor, step: CodingStep) -> Tensor:
     The chunks' masks are disjoint and cover the grid, so the sum is a choice.
     """
     chosen = torch.where(mask, x, 0).flatten(0, 3)  # (M, h, w)
-    return chosen.unflatten(0, (step.chunks, -1)).sum(0)
+    packed: Tensor = chosen.unflatten(0, (step.chunks, -1)).sum(0)
+    return packed
 
 
 def unpack(x: Tensor, step: CodingStep) -> Tensor:
     """Repeat a step's tensor over the chunks: (M / chunks, h, w) -> (1, 1, 8, m, h, w)."""
     every = x.expand(step.chunks, *x.shape).flatten(0, 1)
-    return every.unflatten(0, (1, 1, 8, -1))
+    grid: Tensor = every.unflatten(0, (1, 1, 8, -1))
+    return grid

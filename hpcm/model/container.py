@@ -145,7 +145,7 @@ def _text(text: str) -> bytes:
 
 
 class _Reader:
-    """Takes fields from the front. Raises BitstreamError where there is too little."""
+    """Takes fields from the front. Raises BitstreamError if there is too little."""
 
     def __init__(self, data: bytes) -> None:
         self._data, self._at = data, 0

@@ -39,8 +39,8 @@ class FileCodec:
     def compress(self, image: Tensor, portable: bool = False) -> bytes:
         """The file of an image (3, H, W).
 
-        ``portable``: also decodable where arithmetic rounds differently, for about 1 % more bytes.
-        Raises ConfigError where the image would not fit into memory.
+        ``portable``: also decodable if arithmetic rounds differently, for about 1 % more bytes.
+        Raises ConfigError if the image would not fit into memory.
         """
         _, height, width = image.shape
         top, bottom, left, right = self._padding(height, width)
@@ -65,7 +65,7 @@ class FileCodec:
 
         The encoder's number of CPU threads is used, unless the file is portable. Raises
         BitstreamError for what is damaged, of other weights, or made with arithmetic this machine
-        does not have; ConfigError where the image would not fit into memory.
+        does not have; ConfigError if the image would not fit into memory.
         """
         container = Container.from_bytes(data)
         self.check(container)

@@ -34,7 +34,7 @@ def coding_memory(spec: HPCMSpec, height: int, width: int) -> int:
 
 
 def available_memory(device: torch.device) -> int | None:
-    """Bytes that can be taken now; None where it cannot be found out."""
+    """Bytes that can be taken now; None if it cannot be found out."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     try:
@@ -46,7 +46,7 @@ def available_memory(device: torch.device) -> int | None:
 
 
 def check_memory(spec: HPCMSpec, height: int, width: int, device: torch.device) -> None:
-    """Refuse an image of this padded size where there is no room. Raises ConfigError."""
+    """Refuse an image of this padded size if there is no room. Raises ConfigError."""
     needed, available = coding_memory(spec, height, width), available_memory(device)
     if available is not None and needed > available:
         raise ConfigError(

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hpcm.model.bitstream import BitstreamError
@@ -31,7 +32,7 @@ def ambiguous(scales: Tensor, table: Tensor) -> Tensor:
 
 
 def settled_indexes(scales: Tensor, table: Tensor, listed: Tensor) -> Tensor:
-    """The row of each scale, that above the nearest border where ``listed``."""
+    """The row of each scale, that above the nearest border if ``listed``."""
     return torch.where(listed, _nearest(scales, table)[0] + 1, scale_indexes(scales, table))
 
 
@@ -45,7 +46,7 @@ def _nearest(scales: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
     return number, borders[number]
 
 
-def write_positions(positions: np.ndarray, total: int) -> bytes:
+def write_positions(positions: NDArray[np.intp], total: int) -> bytes:
     """Ascending positions below ``total``: their count, then the gaps in Rice code."""
     head = len(positions).to_bytes(_COUNT_BYTES, "little")
     if len(positions) == 0:
@@ -62,7 +63,7 @@ def write_positions(positions: np.ndarray, total: int) -> bytes:
     return head + np.packbits(bits).tobytes()
 
 
-def read_positions(data: bytes, total: int) -> np.ndarray:
+def read_positions(data: bytes, total: int) -> NDArray[np.intp]:
     """The inverse of `write_positions`. Raises BitstreamError for what is no such list.
 
     Time and memory are bounded by ``total``: a list that is longer than one of so many positions

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypedDict
 
 
 @dataclass(frozen=True)
 class Down:
-    """A convolution of stride 2 to ``width`` channels; ``name`` where its key is not a number."""
+    """A convolution of stride 2 to ``width`` channels; ``name`` if its key is not a number."""
 
     kernel: int
     width: int
@@ -88,13 +89,22 @@ class HPCMSpec:
         return 16 * period
 
 
+class Transforms(TypedDict):
+    """The chains of stages of a spec."""
+
+    g_a: tuple[Stage, ...]
+    g_s: tuple[Stage, ...]
+    h_a: tuple[Stage, ...]
+    h_s: tuple[Stage, ...]
+
+
 def _transforms(
     latent: int,
     hyper: int,
     widths: tuple[int, int, int],
     blocks: tuple[int, int, int],
     hyper_blocks: int = 3,
-) -> dict[str, tuple[Stage, ...]]:
+) -> Transforms:
     """The four transforms of all but hpcm_1b: ``blocks`` residual blocks at each of ``widths``."""
     a, b, c = widths
     at_a, at_b, at_c = (Blocks(count) for count in blocks)

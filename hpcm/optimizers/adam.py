@@ -49,8 +49,8 @@ def set_hot(optimizer: torch.optim.Optimizer, lr: float, values: dict[str, Any])
         group.update(values, lr=lr * group.get("lr_mult", 1.0))
 
 
-def kernel(groups: list[dict[str, Any]]) -> dict[str, bool]:
-    """torch's fused kernel where everything is on a GPU, its foreach form elsewhere."""
+def kernel(groups: list[dict[str, Any]]) -> dict[str, Any]:
+    """torch's fused kernel if everything is on a GPU, else its foreach form."""
     on_gpu = all(p.is_cuda for group in groups for p in group["params"])
     return {"fused": True} if on_gpu else {"foreach": True}
 

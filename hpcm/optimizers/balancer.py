@@ -48,9 +48,12 @@ class BalancerConfig(ABC):
 class Balancer:
     """Weights 1 on every task: the gradient of the plain sum."""
 
-    noise: Noise = "none"
-    """How the second look is taken: same batch with the same noise (``common``) or other noise
-    (``fresh``), or not at all (``none``: ``update`` gets the losses of before the step twice)."""
+    @property
+    def noise(self) -> Noise:
+        """How the second look is taken: the same batch with the same noise (``common``) or other
+        noise (``fresh``), or not at all (``none``: ``update`` gets the losses of before twice).
+        """
+        return "none"
 
     model_lr: float = math.nan
     """Learning rate of the model in the current epoch, which the run sets before :meth:`apply`."""
@@ -70,7 +73,7 @@ class Balancer:
     ) -> Tensor:
         """Add the gradient of the weighted losses (n,) and of ``penalty`` to ``.grad``.
 
-        Gives the weighted loss, detached, for the record: not finite where the losses or the
+        Gives the weighted loss, detached, for the record: not finite if the losses or the
         weights are not. Waits for no device.
         """
         self.losses = across_ranks(losses)

@@ -6,7 +6,7 @@ AdamW's decoupled decay and a cap on the rescaling, as in the public code of Bal
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import torch
@@ -53,7 +53,7 @@ class CautiousAdamOptimizer(torch.optim.Optimizer):
     """The update itself. Moments of half-precision parameters are float32; no GPU is waited for."""
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One update of every parameter that has a gradient."""
         loss = None
         if closure is not None:
@@ -126,7 +126,8 @@ def update_together(
     params: list[Tensor], states: list[dict[str, Any]], step: int, group: dict[str, Any]
 ) -> None:
     """One update of all tensors at once: a few launches on a GPU, however many tensors."""
-    grads, *moments = zip(*map(_gradient_and_moments, params, states), strict=True)
+    tensors = map(_gradient_and_moments, params, states)
+    grads, *moments = map(list, zip(*tensors, strict=True))
     directions = [torch.empty_like(exp_avg) for exp_avg in moments[0]]
     agreeing = _direction(directions, grads, *moments, step=step, group=group)
     _move(params, directions, agreeing, group)
@@ -135,6 +136,7 @@ def update_together(
 def _gradient_and_moments(param: Tensor, state: dict[str, Any]) -> list[Tensor]:
     """(g, m, v) or (g, m, v, v_max): one precision, one layout in memory."""
     moments = [value for key, value in state.items() if key != "step"]
+    assert param.grad is not None
     grad = param.grad.to(moments[0].dtype)
     if grad.stride() != moments[0].stride():
         grad = torch.empty_like(moments[0]).copy_(grad)
@@ -142,11 +144,11 @@ def _gradient_and_moments(param: Tensor, state: dict[str, Any]) -> list[Tensor]:
 
 
 def _direction(
-    directions: Sequence[Tensor],
-    grads: Sequence[Tensor],
-    exp_avgs: Sequence[Tensor],
-    exp_avg_sqs: Sequence[Tensor],
-    max_exp_avg_sqs: Sequence[Tensor] = (),
+    directions: list[Tensor],
+    grads: list[Tensor],
+    exp_avgs: list[Tensor],
+    exp_avg_sqs: list[Tensor],
+    max_exp_avg_sqs: list[Tensor] | None = None,
     *,
     step: int,
     group: dict[str, Any],
@@ -163,7 +165,7 @@ def _direction(
         grads,
         exp_avgs,
         exp_avg_sqs,
-        max_exp_avg_sqs,
+        max_exp_avg_sqs or [],
         [now] * len(directions),
         amsgrad=bool(max_exp_avg_sqs),
         lr=1.0,
@@ -173,7 +175,7 @@ def _direction(
         eps=group["eps"],
         maximize=False,
     )
-    masks = torch._foreach_mul(exp_avgs, grads)
+    masks = list(torch._foreach_mul(exp_avgs, grads))
     agreeing = mask_one_by_one(masks) if masks[0].is_cpu else mask_together(masks)
     torch._foreach_mul_(directions, masks)
     return agreeing
@@ -192,8 +194,8 @@ def mask_together(products: list[Tensor]) -> list[Tensor]:
 
 
 def _move(
-    params: Sequence[Tensor],
-    directions: Sequence[Tensor],
+    params: list[Tensor],
+    directions: list[Tensor],
     agreeing: list[Tensor],
     group: dict[str, Any],
 ) -> None:

@@ -15,7 +15,7 @@ ENOUGH = 5  # improvements needed for that
 
 @config_class
 class EarlyStopping:
-    """Stops each scale after ``patience`` epochs without improvement; off where that is 0.
+    """Stops each scale after ``patience`` epochs without improvement; off if that is 0.
 
     Where a scale still improves, but slowly, ``increase`` adds to its patience.
     """
@@ -51,7 +51,6 @@ class ScaleStopper:
     def __init__(self, config: EarlyStopping) -> None:
         self.config = config
         self.best = dict.fromkeys(SCALES, math.inf)
-        self.best_epoch = dict.fromkeys(SCALES, -1)
         self.counter = dict.fromkeys(SCALES, 0)
         self.patience = dict.fromkeys(SCALES, config.patience)
         self._stopped = dict.fromkeys(SCALES, False)
@@ -67,21 +66,19 @@ class ScaleStopper:
         """Whether training may end."""
         return all(self._stopped.values())
 
-    def observe(self, epoch: int, losses: Mapping[str, float]) -> tuple[int, ...]:
-        """Take an epoch's losses of s1, s2, s3, in bits per pixel; gives the scales that stop."""
+    def observe(self, losses: Mapping[str, float]) -> None:
+        """Take an epoch's losses of s1, s2, s3, in bits per pixel."""
         if not self.config.patience:
-            return ()
-        before = self.stopped
+            return
         live = [scale for scale in SCALES if not self._stopped[scale]]
         if self.config.increase:
             for scale in live:
                 self._extend(scale, losses[scale])
         for scale in live:
-            self._count(scale, losses[scale], epoch)
-        return tuple(number for number in self.stopped if number not in before)
+            self._count(scale, losses[scale])
 
     def log(self) -> dict[str, float]:
-        """Epochs each scale has gone without improvement, and its patience; nothing where off."""
+        """Epochs each scale has gone without improvement, and its patience; nothing if off."""
         if not self.config.patience:
             return {}
         counters = {f"early_stopping/counter_{s}": float(n) for s, n in self.counter.items()}
@@ -93,7 +90,6 @@ class ScaleStopper:
         """Everything a resume needs; plain numbers."""
         return {
             "best": dict(self.best),
-            "best_epoch": dict(self.best_epoch),
             "counter": dict(self.counter),
             "added": {scale: self.patience[scale] - self.config.patience for scale in SCALES},
             "stopped": dict(self._stopped),
@@ -102,8 +98,8 @@ class ScaleStopper:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of :meth:`state_dict`."""
-        self.best, self.best_epoch = dict(state["best"]), dict(state["best_epoch"])
-        self.counter, self._stopped = dict(state["counter"]), dict(state["stopped"])
+        self.best, self.counter = dict(state["best"]), dict(state["counter"])
+        self._stopped = dict(state["stopped"])
         self.patience = {scale: self.config.patience + state["added"][scale] for scale in SCALES}
         self._recent = {scale: list(values) for scale, values in state["recent"].items()}
 
@@ -118,9 +114,9 @@ class ScaleStopper:
             longer = self.patience[other] + self.config.increase
             self.patience[other] = min(longer, self.config.max_patience)
 
-    def _count(self, scale: str, loss: float, epoch: int) -> None:
+    def _count(self, scale: str, loss: float) -> None:
         if loss < self.best[scale] - self.config.min_delta:
-            self.best[scale], self.best_epoch[scale], self.counter[scale] = loss, epoch, 0
+            self.best[scale], self.counter[scale] = loss, 0
         else:
             self.counter[scale] += 1
             self._stopped[scale] = self.counter[scale] >= self.patience[scale]

@@ -9,7 +9,7 @@ from hpcm.schema import ConfigError
 
 
 def require(package: str, distribution: str, what: str) -> ModuleType:
-    """Import ``package``. Raises :class:`ConfigError` with what to install where it is missing."""
+    """Import ``package``. Raises :class:`ConfigError` with what to install if it is missing."""
     try:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:

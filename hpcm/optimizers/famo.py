@@ -178,12 +178,13 @@ class FamoBalancer(Balancer):
 
     def above_floor(self, losses: Tensor) -> Tensor:
         """D (n,). At or below a floor it is NaN: with a negative D a step would raise its loss."""
+        assert self.floor is not None  # the form that has none at first takes it from its losses
         above = losses - self.floor + EPS
         return above if self.config.published else above.where(losses > self.floor, torch.nan)
 
     def due(self, step: int) -> bool:
         """Every ``weight_update_every``-th optimiser step, the first one included."""
-        return step % self.config.weight_update_every == 0
+        return bool(step % self.config.weight_update_every == 0)
 
     def update(self, before: Tensor, after: Tensor) -> None:
         """Move the logits by how much each task's log loss fell from ``before`` to ``after``."""

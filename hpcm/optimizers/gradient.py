@@ -9,6 +9,7 @@ UPGrad (Quinton and Rey 2024, arXiv 2406.16232) projects each gradient so that n
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -30,7 +31,7 @@ class Mgda(BalancerConfig):
     def build(
         self, names: tuple[str, ...], scales: tuple[int | None, ...], device: torch.device | str
     ) -> GradientBalancer:
-        """The balancer of the tasks ``names``. Raises ``ConfigError`` where torchjd is missing."""
+        """The balancer of the tasks ``names``. Raises ``ConfigError`` if torchjd is missing."""
         package = require("torchjd.aggregation", "torchjd", "balancer.name: mgda")
         return GradientBalancer(self.log_losses, package.MGDA(), names, scales, device)
 
@@ -46,7 +47,7 @@ class UpGrad(BalancerConfig):
     def build(
         self, names: tuple[str, ...], scales: tuple[int | None, ...], device: torch.device | str
     ) -> GradientBalancer:
-        """The balancer of the tasks ``names``. Raises ``ConfigError`` where torchjd is missing."""
+        """The balancer of the tasks ``names``. Raises ``ConfigError`` if torchjd is missing."""
         package = require("torchjd.aggregation", "torchjd", "balancer.name: upgrad")
         aggregator = package.UPGrad(projector=project_on_dual_cone)
         return GradientBalancer(self.log_losses, aggregator, names, scales, device)
@@ -85,19 +86,19 @@ class GradientBalancer(Balancer):
             value = value + penalty.detach()
         return value
 
-    def _weights(self, gradients: list[tuple[Tensor | None, ...]]) -> Tensor:
+    def _weights(self, gradients: Sequence[tuple[Tensor | None, ...]]) -> Tensor:
         """q (n,); the same on every process, which see the mean Gramian."""
         gramian = _gramian(gradients).to(self.losses)
         if distributed.is_available() and distributed.is_initialized():
             distributed.all_reduce(gramian)
             gramian /= distributed.get_world_size()
         slopes = self.losses.reciprocal() if self.log_losses else torch.ones_like(self.losses)
-        weights = self.weighting(gramian * slopes.outer(slopes)) * slopes
+        weights: Tensor = self.weighting(gramian * slopes.outer(slopes)) * slopes
         return weights / weights.sum()
 
 
-def project_on_dual_cone(wanted: Tensor, gramian: Tensor) -> Tensor:
-    """For each row u of ``wanted`` (m, n) the v >= u with the smallest v' G v; (m, n).
+def project_on_dual_cone(rows: Tensor, gramian: Tensor) -> Tensor:
+    """For each row u of ``rows`` (m, n) the v >= u with the smallest v' G v; (m, n).
 
     That is eq. 3 of UPGrad's paper by its Proposition 1. For the two to five tasks here every set
     of bounds that may be active is tried, which needs no solver of quadratic programmes.
@@ -105,17 +106,17 @@ def project_on_dual_cone(wanted: Tensor, gramian: Tensor) -> Tensor:
     n = len(gramian)
     g = gramian.double().cpu()
     if not bool(g.isfinite().all()):
-        return torch.full_like(wanted, torch.nan)
+        return torch.full_like(rows, torch.nan)
     g = g / g.diagonal().sum().clamp_min(1e-300) + 1e-9 * torch.eye(
         n, dtype=torch.float64
     )  # tasks may be parallel
     sets = [torch.tensor(active) for active in itertools.product((True, False), repeat=n)]
-    rows = []
-    for u in wanted.double().cpu():
+    projected = []
+    for u in rows.double().cpu():
         corners = [_with_active_bounds(u, g, active) for active in sets]
         feasible = [v for v in corners if bool((v >= u - 1e-9).all())]
-        rows.append(min(feasible, key=lambda v: float(v @ g @ v)))
-    return torch.stack(rows).to(gramian)
+        projected.append(min(feasible, key=lambda v: float(v @ g @ v)))
+    return torch.stack(projected).to(gramian)
 
 
 def _with_active_bounds(u: Tensor, g: Tensor, active: Tensor) -> Tensor:
@@ -126,7 +127,7 @@ def _with_active_bounds(u: Tensor, g: Tensor, active: Tensor) -> Tensor:
     return v
 
 
-def _gramian(gradients: list[tuple[Tensor | None, ...]]) -> Tensor:
+def _gramian(gradients: Sequence[tuple[Tensor | None, ...]]) -> Tensor:
     """Inner products of the tasks' gradients; (n, n), summed in float64."""
     n = len(gradients)
     entries = [[torch.zeros(()) for _ in range(n)] for _ in range(n)]
@@ -144,7 +145,7 @@ def _gramian(gradients: list[tuple[Tensor | None, ...]]) -> Tensor:
 
 @torch.no_grad()
 def _accumulate(
-    leaves: list[Tensor], gradients: list[tuple[Tensor | None, ...]], weights: Tensor
+    leaves: list[Tensor], gradients: Sequence[tuple[Tensor | None, ...]], weights: Tensor
 ) -> None:
     """Add the weighted sum of the tasks' gradients to ``.grad``."""
     for leaf, *parts in zip(leaves, *gradients, strict=True):

@@ -67,7 +67,7 @@ class LearnedSharesBalancer(Balancer):
         return weights, (weights * losses).sum()
 
     def due(self, step: int) -> bool:
-        """After every step, where the shares are learned at all."""
+        """After every step, if the shares are learned at all."""
         return self.config.w_lr is not None
 
     def update(self, before: Tensor, after: Tensor) -> None:

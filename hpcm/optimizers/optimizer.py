@@ -29,7 +29,7 @@ class OptimizerConfig(ABC):
 
 
 def as_groups(params: Params) -> list[dict[str, Any]]:
-    """Parameter groups, copied, each with a list of tensors. Raises where there is no tensor."""
+    """Parameter groups, copied, each with a list of tensors. Raises if there is no tensor."""
     given = list(params)
     groups = [dict(g) if isinstance(g, dict) else {"params": [g]} for g in given]
     if given and not isinstance(given[0], dict):

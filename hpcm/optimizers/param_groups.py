@@ -1,8 +1,8 @@
 """Named parts of HPCM: their learning rates, and which of them train when.
 
-A part is a set of parameters, told by the first word of their name in the model; every parameter
-is in exactly one. The optimizer always holds all of them, one group per part: a frozen parameter
-has no gradient, so it is passed over, and it moves again from the step on that it is unfrozen.
+A part is a set of parameters, recognised by the beginning of their names in the model; every
+parameter is in exactly one. The optimizer always holds all of them, one group per part: a frozen
+parameter has no gradient, so the optimizer skips it, and it moves again as soon as it is unfrozen.
 """
 
 from __future__ import annotations

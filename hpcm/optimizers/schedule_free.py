@@ -36,12 +36,13 @@ class ScheduleFreeAdam(OptimizerConfig):
         bounded(self, "warmup_steps", least=0)
 
     def build(self, params: Params) -> torch.optim.Optimizer:
-        """The optimizer of ``params``. Raises ``ConfigError`` where its package is missing."""
+        """The optimizer of ``params``. Raises ``ConfigError`` if its package is missing."""
         groups = as_groups(params)
         package = require("schedulefree", "schedulefree", "optimizer.name: schedule_free_adam")
-        return package.AdamWScheduleFree(
+        optimizer: torch.optim.Optimizer = package.AdamWScheduleFree(
             groups, lr=self.lr, warmup_steps=self.warmup_steps, **moments(self)
         )
+        return optimizer
 
     def apply(self, optimizer: torch.optim.Optimizer, lr_factor: float) -> None:
         """Set every hot value in every group; ``lr_factor`` multiplies the learning rate."""

@@ -30,16 +30,17 @@ class Soap(OptimizerConfig):
         bounded(self, "precondition_every", "max_dim", least=1)
 
     def build(self, params: Params) -> torch.optim.Optimizer:
-        """The optimizer of ``params``. Raises ``ConfigError`` where its package is missing."""
+        """The optimizer of ``params``. Raises ``ConfigError`` if its package is missing."""
         groups = as_groups(params)
         package = require("pytorch_optimizer", "pytorch-optimizer", "optimizer.name: soap")
-        return package.SOAP(
+        optimizer: torch.optim.Optimizer = package.SOAP(
             groups,
             lr=self.lr,
             precondition_frequency=self.precondition_every,
             max_precondition_dim=self.max_dim,
             **moments(self),
         )
+        return optimizer
 
     def apply(self, optimizer: torch.optim.Optimizer, lr_factor: float) -> None:
         """Set every hot value in every group; ``lr_factor`` multiplies the learning rate."""

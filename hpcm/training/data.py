@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -30,7 +31,7 @@ class CropKey:
 class Crop:
     """The pixels, uint8 (3, p, p), and the images that had to be passed over to get them.
 
-    ``pixels`` is None where no image of the set can be decoded: an error of a worker process would
+    ``pixels`` is None if no image of the set can be decoded: an error of a worker process would
     arrive wrapped in its traceback.
     """
 
@@ -133,7 +134,7 @@ class _Crops(Dataset[Crop]):
         self._cycle, self._order = -1, np.empty(0, int)  # the order last drawn
 
     def __getitem__(self, key: CropKey) -> Crop:
-        damaged = []
+        damaged: list[SkippedItem] = []
         for offset in range(self._images.count):
             found = self._crop(self._image_at(key.position, offset), key)
             if isinstance(found, Tensor):
@@ -163,7 +164,7 @@ class _Crops(Dataset[Crop]):
         pixels = pixels[::-1] if upend else pixels
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))  # (3, p, p)
 
-    def _pixels(self, image: int, left: int, top: int) -> np.ndarray | SkippedItem:
+    def _pixels(self, image: int, left: int, top: int) -> NDArray[np.uint8] | SkippedItem:
         right, bottom = left + self._patch, top + self._patch
         if not self._decoded:
             return self._images.items[image].read((left, top, right, bottom))

@@ -1,4 +1,4 @@
-"""A warning where one task keeps most of the weight: the others then hardly train."""
+"""A warning if one task keeps most of the weight: the others then hardly train."""
 
 from __future__ import annotations
 

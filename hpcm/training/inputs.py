@@ -17,7 +17,7 @@ SAMPLE_WEIGHTS = Path(__file__).parents[1] / "sample" / "weights.pt"
 
 
 def check_inputs(cfg: TrainConfig) -> None:
-    """Raise :class:`ConfigError` where what a run would read is missing or unusable."""
+    """Raise :class:`ConfigError` if what a run would read is missing or unusable."""
     images = run_images(cfg.data)
     crop_images(images.train, cfg.data, MODELS[cfg.model.name].stride)
     if cfg.start_from is not None:

@@ -14,6 +14,7 @@ from torch import nn
 from hpcm.checkpoints import Checkpoint
 from hpcm.config import TrainConfig
 from hpcm.evaluation.images import Validator
+from hpcm.evaluation.modes import stride_of
 from hpcm.evaluation.run_images import run_images
 from hpcm.optimizers import eval_mode, train_mode
 from hpcm.optimizers.balancer import LAMBDA_RATIO
@@ -53,15 +54,15 @@ def train(
     That is a folder, or a `Checkpoint` whose files the caller has found whole: they are not read
     once more for it.
 
-    ``model`` is trained in place where one is given, else built from ``cfg.model``; ``device``
-    defaults to the GPU where there is one. Raises :class:`hpcm.schema.ConfigError` at the call for
+    ``model`` is trained in place if one is given, else built from ``cfg.model``; ``device``
+    defaults to the GPU if there is one. Raises :class:`hpcm.schema.ConfigError` at the call for
     what a user can mend, and :class:`hpcm.losses.diverged.Diverged` when the numbers break.
     """
     run = Run.build(cfg, model, device)
     images = run_images(cfg.data)
-    batches = CropLoader(images.train, cfg.data, run.model.stride, cfg.seed, run.device)
+    batches = CropLoader(images.train, cfg.data, stride_of(run.model), cfg.seed, run.device)
     with about("data.holdout" if cfg.data.val is None else "data.val"):
-        validator = Validator(images.val, cfg.loss, run.model.stride)
+        validator = Validator(images.val, cfg.loss, stride_of(run.model))
     if resume is not None:
         restore(run, resume)
     return _epochs(run, batches, validator)
@@ -93,7 +94,7 @@ def _train_epoch(run: Run, stepper: Stepper, batches: CropLoader, epoch: int) ->
     metrics, scale_losses = stepper.read()
     metrics["train/trainable"] = float(run.trainable)
     run.balancer.observe(scale_losses)
-    run.stopper.observe(epoch, dict(zip(SCALES, scale_losses.tolist(), strict=True)))
+    run.stopper.observe(dict(zip(SCALES, scale_losses.tolist(), strict=True)))
     for part in run.regularizers.values():
         if part.active(run.progress()):
             part.check(metrics.get("train/loss", math.nan))
@@ -120,7 +121,7 @@ def _spectral(run: Run) -> dict[str, float]:
 
 
 def _validate(run: Run, validator: Validator) -> dict[str, float]:
-    """The objective's numbers, also of the average where there is one, and as loggers show them."""
+    """The objective's numbers, also of the average if there is one, and as loggers show them."""
     found = validator(run.model)
     of_average = {}
     if run.average is not None:

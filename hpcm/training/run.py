@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import nn
@@ -46,7 +47,7 @@ class Run:
             if cfg.start_from is not None:
                 weights = read_weights(starting_point(cfg.start_from))
                 load_weights(model, weights, f"start_from: {cfg.start_from}")
-            channels = model.latent_channels
+            channels = cast("int", model.latent_channels)
             parts = {name: part.build(channels) for name, part in cfg.regularizers.items()}
         model = model.to(place)
         if cfg.precision.channels_last:

@@ -112,5 +112,5 @@ def differences(saved: TrainConfig, cfg: TrainConfig) -> list[str]:
 
 def _write(path: Path, content: Any) -> Contents:
     with replacing(path) as file:  # given a path, torch would hide that a disk is full
-        torch.save(content, file)
+        torch.save(content, file.stream)
     return file.contents

@@ -50,7 +50,7 @@ class Stepper:
         run.optimizer.zero_grad(set_to_none=True)
         out, terms, losses = self._look(x, number, look=0)
         penalty = total([part.penalty(out["latents"], t) for part in regularizers])
-        trained = [p for p in self._parameters if p.requires_grad]
+        trained: list[Tensor] = [p for p in self._parameters if p.requires_grad]
         run.balancer.backward(losses, trained, penalty)
         norm = torch.nn.utils.clip_grad_norm_(trained, run.cfg.clip_max_norm)
         losses = losses.detach()

@@ -69,7 +69,7 @@ def test_intervals_savings_and_the_mean_over_sets(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "anchor base (kodak, rate of unknown kind); psnr, pchip"
     assert lines[1].endswith("BD-rate -10.00 % [-10.00, -10.00]  +0.456 dB  over 28.00 to 37.00 dB")
-    assert lines[2] == "  95 % interval: 1000 draws of 6 images and 2 seeds, paired by seed"
+    assert lines[2] == "  95 % interval: 100 draws of 6 images and 2 seeds, paired by seed"
     assert lines[4] == "    lmbda 0.0018: +10.00 % [+10.00, +10.00]"
     assert lines[-3].startswith("test (mean of kodak, tecnick): BD-rate -10.00 % [-10.00, -10.00]")
     rows = table("table/all.csv")
@@ -204,6 +204,18 @@ def test_plots_that_cannot_be(files: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ConfigError, match="a plot needs matplotlib"):
         save_plot(Path("a.svg"), [(base, base)])
+
+
+def test_an_anchor_far_from_the_tests_is_in_view(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As black squares: the tests' own range would leave it out."""
+    scored("good", lambda p, s, i: 1.0, decibels=(48, 51, 54, 57)).save("good.json")
+    assert main(["compare", "kodak/base.json", "good.json", "--plot", "far.png"]) == 2
+    assert "equal quality: not known, all points are out of the" in capsys.readouterr().out
+    axes = np.asarray(Image.open("far.png").convert("RGB"))[60:550, 90:900].astype(int)
+    black = (axes.max(axis=2) < 10).sum()
+    assert black > 500
 
 
 def test_the_spread_between_seeds_is_drawn(files: Path) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,6 +69,44 @@ def test_a_damaged_record_is_refused_and_never_believed(
         images = ["--images", "few"] if command[0] == "evaluate" else []
         assert main([*command, *images]) == 2
         assert "out/checkpoints/epoch-00001" in capsys.readouterr().err
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (os.mkdir, "a folder, not a file|Is a directory"),
+        (os.mkfifo, "a pipe, not a file"),
+        (lambda path: os.symlink(path, path), "Too many levels of symbolic links|no checkpoint in"),
+    ],
+)
+def test_what_is_no_file_in_a_run_folder_is_refused_at_once(
+    make: Callable[[Path], None], said: str, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A pipe that nobody writes to would be waited for."""
+    assert main(["train", str(config), "--epochs", "1", "--output", "whole"]) == 0
+    checkpoint = "checkpoints/epoch-00001"
+    names = [f"{checkpoint}/{path.name}" for path in Path("whole", checkpoint).iterdir()]
+    for name in ["metrics.jsonl", *names]:
+        shutil.copytree("whole", "out")
+        Path("out", name).unlink()
+        make(Path("out", name).absolute())
+        capsys.readouterr()
+        resume = ["train", str(config), "--output", "out", "--epochs", "2", "--resume"]
+        assert main(resume) == 2, name
+        told = capsys.readouterr().err
+        assert re.search(said, told), (name, told)
+        assert told.count("\n") == 1
+        shutil.rmtree("out")
+
+
+@pytest.mark.timeout(120)
+def test_what_is_written_anew_replaces_a_pipe(config: Path) -> None:
+    assert main(["train", str(config), "--epochs", "1", "--output", "out"]) == 0
+    Path("out/config.yaml").unlink()
+    os.mkfifo("out/config.yaml")
+    assert main(["train", str(config), "--epochs", "2", "--output", "out", "--resume"]) == 0
+    assert Path("out/config.yaml").read_text().startswith("# config digest ")
 
 
 def test_lines_of_metrics_that_are_none_are_forgotten_at_a_resume(config: Path) -> None:

@@ -27,15 +27,12 @@ def golden_config(kwargs: dict[str, Any]) -> EarlyStopping:
 @pytest.mark.parametrize("case", GOLDEN["cases"], ids=lambda c: c["cls"])
 def test_published_traces(case: dict[str, Any]) -> None:
     stopper, expected = golden_config(case["kwargs"]).build(), case["expected"]
-    for epoch, (metrics, row) in enumerate(
-        zip(GOLDEN["metrics"], expected["per_epoch"], strict=True)
-    ):
-        stopper.observe(epoch, metrics)
+    for metrics, row in zip(GOLDEN["metrics"], expected["per_epoch"], strict=True):
+        stopper.observe(metrics)
         assert {s: n in stopper.stopped for n, s in enumerate(SCALES, 1)} == row["stop"]
         assert stopper.counter == row["counters"]
         assert set(stopper.patience.values()) == {row["patience"]}
     assert stopper.best == pytest.approx(expected["best_scores"])
-    assert stopper.best_epoch == expected["best_epochs"]
     assert stopper.all_stopped == expected["all"]
 
 
@@ -49,8 +46,10 @@ def test_own_patience_stops_a_flat_scale_in_time(published: bool, expected: int)
     """Published, s1's slow progress lengthens the patience of the others."""
     config = EarlyStopping(patience=5, increase=3, max_patience=20, published=published)
     stopper = config.build()
-    first = next(epoch for epoch in range(40) if stopper.observe(epoch, creeping(epoch)))
-    assert first == expected
+    for epoch in range(expected):
+        stopper.observe(creeping(epoch))
+        assert stopper.stopped == ()
+    stopper.observe(creeping(expected))
     assert stopper.stopped == (2, 3)
     assert not stopper.all_stopped
 
@@ -62,8 +61,8 @@ def test_the_last_ten_improvements_decide_on_more_patience(published: bool) -> N
     stopper = config.build()
     losses = [3.0, 2.0, *(2.0 - 0.001 * small for small in range(1, 13))]
     patience = []
-    for epoch, loss in enumerate(losses):
-        stopper.observe(epoch, dict.fromkeys(SCALES, loss))
+    for loss in losses:
+        stopper.observe(dict.fromkeys(SCALES, loss))
         patience.append(stopper.patience["s3"])
     assert patience[:11] == [5] * 11
     assert patience[11] > 5
@@ -71,22 +70,24 @@ def test_the_last_ten_improvements_decide_on_more_patience(published: bool) -> N
 
 def test_off_by_default() -> None:
     stopper = EarlyStopping().build()
-    assert not any(stopper.observe(epoch, dict.fromkeys(SCALES, 1.0)) for epoch in range(300))
-    assert not stopper.all_stopped
+    for _ in range(300):
+        stopper.observe(dict.fromkeys(SCALES, 1.0))
+    assert stopper.stopped == ()
 
 
 def test_all_scales_stop_and_stay_stopped() -> None:
     stopper = EarlyStopping(patience=3).build()
-    newly = [stopper.observe(epoch, dict.fromkeys(SCALES, 1.0)) for epoch in range(5)]
-    assert newly == [(), (), (), (1, 2, 3), ()]
-    stopper.observe(5, dict.fromkeys(SCALES, 0.1))
+    for expected in ((), (), (), (1, 2, 3), (1, 2, 3)):
+        stopper.observe(dict.fromkeys(SCALES, 1.0))
+        assert stopper.stopped == expected
+    stopper.observe(dict.fromkeys(SCALES, 0.1))
     assert stopper.all_stopped
 
 
 def test_a_loss_that_is_not_a_number_is_no_improvement() -> None:
     stopper = EarlyStopping(patience=2, increase=1).build()
-    for epoch in range(3):
-        stopper.observe(epoch, dict.fromkeys(SCALES, float("nan")))
+    for _ in range(3):
+        stopper.observe(dict.fromkeys(SCALES, float("nan")))
     assert stopper.all_stopped
 
 
@@ -95,13 +96,15 @@ def test_a_restored_stopper_goes_on_the_same(published: bool) -> None:
     config = EarlyStopping(patience=5, increase=3, max_patience=20, published=published)
     whole, half = config.build(), config.build()
     rows = GOLDEN["metrics"]
-    for epoch, row in enumerate(rows[:12]):
-        whole.observe(epoch, row)
-        half.observe(epoch, row)
+    for row in rows[:12]:
+        whole.observe(row)
+        half.observe(row)
     restored = ScaleStopper(config)
     restored.load_state_dict(json.loads(json.dumps(half.state_dict())))
-    for epoch, row in enumerate(rows[12:], 12):
-        assert restored.observe(epoch, row) == whole.observe(epoch, row)
+    for row in rows[12:]:
+        restored.observe(row)
+        whole.observe(row)
+        assert restored.stopped == whole.stopped
         assert restored.log() == whole.log()
     assert restored.state_dict() == whole.state_dict()
 

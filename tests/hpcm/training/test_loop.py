@@ -131,7 +131,7 @@ def test_each_scale_is_told_its_own_loss(
 ) -> None:
     """Of the toy's symbols s1, s2 and s3 have 2, 3 and 6 of 11, and so of the rate."""
     seen: list[list[float]] = []
-    monkeypatch.setattr(ScaleStopper, "observe", lambda _, __, by: seen.append([*by.values()]))
+    monkeypatch.setattr(ScaleStopper, "observe", lambda _, by: seen.append([*by.values()]))
     monkeypatch.setattr(
         FamoPerScaleBalancer, "observe", lambda _, losses: seen.append(losses.tolist())
     )
@@ -250,3 +250,19 @@ def test_the_last_epoch_is_validated_wherever_it_is(image_folder: str) -> None:
     early = config(image_folder, **sections, early_stopping={"patience": 1, "min_delta": 1e6})
     reports = [*train(early, model=toy(), device="cpu")]
     assert ["val_rd_cost" in report.metrics for report in reports] == [False, True]
+
+
+def test_progress_goes_on_within_an_epoch(
+    image_folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each step has its own t: two steps of an epoch, at a horizon of five epochs."""
+    seen: list[float] = []
+    step = Stepper.step
+
+    def note(self: Stepper, x: torch.Tensor, t: float) -> None:
+        seen.append(t)
+        step(self, x, t)
+
+    monkeypatch.setattr(Stepper, "step", note)
+    list(train(config(image_folder, epochs=2), model=toy(), device="cpu"))
+    assert seen == pytest.approx([0.0, 0.1, 0.2, 0.3])
