@@ -63,7 +63,7 @@ format: $(STAMP)  ## ruff: repair what it can, format
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
 
-types: $(STAMP)  ## mypy, strict on the files that pyproject.toml names
+types: $(STAMP)  ## mypy, strict, over hpcm and tuning
 	$(PYTHON) -m mypy
 
 check: lint types test  ## what a change has to pass

@@ -7,7 +7,6 @@ import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import BufferedReader
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
@@ -25,7 +24,7 @@ class Contents:
     def of(cls, path: Path) -> Contents:
         """Of the file at ``path``, which is read once. Raises OSError."""
         with open_file(path) as file:
-            digest = hashlib.file_digest(cast("BufferedReader", file), "sha256")
+            digest = hashlib.file_digest(file, "sha256")
             return cls(file.tell(), digest.hexdigest())
 
 

@@ -11,8 +11,9 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from hpcm.schema import ConfigError, shown
 
@@ -27,7 +28,7 @@ _KINDS = {
 }
 
 
-def open_file(path: str | Path) -> BinaryIO:
+def open_file(path: str | Path) -> BufferedReader:
     """Open a regular file to read bytes; what a link points to counts.
 
     Raises OSError, of which ``strerror`` says why; a pipe or a folder is refused, not waited for.

@@ -118,7 +118,7 @@ class _AccurateMass(torch.autograd.Function):
         bodies = torch.special.gammainc(shape, near) + torch.special.gammainc(shape, far)
         return 0.5 * torch.where(torch.sign(upper) * torch.sign(lower) > 0, tails, bodies)
 
-    backward = _PublishedMass.backward
+    backward: Any = _PublishedMass.backward
 
 
 class _LowerBound(torch.autograd.Function):

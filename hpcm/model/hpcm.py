@@ -53,6 +53,14 @@ class HPCM(nn.Module):
 
     means_hyper: nn.Parameter
     scales_hyper: nn.Parameter
+    quantized_cdf_y: Tensor
+    cdf_length_y: Tensor
+    offset_y: Tensor
+    quantized_cdf_z: Tensor
+    cdf_length_z: Tensor
+    offset_z: Tensor
+    scale_table: Tensor
+    step_membership: Tensor
 
     def __init__(self, spec: HPCMSpec, likelihood: Likelihood = "published") -> None:
         super().__init__()
