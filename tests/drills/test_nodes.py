@@ -42,8 +42,9 @@ def test_a_node_joins(
 ) -> None:
     """One GPU, then two: the search spreads without being told."""
     nodes.kill_worker(nodes.workers[0])
-    found = search(RATES[:5], nodes.address, resources=GPU, scheduler={"name": "asha"})
-    found.start(seconds=0.4)
+    rates = (RATES[0], *RATES[4:0:-1])  # each better than those before: it passes every rung
+    found = search(rates, nodes.address, resources=GPU, scheduler={"name": "asha"})
+    found.start(seconds=1.5)  # longer than a process takes to start
     found.wait_for_epochs(2)
     joined = time.time()
     nodes.add_worker()

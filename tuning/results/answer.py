@@ -94,7 +94,7 @@ def interval(spread: Spread) -> tuple[float, float]:
     deviation, n = spread.deviation, len(spread.values)
     if deviation is None:
         return spread.mean, spread.mean
-    from scipy.stats import t as student  # type: ignore[import-untyped]
+    from scipy.stats import t as student
 
     half = float(student.ppf((1 + LEVEL) / 2, n - 1)) * deviation / sqrt(n)
     return spread.mean - half, spread.mean + half
