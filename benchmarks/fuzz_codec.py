@@ -41,8 +41,8 @@ REASONS = (  # starts of messages, or what they hold
     *("bytes follow", "a name is not text", "unreadable arithmetic", "is not possible"),
     *("padding is not", "; this is hpcm_", "which rounds differently", "GiB of memory"),
     *("are too few", "are too many", "does not begin like", "of another size", "cut or foreign"),
-    *("not finite or too large",),
-    *("CPU threads", "corrections", "not those that were coded"),
+    *("not finite or too large", "outside their tables", "not those that were coded"),
+    *("CPU threads", "corrections"),
 )
 
 

@@ -29,6 +29,7 @@ NIBBLE = 4  # bits of a digit of an escape code, the coder's way to code what is
 # With more than seven of these the compiled encoder never returns.
 LARGEST_SYMBOL = 2**26
 MOST_BITS = PRECISION + (1 + 7) * NIBBLE  # that a symbol takes: the escape and its code
+PART = 2**18  # symbols between two looks at what a stream holds
 
 
 class BitstreamError(ValueError):
@@ -50,16 +51,26 @@ class Rows:
         return [math.log2(TOTAL / max(b - a for a, b in pairwise(row))) for row in self.cdfs]
 
     @cached_property
-    def most_bits_of_zeros(self) -> int:
-        """What one symbol can take from an endless stream of zeros.
+    def escape_bits(self) -> tuple[float, int]:
+        """What an escape takes at least, and at most from an endless stream of zeros.
 
         Digits of 15 let a length go on, and the words that follow have none: all are in the state
         that the escape leaves, below 2^47 times its count, and a word follows at 2^31. A length of
         n such digits is 15 n at most.
         """
-        escape = max(row[-1] - row[-2] for row in self.cdfs)
-        digits = math.ceil((PRECISION + math.log2(escape)) / NIBBLE)
-        return PRECISION + 1 + NIBBLE * (digits + 1 + 15 * digits)
+        likeliest = math.log2(max(row[-1] - row[-2] for row in self.cdfs))
+        digits = math.ceil((PRECISION + likeliest) / NIBBLE)
+        most = PRECISION + 1 + NIBBLE * (digits + 1 + 15 * digits)
+        return PRECISION - likeliest + NIBBLE, most
+
+    def escapes(self, symbols: Tensor, indexes: Tensor) -> int:
+        """How many symbols (n,) are not in their tables; int64, on the CPU.
+
+        What wraps around 32 bits to a symbol of the table is not counted. That takes eight digits
+        that are not all zeros, so it never comes from zeros behind a stream.
+        """
+        at = symbols - torch.tensor(self.offsets)[indexes]
+        return int(((at < 0) | (at >= torch.tensor(self.lengths)[indexes] - 2)).sum())
 
 
 def encode(symbols: Tensor, indexes: Tensor, rows: Rows) -> bytes:
@@ -91,7 +102,9 @@ class Decoder:
         Raises BitstreamError for what is no stream of them.
         """
         check_stream(stream, symbols, least_bits, what)
-        self._stream, self._rows, self._symbols = stream, rows, symbols
+        self._stream, self._rows, self._symbols, self._what = stream, rows, symbols, what
+        self._escapes = 0
+        self._most_escapes = int(8 * len(stream) * (1 + 1e-4) / rows.escape_bits[0])
 
     @cached_property
     def _coder(self) -> Any:
@@ -104,21 +117,36 @@ class Decoder:
         """Zeros for the worst that the symbols of a damaged stream can take behind it.
 
         The last one that begins in the stream: the digits of its length are 15 each in words that
-        are all ones, in the state before these and in the word after. Others: zeros only.
+        are all ones, in the state before these and in the word after. Others, zeros only: an escape
+        takes the most, but `read` stops at more of them than the stream has bits for.
         """
         ones = np.count_nonzero(np.frombuffer(self._stream, "<u4") == 2**32 - 1)
         digits = 8 * (ones + 2)
         bits = PRECISION + NIBBLE * (digits + 1 + 15 * (digits + 1))
-        bits += self._symbols * self._rows.most_bits_of_zeros
+        bits += self._symbols * (PRECISION + 1)
+        bits += min(self._symbols, self._most_escapes + PART) * self._rows.escape_bits[1]
         return bytes(WORD * (bits // (8 * WORD) + 2))
 
     def read(self, indexes: Tensor) -> Tensor:
-        """The next symbols, one per index, as float32 in the shape and on the device of these."""
-        found: list[int] = self._coder.decode_stream(
-            indexes.flatten().to("cpu").tolist(),
-            *(self._rows.cdfs, self._rows.lengths, self._rows.offsets),
+        """The next symbols, one per index, as float32 in the shape and on the device of these.
+
+        Raises BitstreamError for symbols that the stream has not enough bits for.
+        """
+        parts = [self._next(part) for part in indexes.flatten().to("cpu").split(PART)]
+        return torch.cat(parts).to(indexes.device, torch.float32).view(indexes.shape)
+
+    def _next(self, indexes: Tensor) -> Tensor:
+        rows = self._rows
+        found = torch.tensor(
+            self._coder.decode_stream(indexes.tolist(), rows.cdfs, rows.lengths, rows.offsets),
+            dtype=torch.int64,
         )
-        return torch.tensor(found, dtype=torch.float32, device=indexes.device).view(indexes.shape)
+        self._escapes += rows.escapes(found, indexes)
+        if self._escapes > self._most_escapes:
+            raise BitstreamError(
+                f"{self._what} is damaged: more symbols outside their tables than it has bits for"
+            )
+        return found
 
 
 def check_stream(stream: bytes, symbols: int, least_bits: float, what: str) -> None:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from hpcm.model.bitstream import (
     LARGEST_SYMBOL,
     LEAST_STREAM,
     MOST_BITS,
+    PART,
     BitstreamError,
     Decoder,
     Rows,
@@ -77,9 +79,10 @@ def test_files_whose_streams_are_ones() -> None:
 
 
 LONGEST = f"""
+import contextlib
 import torch
 from benchmarks.guarded_coder import guarded
-from hpcm.model.bitstream import Decoder, LEAST_STREAM, MOST_BITS, Rows
+from hpcm.model.bitstream import BitstreamError, Decoder, LEAST_STREAM, MOST_BITS, Rows
 from hpcm.model.code_tables import build_tables, default_scale_table
 from hpcm.model.entropy import GeneralizedGaussian
 rows = Rows(build_tables(default_scale_table(), GeneralizedGaussian()))
@@ -87,7 +90,7 @@ for count in (1, 100, 20_000):
     most = MOST_BITS * count // 32 * 4
     for size in sorted({{4, most // 64 * 4, most}}):
         for row in (0, 7, 30, 59):
-            with guarded():
+            with guarded(), contextlib.suppress(BitstreamError):
                 Decoder({START} + b"\\xff" * size, rows, count).read(torch.full((count,), row))
 """
 
@@ -133,12 +136,52 @@ def test_symbols_that_the_compiled_encoder_never_ends_with(rows: Rows) -> None:
             encode(torch.tensor([symbol]), torch.tensor([0]), rows)
 
 
+@pytest.mark.parametrize("row", [0, 30, 59])
+def test_symbols_just_outside_their_table_are_read_however_many(rows: Rows, row: int) -> None:
+    """The shortest escape codes; in row 59 they are the likeliest, 422 of 65,536."""
+    first, size = rows.offsets[row], rows.lengths[row] - 2
+    for symbol in (first + size, first - 1):
+        symbols = torch.full((300_000,), symbol)
+        indexes = torch.full((300_000,), row)
+        found = Decoder(encode(symbols, indexes, rows), rows, 300_000).read(indexes)
+        assert torch.equal(found, symbols.float())
+        assert rows.escapes(symbols, indexes) == 300_000
+    assert rows.escapes(torch.tensor([first, first + size - 1]), torch.tensor([row, row])) == 0
+
+
+def test_zeros_behind_a_stream_are_a_few_bytes_a_symbol(rows: Rows) -> None:
+    """Not 59 bytes for each, as all of them could take by themselves."""
+    million = Decoder(START + bytes(10**6), rows, 10**7)
+    assert len(million._pad()) < 10 * 10**7
+
+
 def test_a_table_that_is_all_escape() -> None:
     """The widest escape makes zeros dearest."""
     tables = CodeTables(
         torch.tensor([[0, 1, 2**16]]), torch.tensor([3]), torch.tensor([0], dtype=torch.int32)
     )
     rows = Rows(tables)
-    assert rows.most_bits_of_zeros == 17 + 4 * (9 + 15 * 8)
+    assert rows.escape_bits[1] == 17 + 4 * (9 + 15 * 8)
     indexes = torch.zeros(50, dtype=torch.int64)
     Decoder(START + b"\xff" * 200, rows, 50).read(indexes)
+
+
+def test_a_stream_that_goes_on_with_escapes_is_left(
+    rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the zeros behind a stream are counted by: a look after each part of what is read."""
+    asked: list[int] = []
+
+    class Coder:
+        def set_stream(self, stream: bytes) -> None:
+            pass
+
+        def decode_stream(self, indexes: list[int], *tables: object) -> list[int]:
+            asked.append(len(indexes))
+            return [2**20] * len(indexes)
+
+    monkeypatch.setattr("hpcm.model.bitstream._rans", lambda: SimpleNamespace(RansDecoder=Coder))
+    decoder = Decoder(START + bytes(10**6), rows, 10**7, what="y")
+    with pytest.raises(BitstreamError, match="y is damaged: more symbols outside their tables"):
+        decoder.read(torch.zeros(10**7, dtype=torch.int64))
+    assert asked == [PART] * 3  # 706,000 escapes have room in 10^6 bytes
