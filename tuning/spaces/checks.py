@@ -11,7 +11,7 @@ from hpcm.schema import ConfigError, did_you_mean, field_of, load, shown
 from tuning.spaces.conditions import NONZERO, can_be, possible, wanted
 from tuning.spaces.confirm_checks import check_confirm
 from tuning.spaces.documents import Problem
-from tuning.spaces.objective_checks import check_objective
+from tuning.spaces.objective_checks import check_objective, objective_warnings
 from tuning.spaces.parameters import DISTRIBUTIONS, Float, Parameter
 from tuning.spaces.scheduler_checks import check_scheduler, scheduler_warnings
 from tuning.spaces.searcher_checks import check_searcher, searcher_warnings
@@ -108,6 +108,7 @@ def warnings_of(space: SearchSpace) -> Iterator[str]:
     """What is allowed, but probably not meant."""
     yield from scheduler_warnings(space)
     yield from searcher_warnings(space)
+    yield from objective_warnings(space)
 
 
 def split_line(line: str, below: str = "") -> Problem:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from hpcm.config import TrainConfig
 from hpcm.schema import ConfigError
 from tuning.spaces.documents import Problem
 from tuning.spaces.sections import DELTA_RATE, Reference
 from tuning.spaces.space import SearchSpace
 
+TEST_SETS = ("kodak", "clic", "tecnick")  # how the names of sets begin that results are reported on
 SAMPLE = "sample"  # as start_from: shipped weights, the nearest to each lmbda
 
 
 def check_objective(space: SearchSpace) -> Iterator[Problem]:
     """What could not be compared."""
     objective = space.objective
+    if objective.weights == "ema" and not space.base.get("ema", {}).get("decay"):
+        yield "objective.weights", "ema, but ema.decay of base is null: there is no average"
     if objective.metric != DELTA_RATE:
         if objective.reference != Reference():
             yield (
@@ -47,3 +51,13 @@ def check_objective(space: SearchSpace) -> Iterator[Problem]:
         except ConfigError as error:
             yield "objective.reference.config", str(error).removeprefix(f"{space.name}: ")
             return
+
+
+def objective_warnings(space: SearchSpace) -> Iterator[str]:
+    """What is compared, but should not be."""
+    val = space.base.get("data", {}).get("val", TrainConfig().data.val)
+    if val is not None and val.split("/")[0].lower().startswith(TEST_SETS):
+        yield (
+            f"data.val is {val}, a test set: images that select among trials must not judge the"
+            " result too; hold images of the training set out with data.holdout"
+        )

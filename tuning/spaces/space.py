@@ -34,7 +34,13 @@ from tuning.spaces.sections import (
     Sections,
 )
 
-TREATMENTS = ("optimizer", "balancer", "regularizers")  # sections that the baseline has its own of
+TREATMENTS = (
+    "optimizer",
+    "balancer",
+    "regularizers",
+    "parts",
+    "early_stopping",
+)  # not the baseline's
 ADDED = ("faults", "confirm")  # sections that the first experiments did not record
 
 # Differences here do not change what a trial's numbers mean; all others do.
