@@ -34,7 +34,8 @@ from tuning.spaces.sections import (
     Sections,
 )
 
-TREATMENTS = (
+# Sections that the baseline does not share with the trials.
+TREATMENTS = ("optimizer", "balancer", "regularizers", "parts", "early_stopping")
     "optimizer",
     "balancer",
     "regularizers",
@@ -192,7 +193,7 @@ class SearchSpace:
     def reference_config(self, lmbda: float) -> TrainConfig:
         """The run config of a reference run: the base with the baseline's sections."""
         plain = copy.deepcopy(self.base)
-        for section in (*self.objective.reference.config, *(s for s in TREATMENTS)):
+        for section in (*self.objective.reference.config, *TREATMENTS):
             plain.pop(section, None)
         for path, value in self.reference_params(lmbda).items():
             set_path(plain, path, value)
