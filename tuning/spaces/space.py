@@ -36,12 +36,6 @@ from tuning.spaces.sections import (
 
 # Sections that the baseline does not share with the trials.
 TREATMENTS = ("optimizer", "balancer", "regularizers", "parts", "early_stopping")
-    "optimizer",
-    "balancer",
-    "regularizers",
-    "parts",
-    "early_stopping",
-)  # not the baseline's
 ADDED = ("faults", "confirm")  # sections that the first experiments did not record
 
 # Differences here do not change what a trial's numbers mean; all others do.
