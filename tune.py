@@ -8,6 +8,11 @@ import sys
 def run() -> int:
     """`tune.py`; gives the exit code. Ctrl-C during the imports, which take seconds, is one too."""
     try:
+        if {"-h", "--help"} & set(sys.argv[1:]):  # before torch and Ray are imported
+            from tuning.flags import flag_parser
+
+            flag_parser().print_help()
+            return 0
         from tuning.cli import main
 
         return main(sys.argv[1:])

@@ -37,7 +37,7 @@ Stores = Callable[[int], CheckpointStore]  # the checkpoints of a trial
 
 def most_checkpoints(space: SearchSpace, at_a_time: int | None = None) -> int:
     """Never more than these exist; ``at_a_time``: trials that run at the same time."""
-    trials = total_trials(space) + most_runs(space)
+    trials = total_trials(space) + most_runs(space) + len(space.reference_lmbdas())
     return trials + WHILE_RUNNING * min(at_a_time or space.budget.concurrent or trials, trials)
 
 

@@ -112,7 +112,7 @@ def opening_lines(info: ExperimentInfo, trials: Sequence[TrialRecord]) -> list[s
     """Where the experiment lives, what is already done, and how to look at Ray's dashboard."""
     lines = [label_line("experiment", f"{info.name} in {info.storage}")]
     if info.resumed:
-        ended = sum(trial.ended for trial in trials if trial.confirms is None)
+        ended = sum(trial.ended for trial in trials if trial.role == "search")
         told = f"{ended} of {count_text(total_trials(info.space), 'trial')} had ended"
         lines.append(label_line("resumed", told))
     if info.dashboard_url:
@@ -133,7 +133,7 @@ def page_command(info: ExperimentInfo) -> str:
 def _head(info: ExperimentInfo, trials: Sequence[TrialRecord], elapsed: float) -> RenderableType:
     """One line: how far, what runs, the best so far against the prior."""
     space = info.space
-    runs = [trial for trial in trials if trial.confirms is not None]
+    runs = [trial for trial in trials if trial.role == "confirm"]
     total = total_trials(space)
     ended = sum(trial.ended for trial in trials) - sum(run.ended for run in runs)
     count = Counter(trial.status for trial in trials)

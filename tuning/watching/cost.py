@@ -27,39 +27,42 @@ class Cost:
     most_epochs: int  # where nothing is stopped; with the runs that confirm
     unit: str  # "GPU" or "CPU"
     per_hour: float  # devices (or cores) that one trial holds
+    full_epochs: int  # of one trial to the end
     seconds_per_epoch: float | None  # measured on this machine
     limit_hours: float | None  # device-hours after which the budget ends it
 
     def lines(self) -> list[str]:
         """The cost in words, one line each."""
         likely, most = self.likely_epochs, self.most_epochs
-        told = [f"{most:,} epochs"]
+        full = f"{likely / self.full_epochs:.1f} trials to the end"
+        texts = [f"{most:,} epochs, as many as {full}"]
         if likely < most:
-            told = [f"{likely:,} epochs with early stopping, {most:,} at most"]
+            texts = [f"{likely:,} epochs with early stopping, as many as {full}; {most:,} at most"]
         if self.seconds_per_epoch is not None:
             each = self.seconds_per_epoch * self.per_hour / 3600
             hours = hours_text(most * each, self.unit)
             if likely < most:
                 soon = hours_text(likely * each, self.unit, beside=most * each)
                 hours = f"{soon} likely, {hours} at most"
-            told.append(
+            texts.append(
                 f"{hours}, from {self.seconds_per_epoch:.1f} s an epoch measured here, alone"
             )
         if self.limit_hours is not None:
-            told.append(f"budget.hours ends it at {hours_text(self.limit_hours, self.unit)}")
-        return told
+            texts.append(f"budget.hours ends it at {hours_text(self.limit_hours, self.unit)}")
+        return texts
 
 
 def estimate(space: SearchSpace, seconds_per_epoch: float | None) -> Cost:
     """The cost of ``space``; without the seconds of one epoch its hours stay open."""
     rungs, trials = space.rungs(), total_trials(space)
-    again = most_runs(space) * rungs[-1]
+    others = (most_runs(space) + len(space.reference_lmbdas())) * rungs[-1]
     per_hour = space.resources.devices
     budget = space.budget
     wide = budget.concurrent or trials
     return Cost(
-        likely_epochs=likely_epochs(space) + again,
-        most_epochs=trials * rungs[-1] + again,
+        likely_epochs=likely_epochs(space) + others,
+        most_epochs=trials * rungs[-1] + others,
+        full_epochs=rungs[-1],
         unit="GPU" if space.resources.gpu else "CPU",
         per_hour=per_hour,
         seconds_per_epoch=seconds_per_epoch,
@@ -68,10 +71,7 @@ def estimate(space: SearchSpace, seconds_per_epoch: float | None) -> Cost:
 
 
 def likely_epochs(space: SearchSpace) -> int:
-    """Epochs of all trials where every rung passes on its share; all of them where there is none.
-
-    How many `median` stops is not known beforehand: none, here.
-    """
+    """Epochs of all trials if every rung passes on its share; all of them if there is no rung."""
     if isinstance(space.scheduler, Hyperband):
         return planned_epochs(space)
     rungs, trials = space.rungs(), total_trials(space)

@@ -28,6 +28,7 @@ def size_lines(space: SearchSpace, cost: Cost) -> list[str]:
         ("space", f"{space.name}: {parameters}, {conditional} of them conditional"),
         ("rungs", f"{rungs} epochs; schedules end at {space.fidelity.horizon}"),
         ("trials", f"{total_trials(space)}{wide}, {each}"),
+        *_reference_rows(space),
         *_confirm_rows(space),
         ("cost", first),
         *(("", line) for line in more),
@@ -41,15 +42,26 @@ def each_text(space: SearchSpace) -> str:
     return f"{gpu:g} GPU and {cpu:g} CPU" if gpu else f"{cpu:g} CPU"
 
 
+def _reference_rows(space: SearchSpace) -> list[tuple[str, str]]:
+    lmbdas = space.reference_lmbdas()
+    if not lmbdas:
+        return []
+    epochs = f"{len(lmbdas) * space.rungs()[-1]:,} of the epochs below"
+    text = f"{len(lmbdas)} runs of the baseline, at lmbda {', '.join(f'{x:g}' for x in lmbdas)}"
+    return [("reference", f"{text}; {epochs}")]
+
+
 def _confirm_rows(space: SearchSpace) -> list[tuple[str, str]]:
     runs = most_runs(space)
     if not runs:
         return []
     seeds = ", ".join(map(str, space.confirm.seeds))
-    top = runs // len(space.confirm.seeds) - 1
-    told = f"{runs} runs: the best {top} and the prior again, on seeds {seeds}"
+    baseline = bool(space.reference_lmbdas())
+    top = runs // len(space.confirm.seeds) - 1 - baseline
+    others = "the prior and the baseline" if baseline else "and the prior"
+    text = f"{runs} runs: the best {top}, {others} again, on seeds {seeds}"
     epochs = f"{runs * space.rungs()[-1]:,} of the epochs below"
-    return [("confirm", told), ("", f"{epochs}; --set confirm.top=0 leaves them out")]
+    return [("confirm", text), ("", f"{epochs}; --set confirm.top=0 leaves them out")]
 
 
 def prior_lines(space: SearchSpace) -> list[str]:

@@ -63,6 +63,8 @@ class Progress:
 
 def tries_text(trial: TrialRecord, space: SearchSpace) -> str:
     """What the trial tries: its differences from the prior, or that it is the prior."""
+    if trial.role == "reference":
+        return f"reference run, lmbda {trial.lmbda:g}"
     if trial.confirms is not None:
         return f"trial {trial.confirms} once more, on seed {trial.seed}"
     if trial.is_prior:

@@ -60,7 +60,7 @@ def study_copy(
     follower = BackgroundWriter(StudyCopy(name, owner, encoder, place), notices.add)
 
     def note(record: TrialRecord) -> None:
-        if record.confirms is None:  # a finalist's run on another seed is no trial of the study
+        if record.role == "search":  # a run that confirms, or a reference, is none of the study
             follower.note(record)
 
     ledger.listeners.append(note)
