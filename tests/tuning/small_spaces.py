@@ -12,7 +12,7 @@ import yaml
 LR = {"type": "float", "low": 1.0e-5, "high": 5.0e-4, "log": True, "prior": 5.0e-5, "mutable": True}
 SPACE: dict[str, Any] = {
     "name": "mine",
-    "base": {"data": {"batch_size": 4, "workers": 0}},
+    "base": {"data": {"val": "sample_val", "batch_size": 4, "workers": 0}},
     "parameters": {
         "optimizer.lr": LR,
         "balancer.name": {

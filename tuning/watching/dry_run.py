@@ -58,8 +58,8 @@ def _confirm_rows(space: SearchSpace) -> list[tuple[str, str]]:
     seeds = ", ".join(map(str, space.confirm.seeds))
     baseline = bool(space.reference_lmbdas())
     top = runs // len(space.confirm.seeds) - 1 - baseline
-    others = "the prior and the baseline" if baseline else "and the prior"
-    text = f"{runs} runs: the best {top}, {others} again, on seeds {seeds}"
+    others = ", the prior and the baseline" if baseline else " and the prior"
+    text = f"{runs} runs: the best {top}{others} again, on seeds {seeds}"
     epochs = f"{runs * space.rungs()[-1]:,} of the epochs below"
     return [("confirm", text), ("", f"{epochs}; --set confirm.top=0 leaves them out")]
 

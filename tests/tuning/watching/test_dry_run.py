@@ -22,7 +22,7 @@ def test_size_counts_parameters_rungs_trials_and_cost(tmp_path: Path) -> None:
         "space quick: 4 parameters, 1 of them conditional",
         "rungs 1, 3, 9 epochs; schedules end at 9",
         "trials 4, 2 at a time, 1 CPU each; trial 0 is the prior config",
-        "cost 20 epochs with early stopping, 36 at most",
+        "cost 20 epochs with early stopping, as many as 2.2 trials to the end; 36 at most",
         "0.3 CPU-hours likely, 0.6 CPU-hours at most, from 60.0 s an epoch measured here, alone",
     ]
 
@@ -33,6 +33,7 @@ def test_cost_follows_the_rungs_and_the_budget(tmp_path: Path) -> None:
     assert estimate(space, None) == Cost(
         likely_epochs=9 + 4 * 2 + 2 * 6,  # after rung 1 the prior and a third of the others go on
         most_epochs=81,
+        full_epochs=9,
         unit="GPU",
         per_hour=2,
         seconds_per_epoch=None,
@@ -49,7 +50,7 @@ def test_what_confirming_costs_is_said_apart(tmp_path: Path) -> None:
     assert told[3:6] == [
         "confirm 6 runs: the best 2 and the prior again, on seeds 4, 5",
         "54 of the epochs below; --set confirm.top=0 leaves them out",
-        "cost 74 epochs with early stopping, 90 at most",
+        "cost 74 epochs with early stopping, as many as 8.2 trials to the end; 90 at most",
     ]
 
 
@@ -57,13 +58,14 @@ def test_without_stopping_every_trial_costs_the_maximum(tmp_path: Path) -> None:
     space = load_space(write_space(tmp_path), "laptop", ["scheduler.name=fifo"])
     cost = estimate(space, None)
     assert cost.likely_epochs == cost.most_epochs == 36
-    assert cost.lines() == ["36 epochs"]
+    assert cost.lines() == ["36 epochs, as many as 4.0 trials to the end"]
 
 
 def test_both_costs_have_one_unit() -> None:
     cost = Cost(
         likely_epochs=20,
         most_epochs=200,
+        full_epochs=10,
         unit="CPU",
         per_hour=1,
         seconds_per_epoch=9.0,
