@@ -51,7 +51,7 @@ def each(
 
 
 def _targets(sources: Iterable[Path], output: Path, suffix: str) -> dict[Path, Path]:
-    """Where each file goes. Raises ConfigError where two would be one, or one is there already."""
+    """Where each file goes. Raises ConfigError if two would be one, or one is there."""
     targets: dict[Path, Path] = {}
     for source in sources:
         target = output / f"{source.stem}{suffix}"

@@ -120,7 +120,7 @@ def decode_image(model: HPCM, coded: CodedImage) -> Tensor:
 
 
 def _decode_z(model: HPCM, coded: CodedImage, rows: Rows, decoder: Decoder) -> Tensor:
-    """The symbols of z: (1, N, h, w). Raises BitstreamError where they do not end with the stream.
+    """The symbols of z: (1, N, h, w). Raises BitstreamError if they do not end with the stream.
 
     They need no network, so a stream of other symbols, or of another number of them, is found
     before anything slow begins: coded again, they must give the same bytes.

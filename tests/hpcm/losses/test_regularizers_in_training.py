@@ -15,11 +15,11 @@ from torch import Tensor
 
 from hpcm import TrainConfig, train
 from hpcm.losses import REGULARIZERS, DctTruncation, InterScale
+from hpcm.losses.inter_scale_modes import MODES
 from hpcm.schema import fields_of
 from tests.toy_codec import ToyCodec
 
 TERM = {"delta": 0.05, "start": 0.0}
-TRUNCATION = {"end": 0.9}
 
 
 @pytest.fixture(scope="module")
@@ -72,13 +72,6 @@ def trained_with_the_term() -> dict[str, Tensor]:
     return weights
 
 
-@cache
-def trained_with_truncation() -> dict[str, Tensor]:
-    weights = trained(dct_truncation=TRUNCATION)[0]
-    assert not same(weights, trained_plainly()[0])
-    return weights
-
-
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return all(torch.equal(value, other[name]) for name, value in one.items())
 
@@ -111,34 +104,10 @@ def test_switched_off_they_leave_every_bit_alone(seed: int) -> None:
         assert all(one[k] == two[k] for k in one if k != "train/seconds")
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"delta": 0.1},
-        *({"mode": mode} for mode in ("repo", "paper", "l1", "cosine", "saturating")),
-        {"latents": "nested"},
-        {"start": 0.5},
-        {"align_lr": 1e-2},
-    ],
-    ids=str,
-)
-def test_every_field_of_the_term_acts(change: dict[str, Any]) -> None:
-    assert not same(trained_with_the_term(), trained({**TERM, **change})[0])
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"tau_init": 0.2},
-        {"tau_final": 1.4},
-        {"end": 0.4},
-        {"rolloff": 0.5},
-        {"kind": "exponential"},
-    ],
-    ids=str,
-)
-def test_every_field_of_the_truncation_acts(change: dict[str, Any]) -> None:
-    assert not same(trained_with_truncation(), trained(dct_truncation={**TRUNCATION, **change})[0])
+@pytest.mark.parametrize("mode", [mode for mode in MODES if mode != InterScale().mode])
+def test_every_mode_of_the_term_acts(mode: str) -> None:
+    """All other fields of both are in test_every_field.py."""
+    assert not same(trained_with_the_term(), trained({**TERM, "mode": mode})[0])
 
 
 def test_the_objective_never_sees_them() -> None:
