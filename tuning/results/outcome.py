@@ -57,7 +57,7 @@ def experiment_result(
     others = sum(run.cost_hours for run in (*confirmations, *references))
     chosen = confirmed.trial if confirmed else best_of(trials, space)
     prior = next((trial for trial in trials if trial.is_prior), None)
-    if chosen is None and all_ended and space.reference_lmbdas():
+    if all_ended and space.reference_lmbdas() and not _scored_at_the_end(trials, space):
         chosen = prior if prior is not None and prior.state == "finished" else None
     return ExperimentResult(
         info=info,
@@ -73,6 +73,12 @@ def experiment_result(
         confirmation=found,
         references=tuple(references),
     )
+
+
+def _scored_at_the_end(trials: Sequence[TrialRecord], space: SearchSpace) -> bool:
+    """Whether any trial has a score at the maximum fidelity."""
+    score, most = space.objective.score, space.fidelity.max
+    return any(trial.scored(score).get("epoch") == most for trial in trials)
 
 
 def best_of(trials: Sequence[TrialRecord], space: SearchSpace) -> TrialRecord | None:

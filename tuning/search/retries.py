@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hpcm.config import TrainConfig
 from tuning.ledger.failures import POLICIES, Failure
 from tuning.ledger.records import TrialRecord
 from tuning.ledger.redaction import redacted
@@ -24,14 +25,23 @@ def may_retry(record: TrialRecord, failure: Failure) -> bool:
 
 
 def certain_failure(
-    space: SearchSpace, record: TrialRecord, failure: Failure, node: str | None, other_node: bool
+    space: SearchSpace,
+    record: TrialRecord,
+    failure: Failure,
+    node: str | None,
+    other_node: bool,
+    lmbda: float | None = None,
 ) -> Certain:
     """Whether another start would fail too: the same error twice on the only node, too little GPU.
 
-    ``other_node``: a node beside the ones on which it failed could run it.
+    ``other_node``: a node beside the ones on which it failed could run it. ``lmbda``: of the
+    reference run that it is or confirms, whose config is not made from the parameters.
     """
     if failure.kind == "device_memory":
-        return Certain(_too_large(space, record, failure))
+        if space.resources.gpu < 1 and not record.needs_whole_gpu:
+            return Certain()
+        config = space.config(record.params) if lmbda is None else space.reference_config(lmbda)
+        return Certain(_too_large(config, failure))
     if failure.kind != "exception" or record.crash != redacted(failure.text):
         return Certain()
     if node is not None and node == record.crashed_on and other_node:
@@ -39,10 +49,8 @@ def certain_failure(
     return Certain(f"the same error twice, not tried again: {failure.text}")
 
 
-def _too_large(space: SearchSpace, record: TrialRecord, failure: Failure) -> str | None:
-    if space.resources.gpu < 1 and not record.needs_whole_gpu:
-        return None
-    data = space.config(record.params).data
+def _too_large(config: TrainConfig, failure: Failure) -> str:
+    data = config.data
     return (
         f"out of GPU memory with a whole GPU: data.batch_size {data.batch_size}, data.patch"
         f" {data.patch} and the model do not fit into it; {failure.text}"

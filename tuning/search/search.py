@@ -98,8 +98,12 @@ class Search:
             return number
         self._given.add(number)
         record = self.ledger.trials[number]
-        of = record if record.confirms is None else self.ledger.trials[record.confirms]
-        return Start(number, record.params, record.seed, of.lmbda)
+        return Start(number, record.params, record.seed, self._reference_lmbda(number))
+
+    def _reference_lmbda(self, trial: int) -> float | None:
+        """Of the reference run that this is, or that it confirms; None: it is of a trial."""
+        of = self.ledger.trials[trial].confirms
+        return self.ledger.trials[trial if of is None else of].lmbda
 
     def _next_number(self) -> int | Idle:
         ledger = self.ledger
@@ -211,7 +215,8 @@ class Search:
         if self.closing is not None:
             self.suspended(trial)
             return Retry(False)
-        certain = certain_failure(self.space, record, failure, node, other_node)
+        lmbda = self._reference_lmbda(trial)
+        certain = certain_failure(self.space, record, failure, node, other_node, lmbda)
         if certain.reason is None and may_retry(record, failure):
             self.ledger.append(Retried(trial, failure.text, failure.kind, node))
             self.start_again(trial)

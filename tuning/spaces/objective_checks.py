@@ -17,7 +17,7 @@ SAMPLE = "sample"  # as start_from: shipped weights, the nearest to each lmbda
 def check_objective(space: SearchSpace) -> Iterator[Problem]:
     """What could not be compared."""
     objective = space.objective
-    if objective.weights == "ema" and not space.base.get("ema", {}).get("decay"):
+    if objective.weights == "ema" and not space.of_base("ema", "decay"):
         yield "objective.weights", "ema, but ema.decay of base is null: there is no average"
     if objective.metric != DELTA_RATE:
         if objective.reference != Reference():
@@ -55,8 +55,8 @@ def check_objective(space: SearchSpace) -> Iterator[Problem]:
 
 def objective_warnings(space: SearchSpace) -> Iterator[str]:
     """What is compared, but should not be."""
-    val = space.base.get("data", {}).get("val", TrainConfig().data.val)
-    if val is not None and val.split("/")[0].lower().startswith(TEST_SETS):
+    val = space.of_base("data", "val", TrainConfig().data.val)
+    if isinstance(val, str) and val.split("/")[0].lower().startswith(TEST_SETS):
         yield (
             f"data.val is {val}, a test set: images that select among trials must not judge the"
             " result too; hold images of the training set out with data.holdout"

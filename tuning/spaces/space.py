@@ -151,14 +151,15 @@ class SearchSpace:
         plain["epochs"] = self.fidelity.max if epochs is None else epochs
         plain["schedule_horizon"] = self.fidelity.horizon
         precision = plain.setdefault("precision", {})
-        if precision.get("threads") is None and not self.resources.gpu:
+        sound = isinstance(precision, dict)  # else reading it as a run config says what is wrong
+        if sound and precision.get("threads") is None and not self.resources.gpu:
             precision["threads"] = max(1, int(self.resources.cpu))
         return TrainConfig.from_plain(plain, self.name)
 
     @property
     def lmbda(self) -> float:
         """Of the trials' loss."""
-        found: float = self.base.get("loss", {}).get("lmbda", TrainConfig().loss.lmbda)
+        found: float = self.of_base("loss", "lmbda", TrainConfig().loss.lmbda)
         return found
 
     @property
@@ -166,9 +167,14 @@ class SearchSpace:
         """The metrics that a report needs at a rung: the objective's, or rate and quality."""
         if self.objective.metric != DELTA_RATE:
             return (self.objective.score,)
-        loss = self.base.get("loss", {}).get("metric", TrainConfig().loss.metric)
+        loss = self.of_base("loss", "metric", TrainConfig().loss.metric)
         quality = "val_ms_ssim_db" if loss == "ms_ssim" else "val_psnr"
         return self.objective.of_weights("val_bpp"), self.objective.of_weights(quality)
+
+    def of_base(self, section: str, key: str, default: Any = None) -> Any:
+        """A field of the base; a section that is none is refused where the base is checked."""
+        found = self.base.get(section)
+        return found.get(key, default) if isinstance(found, dict) else default
 
     def reference_lmbdas(self) -> tuple[float, ...]:
         """Of the reference runs, ascending; none unless trials are judged by them."""

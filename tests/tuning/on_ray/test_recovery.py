@@ -7,9 +7,13 @@ from typing import Any
 
 import pytest
 
+from tests.tuning.lr_space import lr_space, open_ledger
 from tests.tuning.on_ray.broken_trials import FULL, KILLED, LOST, FakeTrial, Play, Staging
-from tuning.ledger.events import Failed, Finished, OfTrial, Paused, Started, Stopped
+from tuning.ledger.events import Failed, Finished, OfTrial, Paused, Proposed, Started, Stopped
+from tuning.ledger.failures import Failure
 from tuning.on_ray.diagnosis import KilledForMemoryError
+from tuning.search.decisions import Start
+from tuning.search.search import Search
 
 
 def test_an_exception_is_tried_three_times_in_all(play: Play) -> None:
@@ -183,3 +187,24 @@ def test_a_process_is_starting_once_ray_has_room_for_it(staging: Staging) -> Non
     assert staging.recovery.starting(trial) == "actor"
     trial.status = "RUNNING"
     assert staging.recovery.starting(trial) is None
+
+
+@pytest.mark.parametrize("confirms", [False, True], ids=["reference", "confirms-it"])
+def test_a_reference_run_that_does_not_fit_is_given_up_like_a_trial(
+    tmp_path: Path, confirms: bool
+) -> None:
+    """Its config is the baseline's, and has none of the parameters."""
+    space = lr_space(tmp_path, objective={"metric": "delta_rate"}, resources={"gpu": 1, "cpu": 1})
+    ledger = open_ledger(tmp_path)
+    search = Search(space, ledger)
+    first = search.next()
+    assert isinstance(first, Start)
+    number = first.trial
+    if confirms:
+        number = len(ledger.trials)
+        ledger.append(Proposed(number, first.params, "confirm", of=first.trial, seed=7))
+    assert not search.broke(number, Failure("device_memory", "CUDA out of memory")).again
+    reason = ledger.trials[number].reason or ""
+    assert reason.startswith("out of GPU memory with a whole GPU: data.batch_size ")
+    assert ledger.trials[number].params["loss.lmbda"] == first.lmbda
+    ledger.close()
