@@ -53,7 +53,8 @@ def test_extends_amends_replaces_drops_and_adds(space_file: Callable[..., Path])
 
     child = load_space(space_file(change, name="child"))
     parent = load_space(space_file(name="parent"))
-    assert (child.name, child.base["data"]) == ("child", {"val": "sample_val", "batch_size": 2, "workers": 0})
+    data = {"val": "sample_val", "batch_size": 2, "workers": 0}
+    assert (child.name, child.base["data"]) == ("child", data)
     assert child.fidelity == parent.fidelity
     assert child.profiles == parent.profiles
     lost, added = {"balancer.gamma_schedule.final"}, {"clip_max_norm"}
