@@ -113,12 +113,15 @@ def at_common_epoch(
     """A report of the best trial that has ``metric``, and the prior's of the same epoch.
 
     The newest, or where the prior went as far the newest of an epoch at which both have it; the
-    prior's is empty where there is none.
+    prior's is empty where there is none. Any report counts if the best trial has none with
+    ``metric``: a rate at equal quality is defined only within the reference curve.
     """
-    mine = {report["epoch"]: report for report in best.reports if metric in report}
-    theirs = (
-        {report["epoch"]: report for report in prior.reports if metric in report} if prior else {}
-    )
+    scored = bool(best.scored(metric))
+
+    def counted(trial: TrialRecord) -> dict[float, dict[str, float]]:
+        return {r["epoch"]: r for r in trial.reports if metric in r or not scored}
+
+    mine, theirs = counted(best), counted(prior) if prior else {}
     both = mine.keys() & theirs.keys()
     as_far = prior is not None and prior.epochs >= max(mine)
     epoch = max(both if both and as_far else mine)

@@ -101,6 +101,8 @@ class OptunaEncoder:
         match record.state:
             case "finished" | "stopped" if last is None and len(self.metrics) > 1:
                 return TrialState.FAIL, None
+            case "finished" if last is None:  # its rate at equal quality is not defined
+                return TrialState.FAIL, None
             case "finished":
                 return TrialState.COMPLETE, last
             case "stopped":

@@ -7,13 +7,24 @@ from typing import Any
 
 import pytest
 
-from tests.tuning.lr_space import lr_space, open_ledger
+from tests.tuning.lr_space import lr_space
 from tests.tuning.on_ray.broken_trials import FULL, KILLED, LOST, FakeTrial, Play, Staging
-from tuning.ledger.events import Failed, Finished, OfTrial, Paused, Proposed, Started, Stopped
+from tuning.ledger.events import (
+    Failed,
+    Finished,
+    OfTrial,
+    Opened,
+    Paused,
+    Proposed,
+    Started,
+    Stopped,
+)
 from tuning.ledger.failures import Failure
+from tuning.ledger.ledger import Ledger
 from tuning.on_ray.diagnosis import KilledForMemoryError
 from tuning.search.decisions import Start
 from tuning.search.search import Search
+from tuning.search.sessions import open_session, reference_metrics
 
 
 def test_an_exception_is_tried_three_times_in_all(play: Play) -> None:
@@ -195,7 +206,8 @@ def test_a_reference_run_that_does_not_fit_is_given_up_like_a_trial(
 ) -> None:
     """Its config is the baseline's, and has none of the parameters."""
     space = lr_space(tmp_path, objective={"metric": "delta_rate"}, resources={"gpu": 1, "cpu": 1})
-    ledger = open_ledger(tmp_path)
+    ledger = Ledger(tmp_path)
+    open_session(ledger, Opened(**reference_metrics(space)))
     search = Search(space, ledger)
     first = search.next()
     assert isinstance(first, Start)

@@ -50,3 +50,9 @@ def test_the_prior_is_shown_at_the_same_epoch() -> None:
     other_epochs = at_common_epoch(best, trial(0, {3: 1.0, 9: 0.7}, 11), METRIC)
     assert [report.get(METRIC) for report in other_epochs] == [0.9, 1.0]
     assert at_common_epoch(best, None, METRIC)[1] == {}
+
+
+def test_a_best_trial_without_a_score_is_shown_by_what_it_reported() -> None:
+    """As the prior is if no trial came within the range of the reference curve."""
+    shown, its = at_common_epoch(trial(0, {}, 3, "finished"), trial(0, {}, 3, "finished"), METRIC)
+    assert (shown["epoch"], its["epoch"]) == (3.0, 3.0)

@@ -66,6 +66,17 @@ def test_optuna_hears_the_truth(session: Callable[..., Session]) -> None:
     assert (failed.value, running.value) == (None, None)
 
 
+def test_a_trial_that_finished_without_a_score_stops_no_copy(
+    session: Callable[..., Session],
+) -> None:
+    """Its rate at equal quality may lie outside the reference curve; Optuna wants a value."""
+    run = session()
+    run.play(0, 0)
+    run.play(1, 9)
+    assert [t.state for t in run.trials()] == [TrialState.FAIL, TrialState.COMPLETE]
+    assert run.told == []
+
+
 def test_a_diverged_trial_fails_where_the_space_says_so(session: Callable[..., Session]) -> None:
     run = session(objective={"on_diverged": "fail"})
     run.play(0, 2, diverged)
