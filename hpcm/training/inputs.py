@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from hpcm.model.checkpoint import MODEL_FILE
 from hpcm.schema import ConfigError, did_you_mean
 from hpcm.training.data import crop_images
 
-#: What ``start_from: sample`` means: hpcm_tiny, trained by weights.yaml beside the file.
-SAMPLE_WEIGHTS = Path(__file__).parents[1] / "sample" / "weights.pt"
+#: What ``start_from: sample`` means: hpcm_tiny, trained for several lmbda by the recipes beside it.
+SAMPLE = Path(__file__).parents[1] / "sample"
 
 
 def check_inputs(cfg: TrainConfig) -> None:
@@ -24,15 +25,33 @@ def check_inputs(cfg: TrainConfig) -> None:
         starting_point(cfg.start_from)
 
 
+def start_weights(name: str, lmbda: float) -> Path:
+    """The file that a run of ``lmbda`` starts from; of ``sample`` the one of the nearest lmbda.
+
+    Nearest is by ratio. Raises what :func:`starting_point` raises.
+    """
+    place = starting_point(name)
+    if place != SAMPLE:
+        return place
+    shipped = sample_weights()
+    return shipped[min(shipped, key=lambda known: abs(math.log(known / lmbda)))]
+
+
+def sample_weights() -> dict[float, Path]:
+    """The weights of hpcm_tiny that come with the package, by the lmbda they were trained for."""
+    files = SAMPLE.glob("lmbda_*.pt")
+    return dict(sorted((float(file.stem.removeprefix("lmbda_")), file) for file in files))
+
+
 def starting_point(name: str) -> Path:
     """The weights called ``name`` under ``$HPCM_CHECKPOINTS``: a file, or a checkpoint's model.
 
-    ``sample`` is the tiny codec that comes with the package.
+    ``sample`` is the folder of the tiny codecs that come with the package.
 
     Raises :class:`ConfigError` that says where it was looked for and what is there.
     """
     if name == "sample":
-        return SAMPLE_WEIGHTS
+        return SAMPLE
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise ConfigError(f"start_from: '{name}' is a path; name a file under $HPCM_CHECKPOINTS")
     folder = os.environ.get("HPCM_CHECKPOINTS", "")

@@ -15,7 +15,7 @@ from hpcm.model.checkpoint import load_weights, read_weights
 from hpcm.optimizers.balancer import Balancer
 from hpcm.optimizers.early_stopping import ScaleStopper
 from hpcm.training.average import WeightAverage
-from hpcm.training.inputs import starting_point
+from hpcm.training.inputs import start_weights
 from hpcm.training.seeding import initial_weights
 
 
@@ -45,7 +45,7 @@ class Run:
         with initial_weights(cfg.seed):
             model = build_model(cfg.model) if model is None else model
             if cfg.start_from is not None:
-                weights = read_weights(starting_point(cfg.start_from))
+                weights = read_weights(start_weights(cfg.start_from, cfg.loss.lmbda))
                 load_weights(model, weights, f"start_from: {cfg.start_from}")
             channels = cast("int", model.latent_channels)
             parts = {name: part.build(channels) for name, part in cfg.regularizers.items()}

@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from glob import glob
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,11 @@ REDUCED = {
     "python -m hpcm evaluate runs/best --images sample_val --real --output runs/best.json": "",
     "python -m hpcm compare results/kodak/vtm_18.0.json results/kodak/hpcm_base.json "
     "--plot rd.pdf": "",
-    "python -m hpcm evaluate hpcm/sample/weights.pt --images sample_val --real": "",
+    "python -m hpcm evaluate hpcm/sample/lmbda_*.pt --images sample_val "
+    "--output runs/estimated.json": "",
+    "python -m hpcm evaluate hpcm/sample/lmbda_*.pt --images sample_val --real "
+    "--output runs/real.json": "",
+    "python -m hpcm compare runs/estimated.json runs/real.json": "",
     "python -m hpcm compress photo.png -o runs/coded --checkpoint runs/best": "",
     "python -m hpcm decompress runs/coded/photo.hpcm -o runs/decoded --checkpoint runs/best": "",
     "ray job submit --working-dir . -- python tune.py --space phase3": None,  # a test of its own
@@ -88,7 +93,9 @@ def said(project: Path) -> dict[str, str]:
         extra = REDUCED[command]
         if extra is None:
             continue
-        words = [sys.executable, *shlex.split(command)[1:], *shlex.split(extra)]
+        words = [sys.executable]
+        for word in [*shlex.split(command)[1:], *shlex.split(extra)]:  # as a shell expands them
+            words += sorted(glob(word, root_dir=project)) or [word]
         run = subprocess.run(
             words, cwd=project, env=environment, capture_output=True, text=True, timeout=280
         )

@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from hpcm.__main__ import main
+from hpcm.training.inputs import sample_weights
 from tests.conftest import synthetic_image
 
-WEIGHTS = str(Path(__file__).parents[2] / "hpcm/sample/weights.pt")
+WEIGHTS = str(max(sample_weights().items())[1])
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +41,7 @@ def test_pictures_numbers_and_one_sheet(capsys: pytest.CaptureFixture[str]) -> N
         if name.endswith("png") and name not in ("02-a.z.png", "02-a.s1.png"):  # of one block
             assert np.asarray(Image.open(f"out/new/{name}").convert("L")).std() > 0
     numbers = json.loads(Path("out/new/inspection.json").read_text())
-    assert numbers["source"]["lmbda"] == 0.013
+    assert numbers["source"]["lmbda"] == max(sample_weights())
     for row in numbers["images"]:
         parts = sum(row[f"bpp-{part}"] for part in ("z", "s1", "s2", "s3"))
         assert row["bpp"] == pytest.approx(parts)

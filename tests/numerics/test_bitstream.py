@@ -14,7 +14,7 @@ from torch import Tensor
 from hpcm.evaluation.images import evaluate
 from hpcm.model import build_model
 from hpcm.model.bitstream import Decoder, Rows, encode
-from hpcm.model.checkpoint import load_weights, read_weights
+from hpcm.model.checkpoint import load_model
 from hpcm.model.code_tables import (
     CodeTables,
     build_tables,
@@ -25,7 +25,7 @@ from hpcm.model.code_tables import (
 from hpcm.model.codec import decode_image, encode_image
 from hpcm.model.entropy import GeneralizedGaussian
 from hpcm.model.hpcm import HPCM
-from hpcm.training.inputs import SAMPLE_WEIGHTS
+from hpcm.training.inputs import sample_weights
 from tests.reference.fill_weights import fill_model
 from tests.reference.recorded import filled, recorded
 
@@ -140,10 +140,12 @@ def test_size_of_a_model_is_near_its_estimate(
     assert size == pytest.approx(estimate, rel=most)
 
 
-def test_size_of_a_trained_model_is_within_a_percent_of_its_estimate_and_32_bytes() -> None:
+@pytest.mark.parametrize("lmbda", [min(sample_weights()), max(sample_weights())])
+def test_size_of_a_trained_model_is_within_a_percent_of_its_estimate_and_32_bytes(
+    lmbda: float,
+) -> None:
     """The bytes: two flushed coder states, and the table of the next larger scale."""
-    model = build_model("hpcm_tiny")
-    load_weights(model, read_weights(SAMPLE_WEIGHTS), str(SAMPLE_WEIGHTS))
+    model = load_model(sample_weights()[lmbda])
     for row in evaluate(model, "sample_val", real=True).images:
         in_bytes = row["width"] * row["height"] / 8
         real, estimate = row["bpp"] * in_bytes, row["bpp-estimated"] * in_bytes
