@@ -47,7 +47,9 @@ class Proposals:
         """The proposal of trial ``number``; None if every config was tried."""
         if number == 0:
             return Proposed(number, self.space.prior(), PRIOR)
-        tried = {_key(record.params) for record in self.ledger.records() if _counts(record)}
+        whole = isinstance(self.space.searcher, Grid)  # each of its points has one trial
+        records = self.ledger.records()
+        tried = {_key(record.params) for record in records if whole or _counts(record)}
         for params, source in self._candidates(number):
             if _key(params) not in tried:
                 return Proposed(number, params, source)

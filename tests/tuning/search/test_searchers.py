@@ -211,6 +211,21 @@ def test_grid_tries_every_combination_once(tmp_path: Path) -> None:
     run.ledger.close()
 
 
+def test_a_point_of_a_grid_that_crashed_takes_no_other_points_place(tmp_path: Path) -> None:
+    choices = {"type": "categorical", "choices": [1e-5, 1e-4, 1e-3, 1e-2], "prior": 1e-4}
+    sections: dict[str, Any] = {"parameters": {"optimizer.lr": choices}, "budget": {"trials": 4}}
+    run = asked(tmp_path, **sections, searcher={"name": "grid"})
+    found = []
+    for _ in range(4):
+        start = run.next()
+        found.append(start.params["optimizer.lr"])
+        run.search.started(start.trial)
+        run.search.gave_up(start.trial, "crashed: RuntimeError: a cosmic ray")
+        run.search.process_ended(start.trial)
+    assert sorted(found) == [1e-5, 1e-4, 1e-3, 1e-2]
+    run.ledger.close()
+
+
 def test_a_grid_after_another_searcher_leaves_no_point_out(tmp_path: Path) -> None:
     choices = {"type": "categorical", "choices": [1e-5, 1e-4, 1e-3, 1e-2], "prior": 1e-4}
     sections: dict[str, Any] = {"parameters": {"optimizer.lr": choices}, "budget": {"trials": 4}}
