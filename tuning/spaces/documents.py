@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcm.config import TrainConfig
-from hpcm.schema import ConfigError, did_you_mean, overlay, shown
+from hpcm.schema import MOST_PROBLEMS, ConfigError, did_you_mean, overlay, shown
 from hpcm.yaml_files import override, read_yaml
 from tuning.spaces.sections import Sections
 
@@ -42,9 +42,11 @@ class Document:
 
     def refuse(self, problems: Iterable[Problem]) -> None:
         """Raise :class:`ConfigError` with a line per problem, given as path and message, if any."""
-        lines = dict.fromkeys(self._line(path, message) for path, message in problems)
+        lines = list(dict.fromkeys(self._line(path, message) for path, message in problems))
         if lines:
-            raise ConfigError("\n".join(lines))
+            more = len(lines) - MOST_PROBLEMS
+            rest = [f"and {more} more problems"] if more > 0 else []
+            raise ConfigError("\n".join([*lines[:MOST_PROBLEMS], *rest]))
 
     def _line(self, path: str, message: str) -> str:
         """The file or the flag that gave ``path``, the path as written there, and what is wrong."""

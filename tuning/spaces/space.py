@@ -159,8 +159,8 @@ class SearchSpace:
     @property
     def lmbda(self) -> float:
         """Of the trials' loss."""
-        found: float = self.of_base("loss", "lmbda", TrainConfig().loss.lmbda)
-        return found
+        found = self.of_base("loss", "lmbda")
+        return float(found) if isinstance(found, int | float) else TrainConfig().loss.lmbda
 
     @property
     def compared(self) -> tuple[str, ...]:
