@@ -56,7 +56,7 @@ def _status(result: ExperimentResult) -> None:
     if not terminal.is_terminal and "COLUMNS" not in os.environ:
         terminal = Terminal(width=WIDE)
     space = result.info.space
-    terminal.print(trial_table(result.trials, space, ALL_ROWS))
+    terminal.print(trial_table([*result.trials, *result.references], space, ALL_ROWS))
     terminal.print(survival_table(result.trials, space).to_string(), end="\n\n", soft_wrap=True)
     terminal.print("\n".join(summary_lines(result, export=None)), soft_wrap=True)
 

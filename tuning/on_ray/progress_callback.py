@@ -73,7 +73,7 @@ class ProgressCallback(tune.Callback):
         if self._on_change and self._ledger.count != self._shown:
             started = self._clock()
             self._shown = self._ledger.count
-            self._on_change([*self._ledger.records(), *self._ledger.confirmations()])
+            self._on_change(list(self._ledger.trials.values()))
             now = self._clock()
             self._next = now + min((now - started) * (1 / SHARE - 1), LONGEST_PAUSE)
 

@@ -135,7 +135,7 @@ def _head(info: ExperimentInfo, trials: Sequence[TrialRecord], elapsed: float) -
     space = info.space
     runs = [trial for trial in trials if trial.role == "confirm"]
     total = total_trials(space)
-    ended = sum(trial.ended for trial in trials) - sum(run.ended for run in runs)
+    ended = sum(trial.ended for trial in trials if trial.role == "search")
     count = Counter(trial.status for trial in trials)
     text = Text.assemble(
         (printable(info.name), "bold"),

@@ -11,7 +11,7 @@ from rich.table import Table
 from tuning.ledger.records import TrialRecord
 from tuning.results.outcome import best_of
 from tuning.spaces.space import SearchSpace
-from tuning.spaces.wording import ABSENT, clock_text, metric_name, metric_text
+from tuning.spaces.wording import ABSENT, UNITS, clock_text, metric_name, metric_text
 from tuning.watching.progress import ended_text, tries_text
 
 WIDTHS = {  # of the columns, at least
@@ -61,7 +61,7 @@ def _cells(
     trial: TrialRecord, trials: Sequence[TrialRecord], space: SearchSpace, rungs: Sequence[int]
 ) -> list[str]:
     metric = space.objective.score
-    last = trial.scored(metric)
+    last = trial.scored(metric) or trial.last
     prior = next((other for other in trials if other.is_prior), None)
     reference = prior.curve(metric).get(int(last.get("epoch", 0))) if prior else None
     value = last.get(metric)
@@ -70,7 +70,7 @@ def _cells(
         str(trial.number),
         f"{trial.epochs}/{rungs[-1]}",
         metric_text(metric, value, unit=False),
-        _relative(value, reference) if not trial.is_prior else "",
+        _relative(metric, value, reference) if not trial.is_prior else "",
         metric_text("val_bpp", last.get("val_bpp"), unit=False),
         metric_text("val_psnr", last.get("val_psnr"), unit=False),
         clock_text(trial.seconds),
@@ -79,7 +79,11 @@ def _cells(
     ]
 
 
-def _relative(value: float | None, reference: float | None) -> str:
-    if value is None or not reference:
+def _relative(metric: str, value: float | None, reference: float | None) -> str:
+    if value is None or reference is None:
+        return ABSENT
+    if metric in UNITS:
+        return f"{value - reference:+.2f}{UNITS[metric]}"
+    if not reference:
         return ABSENT
     return f"{100 * (value / reference - 1):+.1f} %"
