@@ -13,7 +13,9 @@ import benchmarks
 PARTS = {
     "__main__",
     "guarded_coder",
+    "kernels",
     "mutations",
+    "official",
     "plain_codec",
     "record",
     "search_driver",
@@ -21,6 +23,7 @@ PARTS = {
     "search_whole",
     "sleeping_trial",
     "yaml_mutations",
+    "step_side",
 }
 
 

@@ -1,96 +1,203 @@
-"""What a balanced step costs beside a plain one, as ratios measured in turn on one machine.
+"""A training step: its time, parts, memory, kernels and waits; beside another's, as a ratio.
 
-    python -m benchmarks train_step --model hpcm_tiny --batch 4 --rounds 10
+    python -m benchmarks train_step --model hpcm_base --batch 1 --against DIR
+    python -m benchmarks train_step --batch 4 --set balancer.name=famo --beside
 
-Each round takes one step of every variant, so a slow moment of the machine meets all of them; the
-ratio is that of the medians over rounds. Writes ``results/bench/train_step-<model>-<device>.json``.
+``--against`` is a checkout of the authors' repository or of another commit of ours; ``--beside``
+is this commit with other settings. The sides take turns as processes of their own, and a ratio is
+the median over pairs of process CPU time (on a GPU: of device time), with the interval that holds
+the median of all such pairs with 95 % confidence, from the pairs' order alone. Writes
+``results/bench/train_step-<model>-batch<B>-<device>.json``.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import math
+import os
 import statistics
-import time
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import torch
 
+from benchmarks.kernels import kernels_of_a_step
+from benchmarks.official import MODULES, is_official
 from benchmarks.record import write_record
-from hpcm import TrainConfig
-from hpcm.training.run import Run
-from hpcm.training.step import Stepper
+from hpcm.model import MODELS
 
-VARIANTS: dict[str, dict[str, Any]] = {
-    "plain (adam, sum)": {},
-    "cautious_adam, sum": {"optimizer": {"name": "cautious_adam"}},
-    "adam, famo": {"balancer": {"name": "famo"}},
-    "adam, famo every 4th step": {"balancer": {"name": "famo", "weight_update_every": 4}},
-    "adam, famo_per_scale": {"balancer": {"name": "famo_per_scale"}},
-    "cautious_adam, famo_per_scale every 4th step": {
-        "optimizer": {"name": "cautious_adam"},
-        "balancer": {"name": "famo_per_scale", "weight_update_every": 4},
-    },
-}
-STEPS = 4  # per round and variant, so that "every 4th step" has its share
+ROOT = Path(__file__).parents[1]
+#: Threads that spin while they wait would count as CPU time, most of it on a busy machine.
+PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
+
+
+class Process:
+    """A side (`benchmarks.step_side`) that runs until the context ends."""
+
+    def __init__(self, **options: Any) -> None:
+        self._options = options
+
+    def __enter__(self) -> Process:
+        command = [sys.executable, "-m", "benchmarks.step_side", json.dumps(self._options)]
+        self._process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, **PASSIVE},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def ask(self, what: str, times: int = 1) -> dict[str, Any]:
+        """Do ``what`` (step, gradient, evaluate, parts) ``times`` times; what it took."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(json.dumps({"what": what, "times": times}) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise SystemExit("a side ended; its reason stands above")
+        found: dict[str, Any] = json.loads(answer)
+        return found
 
 
 def main(arguments: list[str]) -> None:
-    """Measure all variants and print their cost relative to the plain step."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks train_step")
-    parser.add_argument("--model", default="hpcm_tiny")
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=8)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--autocast", choices=["none", "bfloat16"], default="none")
-    options = parser.parse_args(arguments)
-
-    batch = torch.rand(options.batch, 3, 256, 256, generator=torch.Generator().manual_seed(0))
-    batch = batch.to(options.device)
-    base = {"model": {"name": options.model}, "precision": {"autocast": options.autocast}}
-    steppers = {
-        name: _stepper(TrainConfig.from_plain({**base, **variant}, name), options.device)
-        for name, variant in VARIANTS.items()
+    """Measure, print, record; the last line is the ratio."""
+    options = _parser().parse_args(arguments)
+    if options.quick:
+        options.pairs, options.steps = min(options.pairs, 2), 1
+    numbers: dict[str, Any] = {
+        "options": _plain(options),
+        "kernels": kernels_of_a_step(options.model),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in steppers}
-    for round_number in range(options.rounds + 1):
-        for name, stepper in steppers.items():
-            elapsed = _time(stepper, batch)
-            if round_number:  # the first round warms up
-                seconds[name].append(elapsed)
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
-    plain = next(iter(medians.values()))
-    for name, median in medians.items():
-        spread = f"{min(seconds[name]):.3f}-{max(seconds[name]):.3f}"
-        print(f"{name:46} {median:8.3f} s/step  x{median / plain:.3f}  ({spread})")
-    write_record(
-        f"train_step-{options.model}",
-        options.device,
-        {"options": vars(options), "seconds_per_step": seconds, "median": medians},
-    )
+    shared = {name: getattr(options, name) for name in ("model", "batch", "device", "threads")}
+    ours = {"code": str(ROOT), "official": False, "set": options.set, **shared}
+    with Process(**ours) as side:
+        numbers["ours"] = alone(side, options.batch, options.steps)
+        print_alone(numbers)
+        other = _other(options, shared)
+        if other is not None:
+            with Process(**other) as second:
+                numbers["pairs"] = {
+                    what: pairs(side, second, what, options.pairs) for what in ("evaluate", "step")
+                }
+    name = f"train_step-{options.model}-batch{options.batch}{options.label}"
+    write_record(name, options.device, numbers)
+    for what, found in numbers.get("pairs", {}).items():
+        label = "ratio" if what == "step" else f"{what}: ratio"
+        print(f"{label} {found['ratio']:.2f} [{found['low']:.2f}, {found['high']:.2f}]")
 
 
-def _stepper(cfg: TrainConfig, device: str) -> Stepper:
-    run = Run.build(cfg, None, device)
-    run.apply_config()
-    run.model.train()
-    return Stepper(run)
+def alone(side: Process, batch: int, steps: int) -> dict[str, Any]:
+    """Memory of forward and backward, time of a step and of its parts, by itself."""
+    peak = side.ask("gradient")["peak"]  # before the optimiser's state is made
+    side.ask("step", 2)
+    taken = side.ask("step", steps)
+    parts = side.ask("parts", steps)
+    return {
+        "peak_bytes": peak,
+        "step": taken,
+        "images_per_second": batch / taken["wall"],
+        "parts_milliseconds": {name: 1e3 * s for name, s in parts["seconds"].items()},
+        "teraflops": parts["flops"] / taken["wall"] / 1e12,
+        "of_matmul": parts["flops"] / taken["wall"] / parts["matmul_flops_per_second"],
+    }
 
 
-def _time(stepper: Stepper, batch: torch.Tensor) -> float:
-    _wait(batch)
-    started = time.perf_counter()
-    for _ in range(STEPS):
-        stepper.step(batch, 0.0)
-    _wait(batch)
-    return (time.perf_counter() - started) / STEPS
+def print_alone(numbers: dict[str, Any]) -> None:
+    """What `alone` found, in words."""
+    ours, kernels = numbers["ours"], numbers["kernels"]
+    print(f"{ours['images_per_second']:.2f} images/s, {1e3 * ours['step']['wall']:.0f} ms a step")
+    for name, milliseconds in ours["parts_milliseconds"].items():
+        print(f"  {name:12} {milliseconds:8.1f} ms")
+    print(f"kernels: {kernels['forward']} forward, {kernels['backward']} backward; then one wait")
+    print(f"peak of forward and backward: {ours['peak_bytes'] / 2**20:.0f} MiB")
+    print(f"{ours['teraflops']:.3f} TFLOP/s, {100 * ours['of_matmul']:.0f} % of a matrix product's")
 
 
-def _wait(batch: torch.Tensor) -> None:
-    if batch.is_cuda:
-        torch.cuda.synchronize(batch.device)
+def pairs(first: Process, second: Process, what: str, count: int) -> dict[str, Any]:
+    """``count`` pairs in turn, each side first in every other one, after one to warm up."""
+    first.ask(what)
+    second.ask(what)
+    taken: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    for index in range(count):
+        if index % 2:
+            later = second.ask(what)
+            taken.append((first.ask(what), later))
+        else:
+            taken.append((first.ask(what), second.ask(what)))
+    ratios = sorted(one["time"] / other["time"] for one, other in taken)
+    low, high = interval(ratios)
+    return {
+        "ratio": statistics.median(ratios),
+        "low": low,
+        "high": high,
+        "count": count,
+        "ratios": ratios,
+        "median_seconds": [statistics.median(pair[i]["time"] for pair in taken) for i in (0, 1)],
+    }
+
+
+def interval(ordered: list[float], confidence: float = 0.95) -> tuple[float, float]:
+    """Bounds of the median of all, from ``ordered`` alone; their range if they are too few."""
+    n, tail = len(ordered), 0.0
+    for rank in range(n // 2):  # that many are below the median with the binomial's probability
+        tail += math.comb(n, rank) / 2**n
+        if 2 * tail > 1 - confidence:
+            rank = max(rank - 1, 0)
+            return ordered[rank], ordered[n - 1 - rank]
+    return ordered[0], ordered[-1]
+
+
+def _plain(options: argparse.Namespace) -> dict[str, Any]:
+    """For a record: no path of this machine."""
+    against = None if options.against is None else options.against.name
+    return {**vars(options), "against": against}
+
+
+def _other(options: argparse.Namespace, shared: dict[str, Any]) -> dict[str, Any] | None:
+    if options.against is not None:
+        folder = options.against.resolve()
+        official = is_official(folder)
+        if not official and not (folder / "hpcm").is_dir():
+            raise SystemExit(f"--against {folder}: neither the authors' checkout nor one of ours")
+        if official and options.model not in MODULES:
+            raise SystemExit(f"--model {options.model}: the authors have {', '.join(MODULES)}")
+        return {"code": str(folder), "official": official, "set": [], **shared}
+    if options.beside is not None:
+        return {"code": str(ROOT), "official": False, "set": options.beside, **shared}
+    return None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks train_step")
+    parser.add_argument("--model", choices=sorted(MODELS), default="hpcm_tiny")
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--threads", type=int, default=2, help="of torch, on a CPU")
+    parser.add_argument("--pairs", type=int, default=15)
+    parser.add_argument("--steps", type=int, default=3, help="for the times of the parts")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="our settings")
+    parser.add_argument("--beside", nargs="*", metavar="KEY=VALUE", help="compare with these")
+    parser.add_argument("--against", type=Path, metavar="DIR", help="compare with a checkout")
+    parser.add_argument("--label", default="", help="appended to the record's name")
+    parser.add_argument("--quick", action="store_true", help="two pairs, to see that it works")
+    return parser
 
 
 if __name__ == "__main__":
-    import sys
-
     main(sys.argv[1:])

@@ -19,9 +19,9 @@ from hpcm.schema import ConfigError
 RECORD_FILE = "run.json"
 FORMAT = 2  # 1 has "sha256" instead of "files", and neither metrics nor imports
 
-#: What the record of a run holds besides files and metrics; the last two may be missing.
+#: What the record of a run holds besides files and metrics; the last three may be missing.
 RUN = {"epoch": int, "step": int, "config": dict, "config_digest": str, "torch": str}
-RUN |= {"imports": dict}
+RUN |= {"imports": dict, "noise": str}
 REQUIRED = ("epoch", "step", "config", "config_digest")
 
 

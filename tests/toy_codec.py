@@ -21,12 +21,12 @@ class ToyCodec(nn.Module):
         self.scales_hyper_y = nn.Parameter(torch.zeros(11))
         self.scales_hyper_z = nn.Parameter(torch.zeros(1))
 
-    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> dict[str, object]:
+    def forward(self, x: Tensor, noise: dict[str, Tensor] | None = None) -> dict[str, object]:
         y = 4 * self.g_a(x)  # (B, 8, h, w)
         y_hat = y + (y.round() - y).detach()
         z = y[:, :2, ::4, ::4]
-        noisy_z = self._noisy(z, generator)
-        noisy_y = self._noisy(y, generator)
+        noisy_z = self._noisy(z, noise, "z")
+        noisy_y = self._noisy(y, noise, "y")
         step = torch.arange(y.numel() // len(y), device=y.device).reshape(y.shape[1:]) % 11
         likelihoods = {
             "y": _laplace(noisy_y, self.scales_hyper_y.exp()[step]),
@@ -46,10 +46,15 @@ class ToyCodec(nn.Module):
             },
         }
 
-    def _noisy(self, value: Tensor, generator: torch.Generator | None) -> Tensor:
+    def noise_shapes(self, height: int, width: int) -> dict[str, tuple[int, int, int]]:
+        """As HPCM's."""
+        z = (2, -(-height // 64), -(-width // 64))
+        return {"z": z, "y": (self.latent_channels, height // 16, width // 16)}
+
+    def _noisy(self, value: Tensor, noise: dict[str, Tensor] | None, name: str) -> Tensor:
         if not self.training:
             return value.round()
-        return value + torch.empty_like(value).uniform_(-0.5, 0.5, generator=generator)
+        return value + (torch.rand_like(value) - 0.5 if noise is None else noise[name])
 
 
 def _laplace(value: Tensor, scale: Tensor) -> Tensor:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-import torch
 from torch import Tensor, nn
 
-SLOPE = 0.01  # of every LeakyReLU
+from hpcm.model.pointwise import Pointwise
+from hpcm.model.residual import residual
 
 
 def down(kernel: int, inputs: int, outputs: int) -> nn.Conv2d:
@@ -23,11 +23,6 @@ def up(kernel: int, inputs: int, outputs: int) -> nn.ConvTranspose2d:
     return nn.ConvTranspose2d(inputs, outputs, kernel, stride=2, padding=(kernel - 2) // 2)
 
 
-def pointwise(inputs: int, outputs: int) -> nn.Conv2d:
-    """A 1x1 convolution."""
-    return nn.Conv2d(inputs, outputs, 1)
-
-
 class PartialConv(nn.Module):
     """3x3 convolution of the first C/partial channels; the others pass (FasterNet, CVPR 2023)."""
 
@@ -35,13 +30,7 @@ class PartialConv(nn.Module):
         super().__init__()
         if channels % partial:
             raise ValueError(f"{channels} channels cannot be cut into {partial} equal parts")
-        self.sizes = (channels // partial, channels - channels // partial)
-        self.pconv = nn.Conv2d(self.sizes[0], self.sizes[0], 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to the same."""
-        seen, passed = x.split(self.sizes, dim=1)
-        return torch.cat((self.pconv(seen), passed), dim=1)
+        self.pconv = nn.Conv2d(channels // partial, channels // partial, 3, padding=1)
 
 
 class Residual(nn.Module):
@@ -49,16 +38,13 @@ class Residual(nn.Module):
 
     def __init__(self, spatial: nn.Module, channels: int, expansion: int) -> None:
         super().__init__()
-        self.branch = nn.Sequential(
-            spatial,
-            pointwise(channels, expansion * channels),
-            nn.LeakyReLU(SLOPE, inplace=True),
-            pointwise(expansion * channels, channels),
-        )
+        up = Pointwise(channels, expansion * channels)
+        down = Pointwise(expansion * channels, channels)
+        self.branch = nn.ModuleDict({"0": spatial, "1": up, "3": down})  # 2 is the LeakyReLU
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same."""
-        return x + self.branch(x)
+        return residual(x, *self.branch.parameters())
 
 
 def partial_block(channels: int, partial: int, expansion: int) -> Residual:

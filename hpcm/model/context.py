@@ -8,14 +8,15 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hpcm.model.blocks import depthwise_block, pointwise
+from hpcm.model.blocks import depthwise_block
+from hpcm.model.pointwise import Pointwise
 from hpcm.model.spec import PriorDepth
 
 
 def build_adaptor(channels: int, blocks: int) -> nn.Module:
     """What prepares one step's input: one 1x1, or a stack of depth-wise blocks."""
     if blocks == 0:
-        return pointwise(channels, channels)
+        return Pointwise(channels, channels)
     return nn.Sequential(*(depthwise_block(channels) for _ in range(blocks)))
 
 
@@ -28,7 +29,7 @@ class SpatialPrior(nn.Module):
         self.branch_1 = nn.Sequential(*(depthwise_block(wide) for _ in range(depth.before)))
         self.branch_2 = nn.Sequential(
             *(depthwise_block(wide) for _ in range(depth.after)),
-            pointwise(wide, narrow),
+            Pointwise(wide, narrow),
             *(depthwise_block(narrow) for _ in range(depth.tail)),
         )
 
@@ -49,10 +50,10 @@ class CrossAttention(nn.Module):
     def __init__(self, channels: int, window: int, heads: int) -> None:
         super().__init__()
         self.window, self.heads = window, heads
-        self.conv_q = pointwise(channels, channels)
-        self.conv_k = pointwise(channels, channels)
-        self.conv_v = pointwise(channels, channels)
-        self.conv_out = pointwise(channels, channels)
+        self.conv_q = Pointwise(channels, channels)
+        self.conv_k = Pointwise(channels, channels)
+        self.conv_v = Pointwise(channels, channels)
+        self.conv_out = Pointwise(channels, channels)
 
     def forward(self, psi: Tensor, context: Tensor) -> Tensor:
         """``psi`` and ``context`` (B, C, h, w), h and w multiples of the window."""
@@ -64,15 +65,15 @@ class CrossAttention(nn.Module):
 
     def _windows(self, x: Tensor) -> Tensor:
         """Cut into windows; a head owns contiguous channels, tokens are row-major in the window."""
-        batch, channels, height, width = x.shape
-        side, rows, columns = self.window, height // self.window, width // self.window
-        x = x.reshape(batch, self.heads, channels // self.heads, rows, side, columns, side)
-        x = x.permute(0, 3, 5, 1, 4, 6, 2)
-        return x.reshape(batch * rows * columns, self.heads, side * side, channels // self.heads)
+        side = self.window
+        x = x.permute(0, 2, 3, 1)  # the last three dimensions below stay together in channels last
+        x = x.unflatten(3, (self.heads, -1)).unflatten(2, (-1, side)).unflatten(1, (-1, side))
+        return x.permute(0, 1, 3, 5, 2, 4, 6).flatten(4, 5).flatten(0, 2)
 
     def _place(self, x: Tensor, shape: tuple[int, ...]) -> Tensor:
         """The inverse of `_windows`."""
-        batch, channels, height, width = shape
-        side, rows, columns = self.window, height // self.window, width // self.window
-        x = x.reshape(batch, rows, columns, self.heads, side, side, channels // self.heads)
-        return x.permute(0, 3, 6, 1, 4, 2, 5).reshape(batch, channels, height, width)
+        batch, _, height, width = shape
+        side = self.window
+        x = x.unflatten(2, (side, side)).unflatten(0, (batch, height // side, width // side))
+        x = x.permute(0, 1, 4, 2, 5, 3, 6)  # (B, rows, side, columns, side, heads, C / heads)
+        return x.flatten(5).flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)

@@ -20,7 +20,7 @@ LIKELIHOOD_BOUND = 1e-9
 
 
 class LowerBound(nn.Module):
-    """``max(x, bound)``; below the bound the gradient passes where a descent step would raise x."""
+    """A bound as the published state dict keeps it: float32, whatever the model computes in."""
 
     bound: Tensor
 
@@ -28,16 +28,14 @@ class LowerBound(nn.Module):
         super().__init__()
         self.register_buffer("bound", torch.tensor([bound]))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Any shape."""
-        return _LowerBound.apply(x, self.bound)
-
 
 class GeneralizedGaussian(nn.Module):
     """Probability of an interval of length 1 around a centred value.
 
     c(t) = (1 + sign(t) P(1/beta, |t|^beta)) / 2, P the regularised lower incomplete gamma function;
-    the scale is alpha of the distribution, not its standard deviation.
+    the scale is alpha of the distribution, not its standard deviation. Scales are at least 0.12 and
+    likelihoods at least 1e-9; below a bound the gradient passes where a descent step would raise
+    what is bounded.
 
     ``published`` subtracts two cdf values as the authors do: in float32, likelihoods under about
     3e-8 are lost. ``accurate`` subtracts upper tails, which are small where the result is.
@@ -53,15 +51,14 @@ class GeneralizedGaussian(nn.Module):
         self.likelihood_lower_bound = LowerBound(LIKELIHOOD_BOUND)
 
     def forward(self, values: Tensor, scales: Tensor) -> Tensor:
-        """Likelihood of ``values`` at ``scales`` (broadcastable shapes), at least 1e-9."""
-        scales = self.scale_lower_bound(scales)
-        upper, lower = (values + 0.5) / scales, (values - 0.5) / scales
-        mass = _interval_mass(upper, lower, self.beta, self.likelihood)
-        return self.likelihood_lower_bound(mass)
+        """Likelihood of ``values`` at ``scales`` (broadcastable to them), at least 1e-9."""
+        bounds = self.scale_lower_bound.bound, self.likelihood_lower_bound.bound
+        return _Likelihood.apply(values, scales, self.beta, *bounds, self.likelihood)
 
     def cdf(self, t: Tensor) -> Tensor:
         """c(t) by the published formula."""
-        return _cdf(t, self.beta)
+        powers = t.abs() ** self.beta
+        return 0.5 * (1 + _signed(torch.special.gammainc(1 / self.beta, powers), t))
 
 
 def quantize(values: Tensor, means: Tensor) -> Tensor:
@@ -72,66 +69,70 @@ def quantize(values: Tensor, means: Tensor) -> Tensor:
     return _Quantize.apply(values, means)
 
 
-def uniform_noise(like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Noise in [-0.5, 0.5) of the shape, type and device of ``like``."""
-    return torch.empty_like(like).uniform_(-0.5, 0.5, generator=generator)
+def uniform_noise(like: Tensor) -> Tensor:
+    """Noise in [-0.5, 0.5) of the shape, type and device of ``like``, from the global generator."""
+    return torch.rand_like(like) - 0.5
 
 
-def _cdf(t: Tensor, beta: Tensor) -> Tensor:
-    return 0.5 * (1 + torch.sign(t) * torch.special.gammainc(1 / beta, t.abs() ** beta))
+class _Likelihood(torch.autograd.Function):
+    """The bounded mass and its two derivatives at once, in closed form.
 
-
-def _interval_mass(upper: Tensor, lower: Tensor, beta: Tensor, likelihood: Likelihood) -> Tensor:
-    apply = _PublishedMass.apply if likelihood == "published" else _AccurateMass.apply
-    return apply(upper, lower, beta)
-
-
-def _density(t: Tensor, beta: Tensor) -> Tensor:
-    return beta / 2 * torch.exp(-(t.abs() ** beta) - torch.lgamma(1 / beta))
-
-
-class _PublishedMass(torch.autograd.Function):
-    """c(upper) - c(lower), with the true density as gradient (torch has none for gammainc)."""
+    With t = (v +- 1/2) / s and the density p(t) = beta / (2 Gamma(1/beta)) exp(-|t|^beta), the mass
+    c(t_upper) - c(t_lower) has the derivatives (p_upper - p_lower) / s to the value v and
+    -(t_upper p_upper - t_lower p_lower) / s to the scale s; torch has none for gammainc.
+    """
 
     @staticmethod
-    def forward(ctx: Any, upper: Tensor, lower: Tensor, beta: Tensor) -> Tensor:
-        ctx.save_for_backward(upper, lower, beta)
-        return _cdf(upper, beta) - _cdf(lower, beta)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        upper, lower, beta = ctx.saved_tensors
-        return grad * _density(upper, beta), -grad * _density(lower, beta), None
-
-
-class _AccurateMass(torch.autograd.Function):
-    """The same mass without cancellation in the tails; the gradient is the same."""
-
-    @staticmethod
-    def forward(ctx: Any, upper: Tensor, lower: Tensor, beta: Tensor) -> Tensor:
-        ctx.save_for_backward(upper, lower, beta)
-        shape = 1 / beta
-        high, low = upper.abs() ** beta, lower.abs() ** beta
-        near, far = torch.minimum(high, low), torch.maximum(high, low)
-        tails = torch.special.gammaincc(shape, near) - torch.special.gammaincc(shape, far)
-        bodies = torch.special.gammainc(shape, near) + torch.special.gammainc(shape, far)
-        return 0.5 * torch.where(torch.sign(upper) * torch.sign(lower) > 0, tails, bodies)
-
-    backward: Any = _PublishedMass.backward
-
-
-class _LowerBound(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, bound: Tensor) -> Tensor:
-        ctx.save_for_backward(x, bound)
-        return torch.maximum(x, bound)
+    def forward(
+        ctx: Any,
+        values: Tensor,
+        scales: Tensor,
+        beta: Tensor,
+        least_scale: Tensor,
+        least: Tensor,
+        likelihood: Likelihood,
+    ) -> Tensor:
+        bounded = torch.maximum(scales, least_scale)
+        ends = torch.stack((values + 0.5, values - 0.5)) / bounded  # upper, lower
+        powers = ends.abs() ** beta
+        mass = (_published if likelihood == "published" else _accurate)(ends, powers, 1 / beta)
+        if any(ctx.needs_input_grad):
+            density = torch.exp(-powers) * (beta / 2 * torch.exp(-torch.lgamma(1 / beta))) / bounded
+            to_value = density[0] - density[1]
+            moments = ends.mul_(density)
+            ctx.save_for_backward(
+                to_value, moments[1] - moments[0], mass >= least, scales >= least_scale
+            )
+            ctx.shapes = values.shape, scales.shape
+        return torch.maximum(mass, least)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        x, bound = ctx.saved_tensors
-        return grad * ((x >= bound) | (grad < 0)), None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        to_value, to_scale, likely, wide = ctx.saved_tensors
+        grad = grad * (likely | (grad < 0))
+        to_scale = grad * to_scale
+        to_scale = to_scale.sum_to_size(ctx.shapes[1])
+        to_scale = to_scale * (wide | (to_scale < 0))
+        return (grad * to_value).sum_to_size(ctx.shapes[0]), to_scale, None, None, None, None
+
+
+def _published(ends: Tensor, powers: Tensor, shape: Tensor) -> Tensor:
+    """The difference of two cdf values, each rounded near 1 as the authors' are."""
+    upper, lower = _signed(torch.special.gammainc(shape, powers), ends).add_(1)
+    return (upper - lower).mul_(0.5)
+
+
+def _accurate(ends: Tensor, powers: Tensor, shape: Tensor) -> Tensor:
+    """The difference of upper tails, or the sum of two bodies where 0 is inside."""
+    near, far = torch.aminmax(powers, dim=0)
+    tails = torch.special.gammaincc(shape, near) - torch.special.gammaincc(shape, far)
+    bodies = torch.special.gammainc(shape, near) + torch.special.gammainc(shape, far)
+    return 0.5 * torch.where(ends[0] * ends[1] > 0, tails, bodies)
+
+
+def _signed(magnitude: Tensor, like: Tensor) -> Tensor:
+    return torch.copysign(magnitude, like)
 
 
 class _Quantize(torch.autograd.Function):

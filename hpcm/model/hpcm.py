@@ -7,7 +7,7 @@ the latent and n = 2 for parameters: scales, then means.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -15,13 +15,21 @@ from torch import Tensor, nn
 
 from hpcm.full_precision import at_least_float32
 from hpcm.model import partition
-from hpcm.model.blocks import pointwise
 from hpcm.model.code_tables import CodeTables, build_tables, default_scale_table
 from hpcm.model.codec import CodedImage, decode_image, encode_image
-from hpcm.model.coding_order import CODING_ORDER, SCALES, CodingStep, steps_of
+from hpcm.model.coding_order import (
+    CODING_ORDER,
+    S1_IN_S2,
+    S2_IN_S3,
+    SCALES,
+    CodingStep,
+    steps_of,
+)
 from hpcm.model.context import CrossAttention, SpatialPrior, build_adaptor
 from hpcm.model.entropy import GeneralizedGaussian, Likelihood, quantize, uniform_noise
 from hpcm.model.partition import join_eighths, split_eighths
+from hpcm.model.pointwise import Pointwise, side_by_side
+from hpcm.model.selection import assemble, fill_in, pick, straight_through
 from hpcm.model.spec import HPCMSpec
 from hpcm.model.transforms import build_transform
 
@@ -94,15 +102,13 @@ class HPCM(nn.Module):
         if spec.windows:
             for scale, window in zip(SCALES, spec.windows, strict=True):
                 setattr(self, f"attn_s{scale}", CrossAttention(narrow, window, spec.heads))
-        self.context_net = nn.ModuleList(pointwise(narrow, narrow) for _ in range(2))
+        self.context_net = nn.ModuleList(Pointwise(narrow, narrow) for _ in range(2))
 
     def _build_masks(self) -> None:
         """Masks of one periodic cell each: constants, so neither saved nor kept per image size."""
-        constants = {f"step_masks_s{scale}": partition.step_masks(scale) for scale in SCALES}
-        constants |= {f"inner_mask_s{scale}": partition.inner_mask(scale) for scale in (2, 3)}
-        constants["step_membership"] = partition.step_membership()
-        for name, value in constants.items():
-            self.register_buffer(name, value, persistent=False)
+        for scale in SCALES:
+            self.register_buffer(f"masks_s{scale}", partition.masks_of(scale), persistent=False)
+        self.register_buffer("step_membership", partition.step_membership(), persistent=False)
 
     @property
     def stride(self) -> int:
@@ -114,23 +120,33 @@ class HPCM(nn.Module):
         """M."""
         return self.spec.latent
 
-    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> dict[str, Any]:
+    def noise_shapes(self, height: int, width: int) -> dict[str, tuple[int, int, int]]:
+        """The shapes of the training noise of one image of these sides, in pixels; z's first."""
+        z = (self.spec.hyper, height // 64, width // 64)
+        return {"z": z, "y": (self.spec.latent, height // 16, width // 16)}
+
+    def forward(self, x: Tensor, noise: Mapping[str, Tensor] | None = None) -> dict[str, Any]:
         """Reconstruction, likelihoods, bits and latents of images (B, 3, H, W) in [0, 1].
 
-        ``generator`` is the source of the training noise (z's first, then y's). Raises ValueError
+        ``noise`` is the training's, uniform in [-0.5, 0.5): z (B, N, H/64, W/64) and y (B, M, H/16,
+        W/16); where it is not given, it is drawn from PyTorch's global generator. Raises ValueError
         where a side is not a multiple of `stride`.
         """
         self._check(x)
         y, z = self.analyse(x)
         z_hat = quantize(z, self.means_hyper)
         params = self.hyper_params(z_hat)
-        walked = self.walk(params, self._quantizer(y))
+        grids = self.grids(y)
+        walked = self.walk(params, self._quantizer(grids), grids)
         y_hat = walked.latents["s3"]
         scales, means = walked.params.chunk(2, dim=1)
 
-        residuals = {"y": y - means, "z": z - self.means_hyper}
+        residuals = {"z": z - self.means_hyper, "y": y - means}
         symbols = {name: value.detach().round() for name, value in residuals.items()}
-        rated = self._noisy(residuals, generator) if self.training else symbols
+        rated = symbols
+        if self.training:
+            noise = noise or {name: uniform_noise(value) for name, value in residuals.items()}
+            rated = {name: value + noise[name] for name, value in residuals.items()}
         likelihoods = {
             "y": self.entropy_estimation(rated["y"], scales),  # (B, M, H, W)
             "z": self.entropy_estimation(rated["z"], self.scales_hyper),  # (B, N, H/4, W/4)
@@ -150,7 +166,7 @@ class HPCM(nn.Module):
 
     def analyse(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """y (B, M, H, W) and z (B, N, H/4, W/4)."""
-        y = at_least_float32(self.g_a(x)).contiguous()
+        y = at_least_float32(self.g_a(x))
         return y, at_least_float32(self.h_a(y))
 
     def hyper_params(self, z_hat: Tensor) -> Tensor:
@@ -159,35 +175,44 @@ class HPCM(nn.Module):
 
     def grids(self, y: Tensor) -> dict[int, Tensor]:
         """What each scale codes of the latent (B, M, H, W): (B, 1, 8, m, h, w)."""
-        s3 = split_eighths(y, self.spec.latent)
-        s2 = partition.to_s2(s3)
-        return {1: partition.to_s1(s2), 2: s2, 3: s3}
+        return self._grids(split_eighths(y, self.spec.latent))
 
-    def walk(self, hyper: Tensor, decide: Decide) -> Walked:
+    def walk(
+        self, hyper: Tensor, decide: Decide, latent: dict[int, Tensor] | None = None
+    ) -> Walked:
         """Run the coding steps in order from the hyper tensor (B, 2M, H, W).
 
         ``decide`` gives the decoded values of a step from its scales and means: by quantising the
-        latent in `forward` and compress, from the bitstream in decompress.
+        latent in `forward` and compress, from the bitstream in decompress. The gradient of what is
+        decoded goes straight through to ``latent``, the `grids`.
         """
-        latent = self.spec.latent
-        hypers = self._hyper_tensors(split_eighths(hyper, latent))
-        context = join_eighths(hypers[1])
-        params = hypers[1]
-        y_hat = torch.zeros_like(params[:, :1])
+        hypers = self._grids(split_eighths(hyper, self.spec.latent))
+        hypers[2] = partition.hyper_s2(hypers[2])
+        context, params = join_eighths(hypers[1]), hypers[1]
+        y_hat = torch.zeros_like(params)[:, :1]  # in the same order in memory
         latents: dict[str, Tensor] = {}
+
+        def known(scale: int, coded: Tensor) -> Tensor:
+            values = y_hat if latent is None else straight_through(y_hat, latent[scale], coded)
+            return join_eighths(values)
+
         for scale in SCALES:
+            inner, masks, coded = self._masks(scale, hypers[scale])
             if scale > 1:
-                inner = self._inner(scale, hypers[scale])
-                y_hat = torch.where(inner, partition.spread(y_hat), 0)
-                params = partition.spread(params)  # the other places are all coded below
-                spread = torch.where(inner, partition.spread(split_eighths(context, latent)), 0)
-                context = self.context_net[scale - 2](join_eighths(spread + hypers[scale]))
-            for step, mask in self._steps(scale, y_hat):
-                psi, context = self._predict(step, context, join_eighths(y_hat))
-                psi = split_eighths(at_least_float32(psi), latent)
-                y_hat = torch.where(mask, decide(step, mask, psi), y_hat)
-                params = torch.where(mask, psi, params)
-            latents[f"s{scale}"] = join_eighths(y_hat)
+                y_hat = partition.spread(y_hat) * inner
+                split = split_eighths(context, self.spec.latent)
+                merged = fill_in(hypers[scale], split, partition.INNER[scale], inner)
+                context = self.context_net[scale - 2](join_eighths(merged))
+            psis = []
+            for step, mask, before in zip(steps_of(scale), masks, coded, strict=False):
+                psi, context = self._predict(step, context, known(scale, before))
+                psis.append(split_eighths(at_least_float32(psi), self.spec.latent))
+                with torch.no_grad():
+                    y_hat = torch.where(mask, decide(step, mask, psis[-1]), y_hat)
+            found = assemble(masks, *psis)
+            below = partition.INNER.get(scale)
+            params = found if below is None else fill_in(found, params, below, inner)
+            latents[f"s{scale}"] = known(scale, coded[-1])
         return Walked(latents, join_eighths(params))
 
     def _predict(self, step: CodingStep, context: Tensor, y_hat: Tensor) -> tuple[Tensor, Tensor]:
@@ -196,46 +221,33 @@ class HPCM(nn.Module):
             return context, context
         adaptor = getattr(self, f"y_spatial_prior_adaptor_list_s{step.scale}")[step.adaptor]
         prior = getattr(self, step.prior)
-        psi = prior(adaptor(torch.cat((context, y_hat), 1)), self.adaptive_params_list[step.gain])
+        psi = prior(adaptor(side_by_side(context, y_hat)), self.adaptive_params_list[step.gain])
         if not self.spec.windows or step.number == LAST_STEP:
             return psi, psi
         return psi, getattr(self, f"attn_s{step.scale}")(psi, context)
 
-    def _hyper_tensors(self, hyper: Tensor) -> dict[int, Tensor]:
-        """What each scale sees of the hyper tensor (B, 2, 8, m, H, W), on its own grid."""
-        s2 = partition.to_s2(hyper)
-        return {
-            1: partition.to_s1(s2),
-            2: partition.hyper_s2(s2),
-            3: torch.where(self._inner(3, hyper), 0, hyper),
-        }
+    def _grids(self, s3: Tensor) -> dict[int, Tensor]:
+        """A tensor on the latent's grid (B, n, 8, m, H, W) as each scale sees it."""
+        s2 = pick(s3, S2_IN_S3, self._masks(3, s3)[0])
+        return {1: pick(s2, S1_IN_S2, self._masks(2, s2)[0]), 2: s2, 3: s3}
 
-    def _inner(self, scale: int, like: Tensor) -> Tensor:
-        """Where the elements of the scale below sit, on the grid of ``like``: (8, 1, h, w)."""
-        cell = getattr(self, f"inner_mask_s{scale}")
-        return partition.tile(cell, like.shape[-2], like.shape[-1])
+    def _masks(self, scale: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Masks on the grid of ``like``, (8, 1, h, w) each.
 
-    def _steps(self, scale: int, like: Tensor) -> list[tuple[CodingStep, Tensor]]:
-        """The steps of a scale, each with its mask (8, 1, h, w) on the grid of ``like``."""
-        cells = getattr(self, f"step_masks_s{scale}")
-        masks = partition.tile(cells, like.shape[-2], like.shape[-1])
-        return list(zip(steps_of(scale), masks, strict=True))
+        Where the scale below sits; the steps'; what is coded before each step, and at the end.
+        """
+        steps = len(steps_of(scale))
+        masks = partition.tile_like(getattr(self, f"masks_s{scale}"), like)
+        inner, own, coded = masks.split((1, steps, steps + 1))
+        return inner[0], own, coded
 
-    def _quantizer(self, y: Tensor) -> Decide:
-        """Decide the steps by rounding the latent (B, M, H, W)."""
-        grids = self.grids(y)
+    def _quantizer(self, grids: dict[int, Tensor]) -> Decide:
+        """Decide the steps by rounding the latent's `grids`."""
 
         def decide(step: CodingStep, mask: Tensor, psi: Tensor) -> Tensor:
             return quantize(grids[step.scale], psi[:, 1:])
 
         return decide
-
-    def _noisy(
-        self, residuals: dict[str, Tensor], generator: torch.Generator | None
-    ) -> dict[str, Tensor]:
-        """Residuals with the training noise, drawn for z first."""
-        drawn = {name: uniform_noise(residuals[name], generator) for name in ("z", "y")}
-        return {name: residuals[name] + noise for name, noise in drawn.items()}
 
     def update(self, scale_table: Tensor | None = None, force: bool = False) -> bool:
         """Build the code tables where there are none, or with ``force``; True where it did.

@@ -15,6 +15,7 @@ from torch import Tensor
 from hpcm.model.coding_order import CELL, CODING_ORDER, S1_IN_S2, S2_IN_S3, Places, steps_of
 
 EIGHTHS = 8
+INNER = {2: S1_IN_S2, 3: S2_IN_S3}  # where the elements of the scale below sit, per eighth
 STEP_PERIOD = 8  # the step of an element is periodic in rows and columns of the latent
 
 
@@ -31,14 +32,25 @@ def join_eighths(x: Tensor) -> Tensor:
 def gather(x: Tensor, places: Places) -> Tensor:
     """One element of each 2x2 cell, per eighth: (B, n, 8, m, H, W) -> (B, n, 8, m, H/2, W/2)."""
     chunks = [x[:, :, k, :, row::2, column::2] for k, (row, column) in enumerate(places)]
-    return torch.stack(chunks, dim=2)
+    if not channels_inside(x):
+        return torch.stack(chunks, dim=2)
+    inside = [chunk.permute(0, 3, 4, 1, 2) for chunk in chunks]
+    return torch.stack(inside, dim=4).permute(0, 3, 4, 5, 1, 2)
 
 
 def spread(x: Tensor) -> Tensor:
     """Repeat each element over its 2x2 cell: (..., H, W) -> (..., 2H, 2W)."""
-    *lead, height, width = x.shape
-    cells = x[..., :, None, :, None].expand(*lead, height, 2, width, 2)
-    return cells.reshape(*lead, 2 * height, 2 * width)
+    if channels_inside(x):
+        x = x.permute(0, 4, 5, 1, 2, 3)[:, :, None, :, None]
+        x = x.expand(-1, -1, 2, -1, 2, -1, -1, -1).flatten(3, 4).flatten(1, 2)
+        return x.permute(0, 3, 4, 5, 1, 2)
+    cells = x[..., :, None, :, None].expand(*x.shape[:-1], 2, x.shape[-1], 2)
+    return cells.flatten(-2).flatten(-3, -2)
+
+
+def channels_inside(x: Tensor) -> bool:
+    """Whether a tensor in eighths lies in memory position by position (channels last)."""
+    return x.dim() == 6 and x.stride(3) == 1 and x.stride(5) != 1
 
 
 def to_s2(x: Tensor) -> Tensor:
@@ -82,7 +94,10 @@ def hyper_s2(g: Tensor) -> Tensor:
         ),
         dim=2,
     )
-    return torch.stack((even_rows, odd_rows), dim=-2).flatten(-3, -2)
+    out = torch.stack((even_rows, odd_rows), dim=-2).flatten(-3, -2)
+    if not channels_inside(g):
+        return out
+    return out.permute(0, 4, 5, 1, 2, 3).contiguous().permute(0, 3, 4, 5, 1, 2)
 
 
 def _in_columns(values: Tensor, parity: int) -> Tensor:
@@ -108,8 +123,20 @@ def step_masks(scale: int) -> Tensor:
 
 def inner_mask(scale: int) -> Tensor:
     """Where the elements of the scale below sit on the grid of ``scale``: (8, 1, 2, 2), bool."""
-    places = S1_IN_S2 if scale == 2 else S2_IN_S3
-    return cell_mask(tuple((place,) for place in places), 2)
+    return cell_mask(tuple((place,) for place in INNER[scale]), 2)
+
+
+def masks_of(scale: int) -> Tensor:
+    """All masks of a scale in one cell: (2 + 2 * steps, 8, 1, side, side), bool.
+
+    Where the scale below sits (nowhere for s1); each step; and what is coded before each step and
+    at the end.
+    """
+    steps = step_masks(scale)
+    side = CELL[scale]
+    inner = tile(inner_mask(scale), side, side) if scale in INNER else torch.zeros_like(steps[0])
+    coded = torch.cat((inner[None], steps)).cumsum(0).bool()
+    return torch.cat((inner[None], steps, coded))
 
 
 def tile(mask: Tensor, height: int, width: int) -> Tensor:
@@ -117,6 +144,16 @@ def tile(mask: Tensor, height: int, width: int) -> Tensor:
     side = mask.shape[-1]
     repeats = [1] * (mask.dim() - 2) + [height // side, width // side]
     return mask.repeat(repeats)
+
+
+def tile_like(masks: Tensor, like: Tensor) -> Tensor:
+    """`tile` masks (n, 8, 1, side, side) over the grid of ``like``, in its order in memory."""
+    height, width = like.shape[-2:]
+    if not channels_inside(like):
+        return tile(masks, height, width)
+    side = masks.shape[-1]
+    inside = masks.permute(0, 3, 4, 1, 2).repeat(1, height // side, width // side, 1, 1)
+    return inside.permute(0, 3, 4, 1, 2)
 
 
 def step_of_element() -> Tensor:

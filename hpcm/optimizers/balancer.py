@@ -55,6 +55,9 @@ class Balancer:
         """
         return "none"
 
+    one_backward: bool = True
+    """Whether :meth:`backward` is one call of ``torch.autograd.backward``, into ``.grad``."""
+
     model_lr: float = math.nan
     """Learning rate of the model in the current epoch, which the run sets before :meth:`apply`."""
 

@@ -56,6 +56,8 @@ class UpGrad(BalancerConfig):
 class GradientBalancer(Balancer):
     """Weights from the inner products of the tasks' gradients, scaled to sum to 1."""
 
+    one_backward = False
+
     def __init__(
         self,
         log_losses: bool,

@@ -16,7 +16,7 @@ from hpcm.optimizers.balancer import Balancer
 from hpcm.optimizers.early_stopping import ScaleStopper
 from hpcm.training.average import WeightAverage
 from hpcm.training.inputs import start_weights
-from hpcm.training.seeding import initial_weights
+from hpcm.training.seeding import NOISE, initial_weights
 
 
 @dataclass
@@ -34,6 +34,7 @@ class Run:
     epoch: int = 0
     step: int = 0
     lr: float = 0.0  # learning rate of the current epoch, of a part with factor 1
+    noise: str = NOISE  # what draws the training noise, a key of NOISES
     trainable: int = 0  # parameter values that train in the current epoch
 
     @classmethod
@@ -51,7 +52,7 @@ class Run:
             parts = {name: part.build(channels) for name, part in cfg.regularizers.items()}
         model = model.to(place)
         if cfg.precision.channels_last:
-            model = model.to(memory_format=torch.channels_last)
+            lay_out(model, torch.channels_last)
         tasks, decay = cfg.tasks, cfg.ema.decay
         return cls(
             cfg=cfg,
@@ -79,3 +80,13 @@ class Run:
         cfg.optimizer.apply(self.optimizer, factor)
         self.balancer.model_lr = self.lr
         self.balancer.apply(cfg.balancer, t, self.epoch)
+
+
+def lay_out(model: nn.Module, layout: torch.memory_format) -> None:
+    """Weights of convolutions in ``layout``, and with them what they make.
+
+    ``Module.to`` would do the same but for buffers of five dimensions, which it refuses.
+    """
+    for parameter in model.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=layout)

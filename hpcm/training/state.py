@@ -16,6 +16,7 @@ from hpcm.model.checkpoint import MODEL_FILE
 from hpcm.model.tensor_files import read_tensors
 from hpcm.schema import ConfigError, fields_of, leaves
 from hpcm.training.run import Run
+from hpcm.training.seeding import NOISE_BEFORE, NOISES
 
 TRAINING_FILE = "training.pt"  # optimiser, balancer, regularizers, early stopping, average
 
@@ -46,6 +47,7 @@ def save(run: Run, directory: str | Path, metrics: Mapping[str, float]) -> None:
         "config": run.cfg.to_plain(),
         "config_digest": run.cfg.digest,
         "torch": torch.__version__,
+        "noise": run.noise,
         "imports": parts.imported(),
     }
     Record(files, metrics, about).write(directory)
@@ -89,6 +91,11 @@ def restore(run: Run, checkpoint: str | Path | Checkpoint) -> None:
     if run.average is not None:
         run.average.load_state_dict(training["average"])
     run.epoch, run.step = about["epoch"], about["step"]
+    run.noise = about.get("noise", NOISE_BEFORE)
+    if run.noise not in NOISES:
+        raise ConfigError(
+            f"{folder}: cannot be continued: its noise is {run.noise!r}, of another version"
+        )
     run.apply_config()
 
 

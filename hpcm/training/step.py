@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 from hpcm.losses.diverged import Diverged
 from hpcm.losses.rate_distortion import RDTerms, rate_distortion
-from hpcm.training.seeding import NoiseSource
+from hpcm.model.gradients import in_place
+from hpcm.training.seeding import NOISES
 
 if TYPE_CHECKING:
+    from hpcm.model.hpcm import HPCM
     from hpcm.training.run import Run
 
 MAX_SKIPPED_IN_A_ROW = 10  # steps with a non-finite gradient norm before the run counts as diverged
@@ -34,7 +36,7 @@ class Stepper:
         self._tasks = run.cfg.tasks
         self._is_rate = torch.tensor([k == "R" for k in self._tasks.kinds], device=run.device)
         self._parameters = list(run.model.parameters())
-        self._noise = NoiseSource(run.cfg.seed, run.device)
+        self._noise = NOISES[run.noise](run.cfg.seed, run.device)
         self._sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=run.device))
         self._scale_sums = torch.zeros(3, dtype=torch.float64, device=run.device)
         self._steps = 0
@@ -51,7 +53,8 @@ class Stepper:
         out, terms, losses = self._look(x, number, look=0)
         penalty = total([part.penalty(out["latents"], t) for part in regularizers])
         trained: list[Tensor] = [p for p in self._parameters if p.requires_grad]
-        run.balancer.backward(losses, trained, penalty)
+        with in_place() if self._adds_in_place() else nullcontext():
+            run.balancer.backward(losses, trained, penalty)
         norm = torch.nn.utils.clip_grad_norm_(trained, run.cfg.clip_max_norm)
         losses = losses.detach()
         run.step += 1
@@ -81,11 +84,18 @@ class Stepper:
         self._steps = self._skipped = 0
         return metrics, scale_losses
 
+    def _adds_in_place(self) -> bool:
+        """Whether gradients need not pass through autograd's own additions."""
+        several = distributed.is_available() and distributed.is_initialized()
+        return self._run.balancer.one_backward and not several
+
     def _look(self, x: Tensor, number: int, *, look: int) -> tuple[dict[str, Any], RDTerms, Tensor]:
         """Forward ``x`` and measure its tasks (n,); ``look`` 1 draws other noise than 0."""
         run = self._run
+        shapes = cast("HPCM", run.model).noise_shapes(*x.shape[-2:])
+        noise = self._noise.draw(number, shapes, range(len(x)), look)
         with autocast(run.cfg.precision.autocast, run.device):
-            out = run.model(x, generator=self._noise.at(number, look=look))
+            out = run.model(x, noise)
         terms = rate_distortion(out, x, run.cfg.loss.metric)
         return out, terms, self._tasks(out, x, run.cfg.loss, terms)
 

@@ -66,9 +66,9 @@ class EveryPart(ToyCodec):
         for name in ("h_a", "h_s", "attn_s1", "attn_s2", "attn_s3"):
             self.add_module(name, nn.Conv2d(3, 3, 1))
 
-    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> dict[str, object]:
+    def forward(self, x: Tensor, noise: dict[str, Tensor] | None = None) -> dict[str, object]:
         front = [self.h_a, self.h_s, self.attn_s1, self.attn_s2, self.attn_s3]
-        return super().forward(x + 0.1 * sum(layer(x) for layer in front), generator)
+        return super().forward(x + 0.1 * sum(layer(x) for layer in front), noise)
 
 
 @pytest.fixture(scope="module")

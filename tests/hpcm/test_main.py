@@ -123,8 +123,8 @@ def test_a_diverged_run_has_its_own_exit_code(
     config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Broken(ToyCodec):
-        def forward(self, x: torch.Tensor, generator: torch.Generator | None = None) -> dict:
-            out = super().forward(x, generator)
+        def forward(self, x: torch.Tensor, noise: dict[str, torch.Tensor] | None = None) -> dict:
+            out = super().forward(x, noise)
             return out | {"x_hat": out["x_hat"] * torch.nan}
 
     monkeypatch.setattr("hpcm.training.run.build_model", lambda model: Broken())

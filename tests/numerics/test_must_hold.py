@@ -16,6 +16,7 @@ from hpcm.optimizers import BALANCERS, Famo
 from hpcm.training import step
 from hpcm.training.run import Run
 from hpcm.training.step import Stepper
+from tests.noise import seeded_noise
 from tests.toy_codec import ToyCodec
 
 pytestmark = pytest.mark.filterwarnings("ignore:balancer learned_shares degenerates")
@@ -196,7 +197,7 @@ def test_rank_of_the_jacobian_on_hpcm_base(
         torch.manual_seed(0)
         model = build_model("hpcm_base").train()
     x = image_batch(1)
-    out = model(x, generator=torch.Generator().manual_seed(0))
+    out = model(x, seeded_noise(model, x))
     parameters = list(model.parameters())
     gradients = [
         torch.autograd.grad(task, parameters, retain_graph=True, materialize_grads=True)

@@ -16,6 +16,7 @@ from hpcm.losses.dct_truncation import DctTruncation, band_mask, dct_matrix, rad
 from hpcm.losses.haar import haar, mean_of_cells
 from hpcm.losses.inter_scale import INHERITED, SCALES, InterScale, InterScaleTerm
 from hpcm.losses.inter_scale_modes import MODES
+from tests.noise import seeded_noise
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden/spectral.json").read_text())
 TOLERANCE = GOLDEN["tolerance"]["float64"]
@@ -186,7 +187,7 @@ def test_the_model_s_latents_are_nested_as_assumed() -> None:
         model = build_model("hpcm_tiny").train()
     x = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        latents = model(x, generator=torch.Generator().manual_seed(0))["latents"]
+        latents = model(x, seeded_noise(model, x))["latents"]
     for level, positions in enumerate(INHERITED):
         fine, coarse = latents[SCALES[level + 1]], latents[SCALES[level]]
         assert coarse.abs().sum() > 0

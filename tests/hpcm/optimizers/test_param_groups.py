@@ -17,6 +17,7 @@ from hpcm.model import MODELS, build_model
 from hpcm.model.coding_order import CODING_ORDER
 from hpcm.optimizers import OPTIMIZERS, Adam, eval_mode, train_mode
 from hpcm.optimizers.param_groups import PARTS, SCALES_OF, PartRate, Parts, part_of, scales_of
+from tests.noise import seeded_noise
 
 GOLDEN = json.loads(
     (Path(__file__).parents[2] / "golden/balanced_discriminative_lr.json").read_text()
@@ -81,7 +82,7 @@ def test_a_parameter_acts_on_the_rate_of_its_scales_first() -> None:
         torch.manual_seed(0)
         model = build_model("hpcm_tiny").train()
     x = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))
-    bits = model(x, generator=torch.Generator().manual_seed(0))["bits"]["steps"].sum(0)
+    bits = model(x, seeded_noise(model, x))["bits"]["steps"].sum(0)
     names, parameters = zip(
         *((n, p) for n, p in model.named_parameters() if part_of(n) == "context"), strict=True
     )

@@ -68,8 +68,8 @@ class Broken(ToyCodec):
         super().__init__()
         self.what = what
 
-    def forward(self, x: torch.Tensor, generator: torch.Generator | None = None) -> dict:
-        out = super().forward(x, generator)
+    def forward(self, x: torch.Tensor, noise: dict[str, torch.Tensor] | None = None) -> dict:
+        out = super().forward(x, noise)
         if self.what == "loss":
             out["x_hat"] = out["x_hat"] * math.nan
         else:
@@ -148,8 +148,8 @@ class Alternating(ToyCodec):
 
     steps = 0
 
-    def forward(self, x: torch.Tensor, generator: torch.Generator | None = None) -> dict:
-        out = super().forward(x, generator)
+    def forward(self, x: torch.Tensor, noise: dict[str, torch.Tensor] | None = None) -> dict:
+        out = super().forward(x, noise)
         self.steps += self.training
         if self.training and self.steps % 2:
             out["x_hat"] = out["x_hat"] + (self.scales_hyper_z * 0).sqrt()

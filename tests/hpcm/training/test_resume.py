@@ -16,6 +16,7 @@ from hpcm.checkpoints import RECORD_FILE, read_checkpoint
 from hpcm.optimizers import BALANCERS, OPTIMIZERS
 from hpcm.training import state
 from hpcm.training.run import Run
+from hpcm.training.seeding import NOISE, NOISES, GeneratorNoise
 from hpcm.training.state import MODEL_FILE, TRAINING_FILE
 from tests.toy_codec import ToyCodec
 
@@ -137,8 +138,12 @@ def test_a_half_written_checkpoint_is_refused(image_folder: str, checkpoint: Pat
 def test_a_checkpoint_from_before_0_1_0_is_continued(
     image_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It had checksums alone, the state of one regularizer, and no fields that came later."""
+    """It had checksums alone, the state of one regularizer, and no fields that came later.
+
+    Its noise was another, which is drawn to its end.
+    """
     save = state.save
+    monkeypatch.setitem(NOISES, NOISE, GeneratorNoise)  # as the first epochs had it
 
     def save_as_before(run: Run, directory: Path, metrics: object) -> None:
         save(run, directory, {})
@@ -146,7 +151,7 @@ def test_a_checkpoint_from_before_0_1_0_is_continued(
         training["inter_scale"] = training.pop("regularizers")["inter_scale"]
         torch.save(training, directory / TRAINING_FILE)
         record = json.loads((directory / RECORD_FILE).read_text())
-        for key in ("format", "metrics", "imports", "files"):
+        for key in ("format", "metrics", "imports", "noise", "files"):
             del record[key]
         del record["config"]["ema"], record["config"]["data"]["holdout"]
         record["sha256"] = {

@@ -1,0 +1,71 @@
+"""Where the gradients of weights go that one pass uses several times, and in which type we compute.
+
+The spatial priors of HPCM are used 4 and 6 times in a pass, its attentions up to 5 times. Autograd
+makes a gradient for each use and adds them one tensor at a time; `in_place` adds those of a whole
+block at once, straight into ``.grad``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+_in_place = False
+
+
+@contextlib.contextmanager
+def in_place() -> Iterator[None]:
+    """Inside, a backward pass of our blocks adds to ``.grad`` itself.
+
+    For ``backward`` alone: what asks for gradients by ``torch.autograd.grad``, or hooks into their
+    accumulation (several processes), would not get them.
+    """
+    global _in_place
+    _in_place = True
+    try:
+        yield
+    finally:
+        _in_place = False
+
+
+def parameter_gradients(
+    parameters: Sequence[Tensor], found: Sequence[Tensor | None], wanted: Sequence[bool]
+) -> tuple[Tensor | None, ...]:
+    """What a backward pass returns for ``parameters``: ``found``, or None where it is added now."""
+    given = [
+        None if grad is None or not needed else grad.to(parameter.dtype)
+        for parameter, grad, needed in zip(parameters, found, wanted, strict=True)
+    ]
+    if not _in_place:
+        return tuple(given)
+    sums, parts = [], []
+    for parameter, grad in zip(parameters, given, strict=True):
+        if grad is None:
+            continue
+        if parameter.grad is None:
+            parameter.grad = _laid_out(grad, parameter)
+        else:
+            sums.append(parameter.grad)
+            parts.append(grad)
+    if sums:
+        torch._foreach_add_(sums, parts)
+    return (None,) * len(given)
+
+
+def _laid_out(grad: Tensor, parameter: Tensor) -> Tensor:
+    """``grad`` in its parameter's order in memory, which a fused optimizer walks without asking."""
+    sides = zip(parameter.shape, parameter.stride(), grad.stride(), strict=True)
+    if all(size == 1 or own == other for size, own, other in sides):
+        return grad
+    return torch.empty_like(parameter).copy_(grad)
+
+
+def computing_dtype(x: Tensor) -> torch.dtype:
+    """The type that autocast wants for a convolution of ``x``; its own without autocast."""
+    kind = x.device.type
+    if kind != "meta" and torch.is_autocast_enabled(kind):
+        return torch.get_autocast_dtype(kind)
+    return x.dtype

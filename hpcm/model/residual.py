@@ -1,0 +1,100 @@
+"""``x + W2 leaky(W1 spatial(x))``: a residual block as one node of the autograd graph.
+
+Written out, for three reasons: what is concatenated is never made where 1x1 convolutions are matrix
+products, the gradient of the hidden layer is overwritten in place, and the weight gradients of a
+block are added at once (`hpcm.model.gradients`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from hpcm.model import pointwise
+from hpcm.model.gradients import computing_dtype, parameter_gradients
+from hpcm.model.pointwise import grid, is_product, matrix, rows
+
+SLOPE = 0.01  # of every LeakyReLU
+
+
+def residual(x: Tensor, *parameters: Tensor) -> Tensor:
+    """The block on ``x`` (B, C, H, W).
+
+    ``parameters``: weight (S, S / groups, 3, 3) and bias of the spatial layer, which sees the first
+    S channels; weights and biases of the 1x1 up (E, C, 1, 1) and the 1x1 down (C, E, 1, 1).
+    """
+    return _Residual.apply(x, *parameters)
+
+
+class _Residual(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, *parameters: Tensor) -> Tensor:
+        dtype = computing_dtype(x)
+        x = x.to(dtype)
+        kernel, offset, up, up_bias, down, down_bias = (p.to(dtype) for p in parameters)
+        seen = _spatial(x[:, : len(kernel)], kernel, offset)
+        if is_product(x) and len(kernel) < x.shape[1]:
+            hidden = torch.addmm(up_bias, rows(seen), matrix(up)[:, : len(kernel)].t())
+            hidden.addmm_(rows(x)[:, len(kernel) :], matrix(up)[:, len(kernel) :].t())
+            hidden = grid(hidden, x)
+        else:
+            seen = torch.cat((seen, x[:, len(kernel) :]), 1) if len(kernel) < x.shape[1] else seen
+            hidden = pointwise.apply(seen, up, up_bias)
+        torch.nn.functional.leaky_relu_(hidden, SLOPE)
+        ctx.save_for_backward(x, seen, hidden, *parameters)
+        return pointwise.apply(hidden, down, down_bias).add_(x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, seen, hidden, *parameters = ctx.saved_tensors
+        to_input, *to_weights = ctx.needs_input_grad
+        kernel, _, up, _, down, _ = (p.to(x.dtype) for p in parameters)
+        learns, channels = any(to_weights), len(kernel)
+        grad = pointwise.like_layout(grad, x)
+        inner, to_down, to_down_bias = pointwise.backward(grad, hidden, down, (True, learns))
+        assert inner is not None
+        torch.ops.aten.leaky_relu_backward.grad_input(inner, hidden, SLOPE, True, grad_input=inner)
+        if seen.shape[1] < x.shape[1]:
+            outer = rows(inner)
+            to_seen: Tensor | None = grid(outer @ matrix(up), x)
+            to_up = to_up_bias = None
+            if learns:
+                of_seen = rows(seen).t() @ outer
+                of_passed = rows(x)[:, channels:].t() @ outer  # not into columns: MKL is slow there
+                to_up = torch.cat((of_seen, of_passed)).t().contiguous().view_as(up)
+                to_up_bias = outer.sum(0)
+        else:
+            to_seen, to_up, to_up_bias = pointwise.backward(inner, seen, up, (True, learns))
+        assert to_seen is not None
+        to_x, to_kernel, to_offset = _spatial_backward(
+            to_seen[:, :channels], x[:, :channels], kernel, (to_input, learns)
+        )
+        if to_input:
+            if channels < x.shape[1]:
+                to_seen[:, :channels] = to_x
+                to_x = to_seen
+            to_x = to_x.add_(grad)
+        found = (to_kernel, to_offset, to_up, to_up_bias, to_down, to_down_bias)
+        return to_x, *parameter_gradients(parameters, found, to_weights)
+
+
+def _spatial(x: Tensor, kernel: Tensor, offset: Tensor) -> Tensor:
+    """The 3x3 of (B, S, H, W), padded; depth-wise where a kernel sees one channel."""
+    return torch.ops.aten.convolution(x, kernel, offset, *_geometry(kernel))
+
+
+def _spatial_backward(
+    grad: Tensor, x: Tensor, kernel: Tensor, wanted: tuple[bool, bool]
+) -> tuple[Tensor, Tensor, Tensor]:
+    to_input, learns = wanted
+    return torch.ops.aten.convolution_backward(
+        grad, x, kernel, [len(kernel)], *_geometry(kernel), [to_input, learns, learns]
+    )
+
+
+def _geometry(kernel: Tensor) -> tuple[list[int], list[int], list[int], bool, list[int], int]:
+    return [1, 1], [1, 1], [1, 1], False, [0, 0], len(kernel) // kernel.shape[1]
