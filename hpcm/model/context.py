@@ -61,7 +61,7 @@ class CrossAttention(nn.Module):
         k = self._windows(self.conv_k(context))
         v = self._windows(self.conv_v(context))
         fused = F.scaled_dot_product_attention(q, k, v)
-        return self._place(fused, psi.shape) + self.conv_out(psi)
+        return self.conv_out(psi) + self._place(fused, psi.shape)  # the layout is the first's
 
     def _windows(self, x: Tensor) -> Tensor:
         """Cut into windows; a head owns contiguous channels, tokens are row-major in the window."""

@@ -15,6 +15,7 @@ from hpcm import TrainConfig
 from hpcm.losses import rate_distortion
 from hpcm.model import MODELS, build_model
 from hpcm.model.blocks import Residual, depthwise_block, partial_block
+from hpcm.model.context import CrossAttention
 from hpcm.model.gradients import in_place
 from hpcm.model.pointwise import Pointwise, is_channels_last, is_product
 from hpcm.training.run import Run, lay_out
@@ -149,6 +150,20 @@ def test_gradients_lie_as_their_parameters_do(layout: torch.memory_format) -> No
         assert p.grad is not None
         sides = zip(p.shape, p.stride(), p.grad.stride(), strict=True)
         assert all(size == 1 or own == other for size, own, other in sides), name
+
+
+def test_the_plain_layout_stays_plain() -> None:
+    """Else evaluation and coding would round as the layout of training does."""
+    model = build_model("hpcm_tiny").eval()
+    seen: dict[str, bool] = {}
+    for part, module in model.named_modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | Residual | CrossAttention):
+            module.register_forward_hook(
+                lambda _, __, out, part=part: seen.__setitem__(part, out.is_contiguous())
+            )
+    with torch.no_grad():
+        model(torch.rand(2, 3, 256, 256))
+    assert [part for part, plain in seen.items() if not plain] == []
 
 
 def test_one_by_one_convolutions_are_products_where_channels_are_last_on_a_cpu() -> None:
