@@ -130,7 +130,7 @@ class HPCM(nn.Module):
 
         ``noise`` is the training's, uniform in [-0.5, 0.5): z (B, N, H/64, W/64) and y (B, M, H/16,
         W/16); where it is not given, it is drawn from PyTorch's global generator. Raises ValueError
-        where a side is not a multiple of `stride`.
+        if a side is not a multiple of `stride`.
         """
         self._check(x)
         y, z = self.analyse(x)
@@ -250,7 +250,7 @@ class HPCM(nn.Module):
         return decide
 
     def update(self, scale_table: Tensor | None = None, force: bool = False) -> bool:
-        """Build the code tables where there are none, or with ``force``; True where it did.
+        """Build the code tables if there are none, or with ``force``; True if it did.
 
         ``scale_table`` (levels,) are the scales y is coded with; None: the published 60.
         """
@@ -272,8 +272,8 @@ class HPCM(nn.Module):
     def compress(self, x: Tensor) -> dict[str, Any]:
         """Bitstreams of images (B, 3, H, W): ``strings`` is [y per image, z per image].
 
-        ``shape`` is that of z. Images are coded one by one; code tables are built where there are
-        none, so call ``update(force=True)`` where the weights have changed since.
+        ``shape`` is that of z. Images are coded one by one; code tables are built if there are
+        none, so call ``update(force=True)`` if the weights have changed since.
         """
         self._check(x)
         coded = [encode_image(self, image[None]) for image in x]

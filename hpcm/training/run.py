@@ -39,7 +39,7 @@ class Run:
 
     @classmethod
     def build(cls, cfg: TrainConfig, model: nn.Module | None, device: str | None) -> Run:
-        """Fresh parts for ``cfg``; ``model`` is trained in place where one is given."""
+        """Fresh parts for ``cfg``; ``model`` is trained in place if one is given."""
         place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         if cfg.precision.threads is not None:
             torch.set_num_threads(cfg.precision.threads)

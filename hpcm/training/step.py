@@ -78,7 +78,7 @@ class Stepper:
         done = max(self._steps, 1)
         metrics = {f"train/{name}": float(total) / done for name, total in self._sums.items()}
         metrics["train/skipped_steps"] = float(self._skipped)
-        scale_losses = self._scale_sums / self._steps  # NaN where no step was taken
+        scale_losses = self._scale_sums / self._steps  # NaN if no step was taken
         self._sums.clear()
         self._scale_sums = torch.zeros_like(self._scale_sums)
         self._steps = self._skipped = 0
