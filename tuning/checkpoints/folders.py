@@ -18,6 +18,7 @@ from typing import Any, Protocol, TypeVar
 
 from pyarrow import fs
 
+from hpcm.atomic_files import write_atomically
 from tuning.checkpoints.manifest import (
     MANIFEST_FILE,
     Contents,
@@ -27,7 +28,6 @@ from tuning.checkpoints.manifest import (
     copied,
     files_in,
 )
-from tuning.ledger.atomic_files import write_atomically
 
 PARTIAL = ".partial"
 PREFIX = "epoch-"

@@ -16,8 +16,8 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
+from hpcm.atomic_files import write_atomically
 from hpcm.schema import ConfigError, did_you_mean, shown
-from tuning.ledger.atomic_files import write_atomically
 from tuning.ledger.ledger import LEDGER_FILE, Ledger
 from tuning.spaces.refusals import NotNowError
 from tuning.spaces.space import SearchSpace

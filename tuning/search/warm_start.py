@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
+from hpcm.atomic_files import write_atomically
 from hpcm.schema import ConfigError, did_you_mean, shown
 from tuning.ledger import folders as places
-from tuning.ledger.atomic_files import write_atomically
 from tuning.ledger.ledger import read_trials
 from tuning.ledger.records import TrialRecord
 from tuning.search.optuna_encoder import OptunaEncoder
