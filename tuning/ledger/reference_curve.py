@@ -1,4 +1,4 @@
-"""The reference curve of an experiment, and how much rate a trial needs more than it: `delta_rate`.
+"""The reference curve of an experiment, and how much more rate than it a trial needs.
 
 A cost at one lmbda has its minimum on a codec's own RD curve at one point, so it ranks operating
 points: whatever moves along the curve pays for it although nothing got worse. So a trial is judged

@@ -165,7 +165,7 @@ class ExperimentState:
         self._score(trial, metrics)
 
     def _score(self, trial: TrialRecord, metrics: dict[str, float]) -> None:
-        """Put the rate saving into every report of an epoch whose curve is known now."""
+        """Put `delta_rate` into every report of an epoch whose reference curve is known now."""
         references, epoch = self.references, int(metrics["epoch"])
         if references is None:
             return

@@ -25,7 +25,7 @@ from tuning.search.scheduler import EpochScheduler
 class Cohort:
     """Who is compared with whom, and when."""
 
-    members: range  # places of trials in the order of proposal; what confirms has none
+    members: range  # positions in the order of proposal; other runs have none
     levels: tuple[int, ...]  # epochs, ascending
 
     def level_at(self, epoch: int) -> int | None:
@@ -127,7 +127,7 @@ class CohortScheduler(EpochScheduler, ABC):
             return
         waiting: dict[tuple[int, int], Cohort] = {}
         for record in self.ledger.records():
-            if record.paused:
+            if record.paused and not self.waits_for_references(record):
                 level, entry = self._newest(record)
                 if entry is None:
                     cohort = self._cohort_of(record)

@@ -26,7 +26,7 @@ class Decision(Enum):
 class Idle(Enum):
     """There is no trial to start."""
 
-    NOT_NOW = "nothing now"  # what runs may yet bring one
+    NOT_NOW = "nothing now"  # a running trial may yet bring one
     OVER = "over"
 
 

@@ -103,6 +103,8 @@ class OptunaEncoder:
                 return TrialState.FAIL, None
             case "finished" if last is None:  # its rate at equal quality is not defined
                 return TrialState.FAIL, None
+            case "finished" if last is not None and newest["epoch"] < record.epochs:
+                return TrialState.PRUNED, last  # it has no score at the end
             case "finished":
                 return TrialState.COMPLETE, last
             case "stopped":

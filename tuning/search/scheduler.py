@@ -1,4 +1,4 @@
-"""What all schedulers share: time is a trial's own `epoch`, and everything is in the ledger.
+"""What all schedulers share: they compare trials at equal epochs, not by the clock.
 
 A scheduler decides on every report once it is in the ledger, and writes what it decides there
 before that takes effect. It keeps no state of its own, so a resumed search decides as one that was
@@ -44,7 +44,7 @@ class EpochScheduler:
                 self.conclude(record, record.last, record.epochs)
 
     def conclude(self, record: TrialRecord, metrics: Mapping[str, float], before: int) -> Decision:
-        """What follows from a report that is in the ledger; ``before``: the last one's epoch."""
+        """What follows from a report in the ledger; ``before``: the epoch of the one before it."""
         epoch = int(metrics["epoch"])
         problem = self._problem(metrics, epoch, due=epoch in self.rungs)
         if problem:
@@ -73,9 +73,9 @@ class EpochScheduler:
         return self.decide(record, before, epoch, self.sign * score)
 
     def released(self) -> int | None:
-        """A trial that waited for the reference runs, and goes on now that they have been there.
+        """Decide again on trials that waited for the reference runs; the first that goes on.
 
-        Others that waited for them may be stopped, or wait at the rung.
+        Others may be stopped by this call, or wait at the rung.
         """
         for record in self.ledger.records():
             if self._may_be_released(record):
@@ -89,9 +89,13 @@ class EpochScheduler:
         return (
             references is not None
             and record.paused
-            and (record.reason or "").startswith(WAITS_FOR_REFERENCES)
+            and self.waits_for_references(record)
             and references.curve(record.epochs) is not None
         )
+
+    def waits_for_references(self, record: TrialRecord) -> bool:
+        """Whether what the trial waits for is the reference runs."""
+        return (record.reason or "").startswith(WAITS_FOR_REFERENCES)
 
     def decide(self, record: TrialRecord, before: int, epoch: int, score: float) -> Decision:
         """Whether a healthy trial goes on; ``before`` is the epoch of its last report."""
@@ -102,7 +106,7 @@ class EpochScheduler:
         return None
 
     def waits(self, number: int) -> bool:
-        """Whether an unfinished trial waits to be promoted."""
+        """Whether an unfinished trial waits: to be promoted, or for the reference runs."""
         return self.ledger.trials[number].paused
 
     def give_up(self) -> None:

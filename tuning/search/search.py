@@ -88,8 +88,8 @@ class Search:
     def next(self) -> Start | Idle:
         """A trial to start, or to continue from its newest checkpoint; or that there is none.
 
-        First come the reference runs and trials that were cut short, then those that are promoted,
-        then new ones, and after all of them the runs that confirm.
+        First come reference runs and trials that were cut short, then those that waited for
+        reference runs, then those that are promoted, then new ones, and at last runs that confirm.
         """
         if self.is_closing():
             return Idle.OVER

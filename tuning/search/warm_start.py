@@ -23,12 +23,19 @@ from tuning.ledger.ledger import read_trials
 from tuning.ledger.records import TrialRecord
 from tuning.search.optuna_encoder import OptunaEncoder
 from tuning.spaces.searcher_sections import MOST_GP_TRIALS, Gp
-from tuning.spaces.sections import Metric
+from tuning.spaces.sections import DELTA_RATE, Metric
 from tuning.spaces.space import SearchSpace
 
 WARM_START_FILE = "warm_start.json"
-KEPT = ("epoch", *get_args(Metric))  # of a report
-SAME = ("base", "objective.metric", "objective.mode")  # and the end of the schedules
+OF_AVERAGE = tuple(metric.replace("val_", "val_ema_", 1) for metric in get_args(Metric))
+KEPT = ("epoch", DELTA_RATE, *get_args(Metric), *OF_AVERAGE)  # of a report
+SAME = (
+    "base",
+    "objective.metric",
+    "objective.mode",
+    "objective.weights",
+    "objective.reference",
+)  # and the end of the schedules
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,9 @@ class Source(Protocol):
     def report(self, params: Mapping[str, Any], seed: int, epoch: int) -> Mapping[str, float]:
         """The metrics of one epoch: the objective's, ``val_bpp`` and whatever a real report has.
 
-        A number that is not finite is a trial that diverged.
+        A number that is not finite is a trial that diverged. With `delta_rate` the metrics of
+        `SearchSpace.compared` are needed, and a reference run's ``params`` are paths of config
+        fields, ``loss.lmbda`` among them.
         """
 
     def seconds(self, params: Mapping[str, Any], epoch: int) -> float:

@@ -17,6 +17,7 @@ from hpcm import ConfigError
 from tests.tuning.fake_training import misbehave, train
 from tests.tuning.ledger_lines import read_lines
 from tests.tuning.lr_space import METRIC, lr_space
+from tests.tuning.recorded_source import RecordedSource, decisions
 from tuning.ledger.ledger import Ledger, read_trials
 from tuning.ledger.records import ExperimentInfo, TrialRecord
 from tuning.on_ray.cluster import cluster
@@ -24,6 +25,7 @@ from tuning.on_ray.experiment import _make, run_experiment
 from tuning.on_ray.node_checks import SharedPaths, _ask
 from tuning.on_ray.node_facts import Inputs, differences, node_facts
 from tuning.results.outcome import ExperimentResult
+from tuning.simulation.simulate import simulate
 from tuning.spaces.refusals import NotNowError
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
@@ -294,3 +296,17 @@ def test_finalists_are_trained_again_on_fresh_seeds(run: Any) -> None:
         assert one.last[METRIC] == pytest.approx(of.last[METRIC] + one.seed / 100)
     assert len(result.trials) == 3
     assert result.best is result.trials[1]
+
+
+def test_a_serial_search_and_its_simulation_decide_alike(
+    run: Callable[..., ExperimentResult],
+) -> None:
+    """Two drivers of one `Search`: the same proposals, promotions and stops."""
+    result = run(
+        scheduler={"name": "promote", "control": 0.2},
+        searcher={"name": "tpe", "seed": 0, "startup_trials": 2},
+        budget={"trials": 7, "concurrent": 1},
+    )
+    simulated = simulate(result.info.space, RecordedSource(result.trials), slots=1)
+    assert decisions(simulated.trials) == decisions(result.trials)
+    assert {t.state for t in result.trials} == {"finished", "stopped"}
