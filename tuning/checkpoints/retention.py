@@ -3,9 +3,9 @@
 A trial that runs has two, and a third while it writes. One that waits, was interrupted, finished or
 failed has its last: the first two continue from it, an experiment that is given more trials or
 hours may continue some of the others. One that lost at a rung for good has none. So there are never
-more than ``trials + 2 * trials at a time``, the runs that confirm counted as trials: 40 for 32
-trials, 4 at a time, which is 32 GB with the 0.8 GB of hpcm_base and Adam. Behind a URL each trial
-that runs also needs room for one in the temporary folder of its machine.
+more than ``trials + 2 * trials at a time``, the runs that confirm and the reference runs counted as
+trials: 51 for phase3, 4 at a time, which is 41 GB with the 0.8 GB of hpcm_base and Adam. Behind a
+URL each trial that runs also needs room for one in the temporary folder of its machine.
 """
 
 from __future__ import annotations

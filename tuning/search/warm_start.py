@@ -29,13 +29,8 @@ from tuning.spaces.space import SearchSpace
 WARM_START_FILE = "warm_start.json"
 OF_AVERAGE = tuple(metric.replace("val_", "val_ema_", 1) for metric in get_args(Metric))
 KEPT = ("epoch", DELTA_RATE, *get_args(Metric), *OF_AVERAGE)  # of a report
-SAME = (
-    "base",
-    "objective.metric",
-    "objective.mode",
-    "objective.weights",
-    "objective.reference",
-)  # and the end of the schedules
+#: What must be the same, as the end of the schedules must.
+SAME = ("base", *(f"objective.{key}" for key in ("metric", "mode", "weights", "reference")))
 
 
 @dataclass(frozen=True)
