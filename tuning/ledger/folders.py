@@ -1,31 +1,38 @@
-"""Where experiments live: `<storage>/<space>-<date>-<time>/`, one driver at a time."""
+"""Where experiments live: `<storage>/<space>-<date>-<time>/`, and what may be resumed."""
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
+import dataclasses
 import json
-import os
-import socket
 import tempfile
-import time
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
-
-import psutil  # type: ignore[import-untyped]
+from typing import Any, cast
 
 from hpcm.atomic_files import write_atomically
-from hpcm.schema import ConfigError, did_you_mean, shown
+from hpcm.files import read_json
+from hpcm.schema import ConfigError, about, config_class, did_you_mean, load, shown
 from tuning.ledger.ledger import LEDGER_FILE, Ledger
-from tuning.spaces.refusals import NotNowError
+from tuning.ledger.lines import whole_lines
 from tuning.spaces.space import SearchSpace
 
 STUDY_FILE = "study.journal"  # of an experiment, if its study is in no database
 EXPERIMENT_FILE = "experiment.json"  # the space as it was searched, and who made it
-LOCK_FILE = "driver.lock"
 LAST = "last"
+RECORD = "the record of an experiment"
+
+
+@config_class
+class Facts:
+    """What is read back of an experiment's record beside its space; others are for people."""
+
+    experiment: str | None = None
+    digest: str | None = None
+    digest_before: str | None = None
+    overrides: tuple[str, ...] = ()
+    checkpoints: str | None = None
+    study: str | None = None
+    profile_reason: str = ""
 
 
 def storage_folder(storage: str, write: bool = True) -> Path:
@@ -103,24 +110,23 @@ def write_experiment(directory: Path, space: SearchSpace, **provenance: Any) -> 
 def read_experiment(directory: Path) -> SearchSpace:
     """The space of an experiment as it was last started. Raises :class:`ConfigError`."""
     record = read_provenance(directory)
-    try:
-        return SearchSpace.from_plain(record["space"])
-    except (AttributeError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"{directory / EXPERIMENT_FILE}: not the record of an experiment: its space lacks or"
-            f" misplaces {error}"
-        ) from None
+    with about(f"{directory / EXPERIMENT_FILE}: not {RECORD}"):
+        try:
+            return SearchSpace.from_plain(record["space"])
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ConfigError(f"its space lacks or misplaces {error}") from None
+        except RecursionError:
+            raise ConfigError("its space is nested too deeply") from None
 
 
 def read_provenance(directory: Path) -> dict[str, Any]:
     """The whole of an experiment's record. Raises :class:`ConfigError` where it cannot be read."""
     path = directory / EXPERIMENT_FILE
-    try:
-        record: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: not the record of an experiment: {error}") from None
+    record: dict[str, Any] = read_json(path, RECORD)
     if not isinstance(record, dict) or not isinstance(record.get("space"), dict):
-        raise ConfigError(f"{path}: not the record of an experiment: it holds no search space")
+        raise ConfigError(f"{path}: not {RECORD}: it holds no search space")
+    names = [field.name for field in dataclasses.fields(cast("Any", Facts))]
+    load(Facts, {name: record[name] for name in names if name in record}, str(path))
     return record
 
 
@@ -174,10 +180,8 @@ def refuse_lost_ledger(directory: Path) -> None:
     Without it nothing is known of them, so they would all be tried again, as if they were new.
     """
     ledger = directory / LEDGER_FILE
-    if ledger.exists():
-        with ledger.open("rb") as file:
-            if file.readline().endswith(b"\n"):
-                return
+    if any(whole_lines(ledger)):
+        return
     trials = sorted({path.name for path in directory.glob("checkpoints/*")})
     trials += sorted(path.name for path in directory.glob("*-[0-9][0-9][0-9][0-9]"))
     if trials:
@@ -187,89 +191,6 @@ def refuse_lost_ledger(directory: Path) -> None:
             f" ({trials[0]}, ..): what was tried is not known. Put the ledger back, or start a new"
             " experiment without --resume"
         )
-
-
-@contextlib.contextmanager
-def driving(directory: Path) -> Iterator[None]:
-    """Be the only driver of an experiment. Raises :class:`NotNowError` where another one is.
-
-    The operating system frees the lock of a killed driver at once. Where a filesystem knows no
-    locks, the process that the file names is looked for, on its own machine.
-    """
-    path = directory / LOCK_FILE
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            free = True
-        except BlockingIOError:
-            free = False
-        except OSError:
-            free = not _alive(_owner(handle))
-        if not free:
-            who = owner_text(_owner(handle))
-            raise NotNowError(
-                f"{directory.name}: {who} runs this experiment; wait for it or end it"
-            )
-        os.ftruncate(handle, 0)
-        owner = _myself() | {"folder": directory.stat().st_ino}
-        os.pwrite(handle, json.dumps(owner).encode(), 0)
-        os.fsync(handle)
-        yield
-        os.ftruncate(handle, 0)
-    finally:
-        os.close(handle)
-
-
-def driver_of(directory: Path) -> dict[str, Any]:
-    """Who runs an experiment (``pid host since``), without taking part; empty where nobody does.
-
-    Another machine's process counts as alive: nothing is known of it. A copy of a folder whose
-    driver runs is nobody's.
-    """
-    try:
-        handle = os.open(directory / LOCK_FILE, os.O_RDONLY)
-    except FileNotFoundError:
-        return {}
-    try:
-        owner = _owner(handle)
-    finally:
-        os.close(handle)
-    mine = directory.stat().st_ino
-    return owner if _alive(owner) and owner.get("folder", mine) == mine else {}
-
-
-def owner_text(owner: dict[str, Any]) -> str:
-    """A driver in words."""
-    return f"process {owner.get('pid')} on {owner.get('host')} since {owner.get('since')}"
-
-
-def _myself() -> dict[str, Any]:
-    return {
-        "pid": os.getpid(),
-        "created": psutil.Process().create_time(),
-        "host": socket.gethostname(),
-        "since": time.strftime("%Y-%m-%d %H:%M:%S"),
-    }
-
-
-def _owner(handle: int) -> dict[str, Any]:
-    try:
-        owner = json.loads(os.pread(handle, 4096, 0))
-    except ValueError:
-        return {}
-    return owner if isinstance(owner, dict) else {}
-
-
-def _alive(owner: dict[str, Any]) -> bool:
-    if not owner:
-        return False
-    if owner.get("host") != socket.gethostname():
-        return True  # nothing is known of another machine's processes
-    try:
-        return bool(psutil.Process(owner["pid"]).create_time() == owner["created"])
-    except psutil.Error:
-        return False
 
 
 def _last_use(directory: Path) -> float:

@@ -11,19 +11,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import stat
 import zlib
 from collections.abc import Iterator, Mapping
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from hpcm.files import open_file, parse_json, readable
 from hpcm.schema import ConfigError, shown
 
 PIECE = 65536  # bytes
 OPENING = b', "crc": "'  # before the eight hexadecimal digits that end a line, with '"}'
 TAIL = len(OPENING) + 8 + 3
-REGULAR = "must be a regular file"
 
 
 class Chain:
@@ -61,28 +60,13 @@ def whole_lines(path: Path, offset: int = 0) -> Iterator[bytes]:
 
     Raises :class:`ConfigError` for what is no regular file, or cannot be read.
     """
-    try:
-        with _opened(path) as file:
-            file.seek(offset)
-            yield from takewhile(lambda line: line.endswith(b"\n"), file)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}; {REGULAR}") from None
-
-
-def _opened(path: Path) -> Any:
-    """The file, unless it is a folder or a pipe, which would hold up the reader for ever."""
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise ConfigError(f"{path}: {REGULAR}")
-    return path.open("rb")
+    with readable(path), contextlib.suppress(FileNotFoundError), open_file(path) as file:
+        file.seek(offset)
+        yield from takewhile(lambda line: line.endswith(b"\n"), file)
 
 
 def _parsed(line: bytes) -> Any:
-    try:
-        return json.loads(line)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
+    return parse_json(line.decode(), "its text", infinite=True)  # a metric may be NaN
 
 
 def damaged(path: Path, number: int, line: bytes, reason: str = "") -> ConfigError:
@@ -111,10 +95,12 @@ def cut_torn_line(path: Path) -> None:
 def salvage(path: Path, target: Path) -> tuple[int, int]:
     """Copy the whole lines before the first damaged one; gives their number, and that of all.
 
-    Raises :class:`ConfigError` where ``target`` exists.
+    Raises :class:`ConfigError` where ``target`` exists, or ``path`` cannot be read.
     """
     from tuning.ledger.events import from_line
 
+    with readable(path):
+        open_file(path).close()  # before anything is made
     chain, kept, total = Chain(), 0, 0
     with contextlib.ExitStack() as stack:
         try:

@@ -14,6 +14,7 @@ import ray
 from tuning.ledger.records import LOCAL
 from tuning.on_ray import private_api
 from tuning.on_ray.profiles import connect
+from tuning.spaces.refusals import NotNowError
 
 #: What Ray reads from the environment, in this process and in those that it starts.
 ENVIRONMENT = {
@@ -53,14 +54,19 @@ def cluster(address: str | None, dashboard: bool = True) -> Iterator[Cluster]:
         os.environ.pop(name, None)
     address = address or os.environ.get("RAY_ADDRESS") or LOCAL
     mine = not ray.is_initialized()
-    if mine and address == LOCAL:
+    here = mine and address == LOCAL
+    if mine:
+        private_api.make_token_private(create=here)
+    if here:
         _start_here(dashboard)
     elif mine:
         connect(address)
+    keep_out = private_api.keys_kept_out_of_the_runtime_environment
     for name in ("ray.tune", "ray.air", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
-        yield _describe(address)
+        with keep_out() if here else contextlib.nullcontext():
+            yield _describe(address)
     finally:
         if mine:
             ray.shutdown()
@@ -72,13 +78,21 @@ def _start_here(dashboard: bool) -> None:
             os.environ[name] = os.path.abspath(os.path.expanduser(os.environ[name]))
     with warnings.catch_warnings(), private_api.loopback_and_own_groups():
         warnings.simplefilter("ignore", FutureWarning)
-        ray.init(
-            address=LOCAL,
-            include_dashboard=dashboard,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=True,
-        )
+        try:
+            ray.init(
+                address=LOCAL,
+                include_dashboard=dashboard,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=True,
+            )
+        except Exception as error:
+            if "timed out during startup" not in str(error):
+                raise
+            raise NotNowError(
+                "Ray did not start on this machine within its half a minute; the machine may be"
+                " busy or short of memory: wait, and start again"
+            ) from None
 
 
 def _describe(address: str) -> Cluster:

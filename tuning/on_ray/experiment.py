@@ -21,6 +21,7 @@ from hpcm.schema import ConfigError
 from tuning.checkpoints.places import experiment_place
 from tuning.checkpoints.retention import refuse_lost
 from tuning.ledger import folders
+from tuning.ledger.driver_lock import driving
 from tuning.ledger.ledger import Ledger
 from tuning.ledger.notices import Notices
 from tuning.on_ray.cluster import cluster
@@ -161,7 +162,7 @@ class Experiment:
             check_data(space)
         with contextlib.ExitStack() as stack:
             if self.resumed:
-                stack.enter_context(folders.driving(self.directory))
+                stack.enter_context(driving(self.directory))
             joined = stack.enter_context(cluster(address))
             at_a_time = concurrent(space)
             reference = check_cluster(
@@ -174,7 +175,7 @@ class Experiment:
             )
             if not self.resumed:
                 _make(self.directory)
-                stack.enter_context(folders.driving(self.directory))
+                stack.enter_context(driving(self.directory))
             warm_start.freeze(self.directory, self.earlier)
             for one in self.earlier:
                 self.listeners.notices.add(f"the searcher learns from {one}")

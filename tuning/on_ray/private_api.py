@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -15,9 +16,11 @@ from typing import Any
 import ray
 from ray._private import ray_constants, services
 from ray._private import state as ray_state
+from ray._private.authentication import authentication_token_setup as token_setup
 from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
+from ray.tune.execution import class_cache
 from ray.tune.experiment import Trial
 
 from tuning.on_ray.diagnosis import KilledForMemoryError
@@ -40,6 +43,12 @@ PRIVATE = {
     " the network",
     "ray._private.runtime_env.constants.RAY_JOB_CONFIG_JSON_ENV_VAR": "whether a submitted job has"
     " brought its code; else it is sent twice",
+    "ray._private.authentication.authentication_token_setup.AuthenticationTokenLoader": "whether"
+    " Ray has a token; else it makes one that all users of the machine can read",
+    "ray._private.authentication.authentication_token_setup.generate_and_save_token": "the same",
+    "ray._private.authentication.authentication_token_setup._get_default_token_path": "the same",
+    "ray.tune.execution.class_cache.ENV_VARS_TO_PROPAGATE": "what Tune writes into the runtime"
+    " environment of trials; else keys of AWS are in Ray's logs, which all users can read",
     f"{MANAGER}._actor_task_failed": "a process that the memory monitor killed; else it ends the"
     " search",
     f"{MANAGER}._actor_start_failed": "the same, while the process starts",
@@ -155,6 +164,41 @@ def loopback_and_own_groups() -> Iterator[None]:
         yield
     finally:
         services.ConsolePopen = stock
+
+
+def make_token_private(create: bool) -> None:
+    """No other user of the machine reads Ray's token; with ``create`` it is made if there is none.
+
+    Ray makes `~/.ray/auth_token` as the umask says, so that mostly all can read it.
+    """
+    path = token_setup._get_default_token_path()
+    loader = token_setup.AuthenticationTokenLoader.instance()
+    wanted = os.environ.get("RAY_AUTH_MODE", "token").lower() == "token"
+    if create and wanted and not loader.has_token(ignore_auth_mode=True):
+        before = os.umask(0o077)
+        try:
+            token_setup.generate_and_save_token()
+        finally:
+            os.umask(before)
+        loader.reset_cache()
+    with contextlib.suppress(OSError):  # there is none, or it is another user's
+        path.chmod(stat.S_IMODE(path.stat().st_mode) & 0o700)
+
+
+@contextlib.contextmanager
+def keys_kept_out_of_the_runtime_environment() -> Iterator[None]:
+    """Tune copies no variable of AWS into the runtime environment of trials meanwhile.
+
+    Ray writes that environment into its logs in clear, which all users of the machine can read. On
+    one machine the processes of trials have the variables all the same: they inherit them.
+    """
+    names = class_cache.ENV_VARS_TO_PROPAGATE
+    keys = {name for name in names if name.startswith("AWS_")}
+    names -= keys
+    try:
+        yield
+    finally:
+        names |= keys
 
 
 @contextlib.contextmanager

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tuning.ledger.driver_lock import driver_of
 from tuning.ledger.events import Exploited, OfTrial, Proposed, Retried, RungDecision
-from tuning.ledger.folders import driver_of
 from tuning.ledger.records import TrialRecord
 from tuning.ledger.redaction import redacted
 from tuning.page.axes import Axis, axes_of, points_of, short_labels

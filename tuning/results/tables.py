@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from tuning.ledger import folders
+from tuning.ledger.driver_lock import driver_of
 from tuning.ledger.events import Closed
 from tuning.ledger.ledger import Ledger
 from tuning.ledger.records import ExperimentInfo, TrialRecord
@@ -49,8 +50,8 @@ def read_result(experiment: str, storage: str = defaults.STORAGE) -> ExperimentR
         interrupted=last.interrupted,
         error=last.error,
     )
-    owner = folders.driver_of(directory)
-    return replace(result, driver=folders.owner_text(owner)) if owner else result
+    driver = driver_of(directory)
+    return replace(result, driver=str(driver)) if driver else result
 
 
 def trials_table(trials: Sequence[TrialRecord], space: SearchSpace) -> pd.DataFrame:

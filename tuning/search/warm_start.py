@@ -10,6 +10,7 @@ left out, and one that ended before it counts as stopped there.
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from hpcm.atomic_files import write_atomically
+from hpcm.files import read_json
 from hpcm.schema import ConfigError, did_you_mean, shown
 from tuning.ledger import folders as places
 from tuning.ledger.ledger import read_trials
@@ -171,10 +173,10 @@ def _as_evidence(record: TrialRecord, most: int) -> TrialRecord:
 
 def _read(directory: Path) -> dict[str, Earlier]:
     path = directory / WARM_START_FILE
-    if not path.exists():
+    if not os.path.lexists(path):
         return {}
     try:
-        plain = json.loads(path.read_text())
+        plain = read_json(path, "what a search writes", infinite=True)
         return {
             name: Earlier(
                 name,
@@ -183,5 +185,5 @@ def _read(directory: Path) -> dict[str, Earlier]:
             )
             for name, kept in plain.items()
         }
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise ConfigError(f"{path}: damaged: {shown(str(error))}") from None

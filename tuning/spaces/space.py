@@ -12,11 +12,11 @@ import copy
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, cast
 
 from hpcm.config import TrainConfig
-from hpcm.schema import ConfigError, leaves, load, set_path, to_plain
+from hpcm.schema import ConfigError, config_class, leaves, load, set_path, to_plain
 from tuning.spaces.conditions import holds
 from tuning.spaces.coordinates import Coordinate, Suggest, sampled
 from tuning.spaces.documents import SECTIONS
@@ -69,6 +69,22 @@ class Change:
 
     def __str__(self) -> str:
         return f"{self.path}: {_shown(self.old)} -> {_shown(self.new)}"
+
+
+@config_class
+class _Head:
+    """What a recorded space says beside its sections and parameters."""
+
+    name: str
+    question: str
+    profile: str
+    profiles: tuple[str, ...]
+    path: str | None
+    warnings: tuple[str, ...]
+    base: dict[str, Any]
+
+
+_HEAD = [field.name for field in fields(cast("Any", _Head))]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,18 +241,13 @@ class SearchSpace:
     def from_plain(cls, plain: Mapping[str, Any]) -> SearchSpace:
         """The inverse of :meth:`to_plain`. Raises :class:`ConfigError`."""
         where = str(plain["name"])
+        head = load(_Head, {name: plain[name] for name in _HEAD}, where)
         known = [name for name in SECTIONS if name in plain or name not in ADDED]
         sections = load(Sections, {name: plain[name] for name in known}, where)
         parameters = {spec["path"]: _parameter(spec, where) for spec in plain["parameters"]}
         return cls(
-            name=plain["name"],
-            question=plain["question"],
-            profile=plain["profile"],
-            profiles=tuple(plain["profiles"]),
-            path=plain["path"],
-            warnings=tuple(plain["warnings"]),
-            base=copy.deepcopy(plain["base"]),
             parameters=parameters,
+            **{name: getattr(head, name) for name in _HEAD},
             **{name: getattr(sections, name) for name in SECTIONS},
         )
 

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from hpcm import ConfigError
+from hpcm.schema import to_plain
 from tests.tuning.lr_space import lr_space
-from tuning.ledger import folders
-from tuning.ledger.folders import LOCK_FILE, driving
+from tuning.ledger import driver_lock, folders
+from tuning.ledger.driver_lock import LOCK_FILE, driving, this_process
 from tuning.ledger.ledger import Ledger
 from tuning.spaces import defaults
 
@@ -190,9 +191,9 @@ def test_without_locks_a_dead_owner_is_told_from_a_live_one(
     def no_locks(*_: Any) -> None:
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr(folders.fcntl, "flock", no_locks)
+    monkeypatch.setattr(driver_lock.fcntl, "flock", no_locks)
     lock = tmp_path / LOCK_FILE
-    myself = folders._myself()
+    myself = to_plain(this_process(tmp_path))
     for owner, free in (
         ({**myself, "created": 1.0}, True),  # the number was given to another process since
         (myself, False),

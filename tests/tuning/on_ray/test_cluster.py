@@ -6,11 +6,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ray._private import services
+from ray.tune.execution import class_cache
 
+from tuning.on_ray import private_api
 from tuning.on_ray.cluster import cluster
+from tuning.spaces.refusals import NotNowError
 
 
 def test_folders_that_trials_read_are_found_from_any_working_directory(
@@ -58,3 +62,71 @@ def test_rays_processes_are_in_groups_of_their_own(monkeypatch: pytest.MonkeyPat
     ((child, group),) = groups.items()
     assert group == child != os.getpgid(0)
     assert services.ConsolePopen is stock
+
+
+WHEN_RAY_STARTS = """
+import os, ray
+from pathlib import Path
+from tuning.on_ray import cluster
+def stop(**_):
+    print(oct((Path.home() / ".ray/auth_token").stat().st_mode & 0o777), os.umask(0o022))
+    raise SystemExit
+os.umask(0o022)
+ray.init = stop
+with cluster.cluster(None):
+    pass
+"""
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_rays_token_is_private_before_anything_listens(tmp_path: Path, there: bool) -> None:
+    token = tmp_path / ".ray" / "auth_token"
+    if there:  # as Ray made it
+        token.parent.mkdir()
+        token.write_text("ab" * 32)
+        token.chmod(0o644)
+    environment = {name: text for name, text in os.environ.items() if name[:4] != "RAY_"}
+    done = subprocess.run(
+        [sys.executable, "-c", WHEN_RAY_STARTS],
+        env=environment | {"HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == ["0o600", str(0o022)], done.stderr
+    assert len(token.read_text()) == 64
+
+
+def test_keys_of_aws_stay_out_of_rays_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On one machine trials inherit them; stock Tune writes them into the runtime environment."""
+
+    class Trained:
+        pass
+
+    def sent() -> Any:
+        made = class_cache._ActorClassCache().get(Trained)
+        return made._default_options["runtime_env"]["env_vars"]
+
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden")
+    assert sent()["AWS_SECRET_ACCESS_KEY"] == "hidden"
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("tuning.on_ray.cluster.ray.is_initialized", lambda: False)
+    for name in ("init", "shutdown"):
+        monkeypatch.setattr(f"tuning.on_ray.cluster.ray.{name}", lambda **_: None)
+    monkeypatch.setattr(private_api, "make_token_private", lambda create: None)
+    monkeypatch.setattr("tuning.on_ray.cluster._describe", lambda address: None)
+    with cluster(None):
+        assert not [name for name in sent() if name.startswith("AWS_")]
+        assert os.environ["AWS_SECRET_ACCESS_KEY"] == "hidden"  # the processes of trials have it
+    assert "AWS_SECRET_ACCESS_KEY" in sent()
+
+
+def test_a_ray_that_does_not_start_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(**_: object) -> None:
+        raise Exception("The current node timed out during startup. This could happen because ..")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("tuning.on_ray.cluster.ray.is_initialized", lambda: False)
+    monkeypatch.setattr("tuning.on_ray.cluster.ray.init", start)
+    monkeypatch.setattr(private_api, "make_token_private", lambda create: None)
+    with pytest.raises(NotNowError, match="Ray did not start on this machine"), cluster(None):
+        pass

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.tuning.served import Made, served
-from tuning.ledger.folders import driving
+from tuning.ledger.driver_lock import driving
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ from aiohttp import web
 from tests.tuning.served import ATTACK, STATES, score
 from tests.tuning.served import served as written
 from tests.tuning.webdriver import Browser, browser
+from tuning.ledger.driver_lock import driving
 from tuning.ledger.events import Failed, Finished, Opened, Promoted, Proposed
-from tuning.ledger.folders import driving, read_experiment, write_experiment
+from tuning.ledger.folders import read_experiment, write_experiment
 from tuning.ledger.ledger import Ledger
 from tuning.page.serve import application
 from tuning.spaces.sections import Confirm

@@ -10,8 +10,9 @@ import pytest
 from hpcm.schema import ConfigError
 from tests.tuning.searches import make_space, make_trials, report
 from tuning.__main__ import main
+from tuning.ledger.driver_lock import driver_of, driving
 from tuning.ledger.events import Closed, Finished, Proposed, Report, Started
-from tuning.ledger.folders import driver_of, driving, write_experiment
+from tuning.ledger.folders import write_experiment
 from tuning.ledger.ledger import Ledger
 from tuning.results.tables import (
     read_result,

@@ -133,7 +133,7 @@ def test_a_resume_knows_what_the_start_knew(tmp_path: Path) -> None:
     assert frozen.read_bytes() == kept
     ledger.close()
     frozen.write_text("{]")
-    with pytest.raises(ConfigError, match=r"warm_start.json: damaged"):
+    with pytest.raises(ConfigError, match=r"warm_start.json: not what a search writes"):
         warm_start.gather(space, tmp_path, tmp_path / "rates-new")
 
 
