@@ -20,6 +20,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.record import write_record
+from benchmarks.search_driver import AT_ONE_LMBDA
 from tuning.ledger.records import TrialRecord
 from tuning.search.optuna_encoder import OptunaEncoder
 from tuning.search.samplers import propose
@@ -135,7 +136,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--settings", nargs="*", default=["off", "default"], choices=SETTINGS)
     options = parser.parse_args(arguments)
     numbers: dict[str, Any] = {"options": vars(options)}
-    space = load_space(options.space)
+    space = load_space(options.space, overrides=AT_ONE_LMBDA)
     at = [count for count in AT if count <= options.trials]
     print(f"{'':28}" + "".join(f"{count:>8}" for count in at) + "  trials, median regret")
     for kind in KINDS:

@@ -34,6 +34,8 @@ from tuning.watching.progress import Progress
 from tuning.watching.study_copy import study_copy
 from tuning.watching.study_storage import StudyPlace
 
+#: Without reference runs: what is measured is the driver's own work.
+AT_ONE_LMBDA = ("objective.metric=val_rd_cost", "objective.weights=raw", "confirm.top=0")
 SCHEDULERS = {"asha": Asha, "promote": Promote, "fifo": Fifo}
 MARKS = (100, 1000, 2000)  # numbers of trials at which the driver is looked at
 #: What `hpcm.train` reports of an epoch, beside the objective.
@@ -91,9 +93,8 @@ class TimedSearch(Search):
 
 def measure(trials: int, slots: int, scheduler: str) -> dict[str, Any]:
     """All numbers of one search of ``trials`` trials."""
-    written = load_space(
-        "phase3", "cluster", [f"budget.trials={trials}", "fidelity.min=1", "fidelity.max=9"]
-    )
+    sizes = [f"budget.trials={trials}", "fidelity.min=1", "fidelity.max=9"]
+    written = load_space("phase3", "cluster", [*sizes, *AT_ONE_LMBDA])
     space = replace(written, searcher=Random(), scheduler=SCHEDULERS[scheduler]())
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder) / "bench-x"

@@ -15,6 +15,7 @@ from unittest.mock import patch
 
 from ray import tune
 
+from benchmarks.search_driver import AT_ONE_LMBDA
 from benchmarks.sleeping_trial import Sleeper
 from tuning import load_space, run_experiment
 from tuning.on_ray.cluster import cluster
@@ -34,6 +35,7 @@ def measure(seconds: float, trials: int, reuse: bool = False) -> dict[str, Any]:
         "phase3",
         "laptop",
         [
+            *AT_ONE_LMBDA,
             f"budget.trials={trials}",
             "budget.concurrent=2",
             f"fidelity.max={EPOCHS}",

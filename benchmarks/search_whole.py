@@ -17,7 +17,7 @@ import psutil
 import ray
 from ray import tune
 
-from benchmarks.search_driver import spread
+from benchmarks.search_driver import AT_ONE_LMBDA, spread
 from benchmarks.search_slots import ray_reuses_processes
 from benchmarks.sleeping_trial import Rated
 from tuning import load_space, run_experiment
@@ -88,7 +88,9 @@ def measure(trials: int, slots: int, seconds: float) -> dict[str, Any]:
     """
     sizes = [f"budget.trials={trials}", f"budget.concurrent={slots}", "resources.cpu=1"]
     fidelity = ["fidelity.min=1", "fidelity.max=9", "confirm.top=0"]
-    space = replace(load_space("phase3", "laptop", [*sizes, *fidelity]), searcher=Random())
+    space = replace(
+        load_space("phase3", "laptop", [*sizes, *fidelity, *AT_ONE_LMBDA]), searcher=Random()
+    )
     meter = Meter()
     with tempfile.TemporaryDirectory() as folder:
         with (

@@ -174,6 +174,6 @@ def test_exact_streams_detect_a_flipped_table(lively: HPCM, image_batch: Batch) 
     """A decoder that picks one other table notices; it never returns an image."""
     coded = encode_image(lively, image_batch())
     with torch.no_grad():
-        lively.h_s.branch[-1].branch[3].bias[:4] += 0.1
+        lively.h_s.branch[-1].branch["3"].bias[:4] += 0.1
     with pytest.raises(ValueError, match="not those that were coded"):
         decode_image(lively, coded)

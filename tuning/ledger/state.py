@@ -143,8 +143,7 @@ class ExperimentState:
                 trial.end(event)
                 if isinstance(event, Failed) and not event.diverged:
                     self.failed_in_a_row.append(trial.number)
-                if isinstance(event, Failed) and trial.role == "reference":
-                    assert self.references is not None
+                if isinstance(event, Failed) and self.references and trial.role == "reference":
                     self.references.fail(trial.number, trial.epochs, event.reason or "it failed")
 
     def _report(self, trial: TrialRecord, event: Report) -> None:

@@ -4,7 +4,8 @@ Jaderberg et al. 2017 (PBT) with truncation selection. The population is `budget
 `fidelity.min` epochs all of it is compared (``cohorts.py``: PBT's synchronous form, so that what is
 copied does not depend on the speed of machines, and fewer trials than the population may run at a
 time). A trial of the worst quantile gets the checkpoint and the config of one drawn from the best,
-with new values of the mutable parameters. What is not mutable is copied as it is: it goes with the weights.
+with new values of the mutable parameters. What is not mutable is copied as it is: it goes with the
+weights.
 
 Ray 2.60's own classes are not used: their state is not kept over a restart, they change values
 without looking at bounds or scales, and their donor's checkpoint may have been rotated away.
