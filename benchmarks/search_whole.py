@@ -88,7 +88,8 @@ def measure(trials: int, slots: int, seconds: float) -> dict[str, Any]:
     """
     sizes = [f"budget.trials={trials}", f"budget.concurrent={slots}", "resources.cpu=1"]
     fidelity = ["fidelity.min=1", "fidelity.max=9", "confirm.top=0"]
-    space = replace(
+    overrides = [*sizes, *fidelity, *AT_ONE_LMBDA]
+    space = replace(load_space("phase3", "laptop", overrides), searcher=Random())
         load_space("phase3", "laptop", [*sizes, *fidelity, *AT_ONE_LMBDA]), searcher=Random()
     )
     meter = Meter()
