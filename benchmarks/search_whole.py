@@ -90,8 +90,6 @@ def measure(trials: int, slots: int, seconds: float) -> dict[str, Any]:
     fidelity = ["fidelity.min=1", "fidelity.max=9", "confirm.top=0"]
     overrides = [*sizes, *fidelity, *AT_ONE_LMBDA]
     space = replace(load_space("phase3", "laptop", overrides), searcher=Random())
-        load_space("phase3", "laptop", [*sizes, *fidelity, *AT_ONE_LMBDA]), searcher=Random()
-    )
     meter = Meter()
     with tempfile.TemporaryDirectory() as folder:
         with (
