@@ -307,6 +307,7 @@ def test_a_serial_search_and_its_simulation_decide_alike(
         searcher={"name": "tpe", "seed": 0, "startup_trials": 2},
         budget={"trials": 7, "concurrent": 1},
     )
+    assert result.complete, result.error
     simulated = simulate(result.info.space, RecordedSource(result.trials), slots=1)
     assert decisions(simulated.trials) == decisions(result.trials)
     assert {t.state for t in result.trials} == {"finished", "stopped"}
