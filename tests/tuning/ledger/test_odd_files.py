@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -177,3 +178,23 @@ def test_warm_starts(directory: Path, make: Callable[[Path], Any]) -> None:
     put(directory / WARM_START_FILE, make)
     with pytest.raises(ConfigError, match=WARM_START_FILE):
         evidence_in(directory, folders.read_experiment(directory))
+
+
+@pytest.mark.parametrize("gone", ["deleted", "replaced", "folder"])
+def test_a_ledger_that_lost_its_place_is_not_written_on(directory: Path, gone: str) -> None:
+    """A search would train its whole budget into a file that nobody can open."""
+    ledger = Ledger(directory)
+    ledger.open()
+    ledger.append(Proposed(1, {"optimizer.lr": 1e-4}, "prior"))
+    if gone == "folder":
+        shutil.rmtree(directory)
+    else:
+        content = ledger.path.read_bytes()
+        ledger.path.rename(directory / "old")
+        if gone == "replaced":
+            ledger.path.write_bytes(content)
+    with pytest.raises(OSError, match=r"ledger\.jsonl was deleted, moved or replaced"):
+        ledger.append(Proposed(2, {"optimizer.lr": 1e-4}, "prior"))
+    with pytest.raises(OSError, match=r"ledger\.jsonl was deleted, moved or replaced"):
+        ledger.close()
+    assert list(ledger.trials) == [1]  # 0 never started

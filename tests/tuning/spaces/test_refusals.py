@@ -122,6 +122,7 @@ REFUSED: list[tuple[Change, str]] = [
     (put("searcher", {"sede": 1}), "sede: unknown key. Did you mean 'seed'?"),
     (put("budget/trials", 0), "budget.trials: 0; must be 1 or more"),
     (put("budget/hours", -1), "budget.hours: -1.0; must be above 0"),
+    (put("resources", {"gpu": 2}), "resources.gpu: 2; a run uses one GPU, so 1 at most"),
     (put("resources", {"gpu": 1.5}), "resources.gpu: 1.5; above 1 it must be a whole number"),
     (put("resources", {"cpu": 0}), "resources.cpu: 0; must be above 0"),
     # profiles
