@@ -13,6 +13,7 @@ import pytest
 
 from hpcm import ConfigError
 from tests.tuning.lr_space import lr_space, open_ledger
+from tuning import cli
 from tuning.__main__ import main
 from tuning.ledger import folders
 from tuning.ledger.driver_lock import LOCK_FILE, driver_of, driving
@@ -47,6 +48,18 @@ def directory(tmp_path: Path) -> Path:
 def put(path: Path, make: Callable[[Path], Any]) -> None:
     path.unlink(missing_ok=True)
     make(path)
+
+
+@pytest.mark.parametrize("name", [EXPERIMENT_FILE, LEDGER_FILE])
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, ODD["circle"]])
+def test_a_resume(
+    capsys: pytest.CaptureFixture[str], directory: Path, name: str, make: Callable[[Path], Any]
+) -> None:
+    put(directory / name, make)
+    assert cli.main(["--resume", "rates-1", "--storage", str(directory.parent)]) == 2
+    said = capsys.readouterr().err
+    assert name in said or "no such experiment" in said
+    assert "Traceback" not in said
 
 
 def refused(capsys: pytest.CaptureFixture[str], directory: Path, name: str) -> None:
