@@ -9,6 +9,7 @@ crash is dropped at the next start.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import time
@@ -104,8 +105,10 @@ class Ledger(ExperimentState):
 
         ``sync=False``: another event follows at once, and its sync carries this one.
         What went wrong is said in others' words, which may hold a password: those are hidden.
+        Raises OSError where it cannot be written, or the file is not in its place any more.
         """
         assert self._file is not None, "the ledger is not open for writing"
+        self._refuse_unlinked(self._file)
         self._note_clock()
         changes: dict[str, str | float] = {"time": round(self._clock.now(), 3)}
         for name in ("reason", "error"):
@@ -123,9 +126,18 @@ class Ledger(ExperimentState):
     def close(self, closed: Closed | None = None) -> None:
         """End the session."""
         if self._file is not None:
-            self.append(closed or Closed())
-            self._file.close()
-            self._file = None
+            try:
+                self.append(closed or Closed())
+            finally:
+                self._file.close()
+                self._file = None
+
+    def _refuse_unlinked(self, file: BinaryIO) -> None:
+        """Raise OSError where nobody could read what is written: the file has lost its name."""
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(self.path.stat(), os.fstat(file.fileno())):
+                return
+        raise OSError(f"{self.path} was deleted, moved or replaced while it was written")
 
     def _write(self, event: Event) -> None:
         assert self._file is not None

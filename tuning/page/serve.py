@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 import ipaddress
 import json
+import logging
 import signal
 import socket
 import sys
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from hpcm.schema import ConfigError
@@ -217,6 +219,7 @@ async def _listen(
     ended = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    logging.getLogger("aiohttp.server").addFilter(_is_ours)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
@@ -231,6 +234,12 @@ async def _listen(
         ) from None
     finally:
         await runner.cleanup()
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Our own mistakes are told in the terminal; what a client sends that is no HTTP is not."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError)
 
 
 def _is_loopback(host: str) -> bool:

@@ -98,6 +98,8 @@ def check_sections(space: SearchSpace) -> Iterator[Problem]:
             "base.validate_every",
             f"{every}, but trials are compared at epoch {unseen[0]}; every rung needs a validation",
         )
+    if space.resources.gpu > 1:
+        yield "resources.gpu", f"{space.resources.gpu:g}; a run uses one GPU, so 1 at most"
     yield from check_scheduler(space)
     yield from check_searcher(space)
     yield from check_confirm(space)

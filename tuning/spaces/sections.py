@@ -154,7 +154,7 @@ class Budget:
 class Resources:
     """What one trial gets. A fraction lets trials share a device; nothing isolates their memory."""
 
-    gpu: float = 1.0  # GPUs, >= 0; above 1 a whole number
+    gpu: float = 1.0  # GPUs, 0 to 1; earlier versions took more and used one
     cpu: float = 8.0  # CPU cores, > 0; above 1 a whole number
 
     @property
@@ -167,9 +167,9 @@ class Resources:
             raise ValueError(f"gpu is {self.gpu:g}; must be 0 or more")
         if not self.cpu > 0:
             raise ValueError(f"cpu is {self.cpu:g}; must be above 0")
+        if self.cpu > 1 and self.cpu != int(self.cpu):
+            raise ValueError(f"cpu is {self.cpu:g}; above 1 it must be a whole number")
         for name, value in (("gpu", self.gpu), ("cpu", self.cpu)):
-            if value > 1 and value != int(value):
-                raise ValueError(f"{name} is {value:g}; above 1 it must be a whole number")
             if 0 < value < SMALLEST_SHARE:
                 raise ValueError(f"{name} is {value:g}; must be {SMALLEST_SHARE:g} or more")
             if value > MOST_DEVICES:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from hpcm import ConfigError
 from tests.tuning.lr_space import lr_space, open_ledger
+from tuning import cli
 from tuning.__main__ import main
 from tuning.ledger import folders
 from tuning.ledger.driver_lock import LOCK_FILE, driver_of, driving
@@ -46,6 +48,18 @@ def directory(tmp_path: Path) -> Path:
 def put(path: Path, make: Callable[[Path], Any]) -> None:
     path.unlink(missing_ok=True)
     make(path)
+
+
+@pytest.mark.parametrize("name", [EXPERIMENT_FILE, LEDGER_FILE])
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, ODD["circle"]])
+def test_a_resume(
+    capsys: pytest.CaptureFixture[str], directory: Path, name: str, make: Callable[[Path], Any]
+) -> None:
+    put(directory / name, make)
+    assert cli.main(["--resume", "rates-1", "--storage", str(directory.parent)]) == 2
+    said = capsys.readouterr().err
+    assert name in said or "no such experiment" in said
+    assert "Traceback" not in said
 
 
 def refused(capsys: pytest.CaptureFixture[str], directory: Path, name: str) -> None:
@@ -177,3 +191,23 @@ def test_warm_starts(directory: Path, make: Callable[[Path], Any]) -> None:
     put(directory / WARM_START_FILE, make)
     with pytest.raises(ConfigError, match=WARM_START_FILE):
         evidence_in(directory, folders.read_experiment(directory))
+
+
+@pytest.mark.parametrize("gone", ["deleted", "replaced", "folder"])
+def test_a_ledger_that_lost_its_place_is_not_written_on(directory: Path, gone: str) -> None:
+    """A search would train its whole budget into a file that nobody can open."""
+    ledger = Ledger(directory)
+    ledger.open()
+    ledger.append(Proposed(1, {"optimizer.lr": 1e-4}, "prior"))
+    if gone == "folder":
+        shutil.rmtree(directory)
+    else:
+        content = ledger.path.read_bytes()
+        ledger.path.rename(directory / "old")
+        if gone == "replaced":
+            ledger.path.write_bytes(content)
+    with pytest.raises(OSError, match=r"ledger\.jsonl was deleted, moved or replaced"):
+        ledger.append(Proposed(2, {"optimizer.lr": 1e-4}, "prior"))
+    with pytest.raises(OSError, match=r"ledger\.jsonl was deleted, moved or replaced"):
+        ledger.close()
+    assert list(ledger.trials) == [1]  # 0 never started

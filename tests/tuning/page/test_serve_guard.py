@@ -111,9 +111,10 @@ def serve(storage: Path, *words: str) -> int:
 def test_the_command(
     experiment: Made,
     host: str,
-    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """It tells where the page is; a client that speaks no HTTP leaves nothing in the terminal."""
     told: list[str] = []
     heard: list[int] = []
 
@@ -124,6 +125,9 @@ def test_the_command(
 
     def visit(port: str) -> None:
         try:
+            with socket.create_connection(("127.0.0.1", int(port)), timeout=10) as odd:
+                odd.sendall(b"GET / HTTP/1.1\r\nno header\r\n\r\n")
+                assert b" 400 " in odd.recv(100)
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as reply:
                 heard.append(reply.status)
         finally:
@@ -132,6 +136,7 @@ def test_the_command(
     monkeypatch.setattr("tuning.page.serve.print", say, raising=False)
     assert serve(experiment[0].parent, "--host", host) == 0
     assert heard == [200]
+    assert not caplog.records
     assert told[-1].startswith("quick-x: http://")
     assert any("no authentication" in line for line in told) is (host == "0.0.0.0")
 

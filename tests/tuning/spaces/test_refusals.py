@@ -122,7 +122,8 @@ REFUSED: list[tuple[Change, str]] = [
     (put("searcher", {"sede": 1}), "sede: unknown key. Did you mean 'seed'?"),
     (put("budget/trials", 0), "budget.trials: 0; must be 1 or more"),
     (put("budget/hours", -1), "budget.hours: -1.0; must be above 0"),
-    (put("resources", {"gpu": 1.5}), "resources.gpu: 1.5; above 1 it must be a whole number"),
+    (put("resources", {"gpu": 2}), "resources.gpu: 2; a run uses one GPU, so 1 at most"),
+    (put("resources", {"cpu": 1.5}), "resources.cpu: 1.5; above 1 it must be a whole number"),
     (put("resources", {"cpu": 0}), "resources.cpu: 0; must be above 0"),
     # profiles
     (put("profiles/auto", {}), "profiles.auto: the name says that one is chosen"),
@@ -222,3 +223,11 @@ def test_unknown_names_missing_files_and_broken_yaml(tmp_path: Path) -> None:
     broken.write_text("- 1\n")
     with pytest.raises(ConfigError, match="holds list, not a mapping"):
         load_space(broken)
+
+
+def test_the_name_of_a_copy_hides_no_other_problem(space_file: Callable[..., Path]) -> None:
+    path = space_file(put("name", "other"))
+    with pytest.raises(ConfigError) as raised:
+        load_space(path, overrides=["resources.gpu=2"])
+    assert "give both one name" in str(raised.value)
+    assert "resources.gpu: 2; a run uses one GPU" in str(raised.value)

@@ -28,18 +28,18 @@ def test_size_counts_parameters_rungs_trials_and_cost(tmp_path: Path) -> None:
 
 
 def test_cost_follows_the_rungs_and_the_budget(tmp_path: Path) -> None:
-    overrides = ["budget.trials=9", "budget.hours=2", "resources.gpu=2"]
+    overrides = ["budget.trials=9", "budget.hours=2", "resources.gpu=0.5"]
     space = load_space(write_space(tmp_path), "cluster", overrides)
     assert estimate(space, None) == Cost(
         likely_epochs=9 + 4 * 2 + 2 * 6,  # after rung 1 the prior and a third of the others go on
         most_epochs=81,
         full_epochs=9,
         unit="GPU",
-        per_hour=2,
+        per_hour=0.5,
         seconds_per_epoch=None,
-        limit_hours=2 * 2 * 2,  # hours, trials at a time, GPUs each
+        limit_hours=2 * 2 * 0.5,  # hours, trials at a time, GPUs each
     )
-    assert estimate(space, None).lines()[-1] == "budget.hours ends it at 8.0 GPU-hours"
+    assert estimate(space, None).lines()[-1] == "budget.hours ends it at 2.0 GPU-hours"
 
 
 def test_what_confirming_costs_is_said_apart(tmp_path: Path) -> None:

@@ -231,6 +231,7 @@ function place(axis, box, zero, absent) {
     if (value === null || !numbers.shows(value)) return value === 0 && axis.zero ? zero : absent;
     return value === 0 && axis.zero ? zero : numbers(value);
   };
-  at.ticks = [[number(axis.high, 2), box.top], [number(axis.low, 2), box.bottom], ...(axis.zero ? [["0", zero]] : [])];
+  const digits = [2, 3, 4, 5, 6].find((n) => number(axis.high, n) !== number(axis.low, n)) ?? 7; // two ends, two labels
+  at.ticks = [[number(axis.high, digits), box.top], [number(axis.low, digits), box.bottom], ...(axis.zero ? [["0", zero]] : [])];
   return at;
 }
