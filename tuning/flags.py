@@ -8,7 +8,6 @@ from typing import NoReturn
 
 from hpcm.schema import ConfigError, did_you_mean
 from tuning.spaces.defaults import STORAGE, STUDY_URL_FORM, STUDY_URL_VARIABLE
-from tuning.spaces.documents import shipped_spaces
 
 DESCRIPTION = "Search a space of run configs with Ray Tune, and export the best one."
 EXAMPLES = """\
@@ -106,6 +105,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _advice(word: str) -> str:
+    from tuning.spaces.documents import shipped_spaces  # which is slow to import
+
     if word in shipped_spaces() or word.endswith((".yaml", ".yml")):
         return f"; write --space {word}"
     return f"; write --set {word}" if "=" in word else "; see python tune.py --help"

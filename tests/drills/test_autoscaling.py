@@ -106,19 +106,19 @@ def nodes_at_work(search: Search) -> int:
     return len(raylets)
 
 
-def space(gpu: int) -> dict[str, Any]:
-    """Four trials that none is stopped of, on so many GPUs each."""
+def space(cpu: int = 1) -> dict[str, Any]:
+    """Four trials that none is stopped of, on a GPU and so many cores each."""
     return space_of(
         RATES[:4],
         scheduler={"name": "fifo"},
         budget={"trials": 4, "concurrent": None},
-        resources={"gpu": gpu, "cpu": 1},
+        resources={"gpu": 1, "cpu": cpu},
     )
 
 
 def test_a_trial_that_no_node_can_hold_is_refused(on_cluster: str, tmp_path: Path) -> None:
-    """Three GPUs may come, but never two on one node: stock Ray waits for ever."""
-    search = Search(tmp_path, space(gpu=2), on_cluster)
+    """Three nodes may come, but none with two cores: stock Ray waits for ever."""
+    search = Search(tmp_path, space(cpu=2), on_cluster)
     search.start()
     assert search.finish() == 2
     assert "no autoscaler may start one (only gpu: 3 x 1 GPU and 1 CPU)" in search.said()
@@ -126,7 +126,7 @@ def test_a_trial_that_no_node_can_hold_is_refused(on_cluster: str, tmp_path: Pat
 
 
 def test_gpus_come_with_the_trials(on_cluster: str, tmp_path: Path) -> None:
-    search = Search(tmp_path, space(gpu=1), on_cluster)
+    search = Search(tmp_path, space(), on_cluster)
     search.start("--profile", "auto", seconds=2.0)
     try:
         search.wait_for(lambda: nodes_at_work(search) == GPU_NODES, seconds=200)

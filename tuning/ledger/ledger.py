@@ -126,11 +126,9 @@ class Ledger(ExperimentState):
     def close(self, closed: Closed | None = None) -> None:
         """End the session."""
         if self._file is not None:
-            try:
-                self.append(closed or Closed())
-            finally:
-                self._file.close()
-                self._file = None
+            self.append(closed or Closed())
+            self._file.close()
+            self._file = None
 
     def _refuse_unlinked(self, file: BinaryIO) -> None:
         """Raise OSError where nobody could read what is written: the file has lost its name."""

@@ -233,9 +233,12 @@ def _numbers(result: ExperimentResult) -> list[str]:
     """The best trial beside the prior at the same epoch."""
     best = result.best
     assert best is not None
-    shown, its = at_common_epoch(best, result.prior, result.info.space.objective.score)
+    score = result.info.space.objective.score
+    if not best.scored(score):
+        return ["no trial has a score at the end: this is the prior"]
+    shown, its = at_common_epoch(best, result.prior, score)
     rows = [("", f"epoch {int(shown['epoch'])}", "prior config", "difference")]
-    for metric in SHOWN_METRICS:
+    for metric in dict.fromkeys((score, *SHOWN_METRICS)):
         value, prior = shown.get(metric), its.get(metric)
         rows.append(
             (

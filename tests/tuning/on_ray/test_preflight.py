@@ -56,17 +56,19 @@ def test_a_trial_that_fits_nowhere_is_refused_at_once(
 ) -> None:
     """Stock Ray waits for ever."""
     nodes(monkeypatch, {"CPU": 2.0}, {"CPU": 16.0, "GPU": 1.0})
-    space = lr_space(tmp_path, resources={"gpu": 2, "cpu": 8})
-    with pytest.raises(ConfigError, match="asks for 2 GPU and 8 CPU.*largest has 1 GPU and 16 CPU"):
+    space = lr_space(tmp_path, resources={"gpu": 1, "cpu": 32})
+    with pytest.raises(
+        ConfigError, match="asks for 1 GPU and 32 CPU.*largest has 1 GPU and 16 CPU"
+    ):
         preflight.slots(space)
 
 
 def test_a_trial_that_fits_on_no_node_that_an_autoscaler_may_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Eight GPUs in all are not two GPUs on one node."""
+    """Eight times eight cores are not sixteen on one node."""
     nodes(monkeypatch, HEAD, more=EIGHT)
-    space = lr_space(tmp_path, resources={"gpu": 2, "cpu": 8})
+    space = lr_space(tmp_path, resources={"gpu": 1, "cpu": 16})
     with pytest.raises(ConfigError, match=r"one \(only gpu: 8 x 1 GPU and 8 CPU\)\. Ask for less"):
         preflight.slots(space)
 

@@ -129,7 +129,8 @@ def test_a_search_that_ended(make: Any, closed: Closed | None, word: str) -> Non
 
 
 def test_before_the_first_trial(make: Any) -> None:
-    directory, _ = make()
+    directory, ledger = make()
+    ledger.close()
     (directory / LEDGER_FILE).unlink()
     found = data(directory)
     assert (found["state"], found["trials"], found["best"]) == ("starting", [], None)

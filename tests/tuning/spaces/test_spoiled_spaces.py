@@ -1,4 +1,4 @@
-"""Search spaces with odd values: refused in the project's own words, in a message that ends."""
+"""Search spaces with odd values: refused in the project's own words, and not at any length."""
 
 from __future__ import annotations
 
