@@ -73,6 +73,7 @@ def simulate(
             ledger.records(),
             ledger.confirmations(),
             ledger.reference_runs(),
+            rungs=ledger.rungs,
             budget_spent=late,
             error=search.problem,
         )
