@@ -7,7 +7,8 @@ it is weighted by one over the probability of the lot (Horvitz and Thompson 1952
 certain weighs 1. With these weights Kendall's tau-b (Kendall 1945; Vigna 2015 for weights)
 estimates that of a search which stops nobody.
 
-Scores are the search's: smaller is better, infinite for a trial that diverged or has none.
+Scores are the search's: smaller is better, infinite for a trial that diverged or has none. NumPy and
+SciPy are imported once there is a loser to look at: `status` is to come at once.
 """
 
 from __future__ import annotations
@@ -17,8 +18,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
-
-import numpy as np
 
 from tuning.ledger.records import RungEntry, TrialRecord
 from tuning.spaces.space import SearchSpace
@@ -58,7 +57,7 @@ class RungPair:
 
     @property
     def known(self) -> bool:
-        """Whether enough losers were watched to say anything."""
+        """Whether enough losers were watched to say anything, and both sides have an order."""
         return len(self.losers) >= LEAST_LOSERS and self.tau is not None
 
     @property
@@ -156,7 +155,8 @@ def weighted_tau_b(
     """
     if len(set(first)) < 2 or len(set(later)) < 2:
         return None
-    from scipy.stats import weightedtau  # takes half a second to import
+    import numpy as np
+    from scipy.stats import weightedtau
 
     found = weightedtau(
         np.asarray(first, float),
@@ -189,6 +189,8 @@ def _bootstrap(
     tau = weighted_tau_b(first, later, weights)
     if tau is None:
         return None
+    import numpy as np
+
     rng, n = np.random.default_rng(0), len(first)
     m, found = min(n, MOST_DRAWN), []
     for _ in range(DRAWS):
@@ -215,6 +217,8 @@ def _lost(entries: Mapping[int, RungEntry], factor: int) -> frozenset[int]:
     ]
     if not went_on:
         return frozenset()
+    import numpy as np
+
     numbers = np.array(list(entries))
     scores = np.array([entry.score for entry in entries.values()])
     room = np.arange(1, len(scores) + 1) // factor
