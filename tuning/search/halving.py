@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from tuning.ledger.ledger import Ledger
 from tuning.ledger.records import RungEntry, TrialRecord
 from tuning.search.decisions import Decision
+from tuning.search.pilots import Notify, Pilots, silent
 from tuning.search.promotion import PromotionTable
 from tuning.search.rungs import RungTable
 from tuning.search.scheduler import EpochScheduler
@@ -18,6 +19,12 @@ class RungScheduler(EpochScheduler, ABC):
     """What the schedulers with rungs share: a trial that crosses one enters the table."""
 
     table: RungTable
+
+    def __init__(
+        self, space: SearchSpace, ledger: Ledger, section: Asha | Promote, notify: Notify
+    ) -> None:
+        super().__init__(space, ledger)
+        self.pilots = Pilots(space, ledger, section.pilots, section.agreement, notify)
 
     def decide(self, record: TrialRecord, before: int, epoch: int, score: float) -> Decision:
         """Enter the highest rung that was crossed, and do what the table says."""
@@ -40,9 +47,13 @@ class AshaScheduler(RungScheduler):
     The prior, trial 0, goes on always: every comparison needs it at the maximum fidelity.
     """
 
-    def __init__(self, space: SearchSpace, ledger: Ledger, section: Asha) -> None:
-        super().__init__(space, ledger)
-        self.table = RungTable(ledger, self.rungs[:-1], section.reduction_factor)
+    def __init__(
+        self, space: SearchSpace, ledger: Ledger, section: Asha, notify: Notify = silent
+    ) -> None:
+        super().__init__(space, ledger, section, notify)
+        self.table = RungTable(
+            ledger, self.rungs[:-1], section.reduction_factor, trusts=self.pilots.trusts
+        )
 
     def lose(self, record: TrialRecord, level: int, reason: str) -> Decision:
         """Stopped for good."""
@@ -58,14 +69,17 @@ class PromoteScheduler(RungScheduler):
 
     table: PromotionTable
 
-    def __init__(self, space: SearchSpace, ledger: Ledger, section: Promote) -> None:
-        super().__init__(space, ledger)
+    def __init__(
+        self, space: SearchSpace, ledger: Ledger, section: Promote, notify: Notify = silent
+    ) -> None:
+        super().__init__(space, ledger, section, notify)
         self.table = PromotionTable(
             ledger,
             self.rungs[:-1],
             section.reduction_factor,
-            control=section.control,
+            control=section.control_share(space.budget.trials),
             seed=section.seed,
+            trusts=self.pilots.trusts,
         )
 
     def lose(self, record: TrialRecord, level: int, reason: str) -> Decision:

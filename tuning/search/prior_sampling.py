@@ -23,23 +23,29 @@ is used.
 from __future__ import annotations
 
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from statistics import NormalDist
 from typing import Any, TypeAlias
 
-from tuning.spaces.coordinates import Coordinate
+from tuning.spaces.coordinates import Coordinate, Suggest
 from tuning.spaces.draws import draw_one
 from tuning.spaces.searcher_sections import Gp, Nsga, Random, Tpe
 from tuning.spaces.space import SearchSpace
 
 AroundPrior: TypeAlias = Tpe | Gp | Nsga | Random  # the searchers that sample around the prior
 KEPT = 0.5  # probability that a coordinate is the prior's without a draw
+KEPT_OF_BEST = 0.75  # and that it is the best trial's
 MOST_DRAWS = 20  # of one proposal, where the first ones were tried before
 
 
 def prior_share(section: AroundPrior, results: int) -> float:
     """The probability that a proposal is drawn around the prior after ``results`` results."""
     return section.prior_share * section.prior_trials / (section.prior_trials + results)
+
+
+def incumbent_is_due(space: SearchSpace, section: AroundPrior, results: int) -> bool:
+    """Whether a proposal may be drawn around the best trial; a front has no best one."""
+    return not space.objective.pareto and results >= section.incumbent_trials
 
 
 def around_prior(
@@ -51,8 +57,34 @@ def around_prior(
     """A flat config around the prior, one that is not among ``tried`` if that can be had."""
 
     def suggest(coordinate: Coordinate) -> Any:
-        return near(coordinate, section.prior_width, generator)
+        if coordinate.vague:
+            return draw_one(coordinate, generator)
+        return near(coordinate, coordinate.prior, section.prior_width, KEPT, generator)
 
+    return _untried(space, suggest, tried)
+
+
+def around_best(
+    space: SearchSpace,
+    section: AroundPrior,
+    best: Mapping[str, Any],
+    generator: random.Random,
+    tried: Collection[dict[str, Any]] = (),
+) -> dict[str, Any]:
+    """The same around a trial's config; what is not active in it comes from its distribution."""
+
+    def suggest(coordinate: Coordinate) -> Any:
+        if not coordinate.contains(best.get(coordinate.path)):
+            return draw_one(coordinate, generator)
+        value, width = best[coordinate.path], section.incumbent_width
+        return near(coordinate, value, width, KEPT_OF_BEST, generator)
+
+    return _untried(space, suggest, tried)
+
+
+def _untried(
+    space: SearchSpace, suggest: Suggest, tried: Collection[dict[str, Any]]
+) -> dict[str, Any]:
     for _ in range(MOST_DRAWS):
         flat = space.walk(suggest)
         if flat not in tried:
@@ -60,24 +92,24 @@ def around_prior(
     return flat
 
 
-def near(coordinate: Coordinate, width: float, generator: random.Random) -> Any:
-    """One value of ``coordinate`` around its prior."""
-    if coordinate.vague:
-        return draw_one(coordinate, generator)
+def near(
+    coordinate: Coordinate, value: Any, width: float, kept: float, generator: random.Random
+) -> Any:
+    """One value of ``coordinate`` around ``value``, which it is with probability ``kept``."""
     if coordinate.split is not None:
-        return _flip(coordinate.prior, coordinate.split, generator)
-    if generator.random() < KEPT:
-        return coordinate.prior
+        return _flip(value, coordinate.split, kept, generator)
+    if generator.random() < kept:
+        return value
     if coordinate.type == "categorical":
         return draw_one(coordinate, generator)
-    return coordinate.at(_truncated_normal(coordinate.share(coordinate.prior), width, generator))
+    return coordinate.at(_truncated_normal(coordinate.share(value), width, generator))
 
 
-def _flip(prior: float, split: float, generator: random.Random) -> float:
-    """A coin: on the side of ``prior`` with probability 1/2, else anywhere."""
+def _flip(value: float, split: float, kept: float, generator: random.Random) -> float:
+    """A coin: on the side of ``value`` with probability ``kept``, else anywhere."""
     low, high = 0.0, 1.0
-    if generator.random() < KEPT:
-        low, high = (0.0, split) if prior < split else (split, 1.0)
+    if generator.random() < kept:
+        low, high = (0.0, split) if value < split else (split, 1.0)
     return low + (high - low) * generator.random()
 
 

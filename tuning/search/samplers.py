@@ -17,15 +17,17 @@ import optuna
 from optuna.samplers import GPSampler, NSGAIISampler, RandomSampler
 
 from tuning.ledger.records import TrialRecord
+from tuning.results.outcome import best_of
 from tuning.search.cma_es import cma_proposal
 from tuning.search.optuna_encoder import OptunaEncoder, frozen_trials, study_of
-from tuning.search.prior_sampling import around_prior, prior_share
+from tuning.search.prior_sampling import around_best, around_prior, incumbent_is_due, prior_share
 from tuning.search.tpe import Evidence, TpeSampler
 from tuning.spaces.coordinates import Coordinate
 from tuning.spaces.searcher_sections import CmaEs, Gp, Grid, Nsga, Random, Tpe
 from tuning.spaces.space import SearchSpace
 
 PRIOR, PRIOR_SAMPLE, RANDOM = "prior", "prior_sample", "random"  # where a proposal came from
+INCUMBENT = "incumbent"
 
 
 def propose(
@@ -48,9 +50,15 @@ def propose(
     if isinstance(section, CmaEs):
         return cma_proposal(space, section, _scored(encoder, records), seed), section.name
     generator = random.Random(other)
-    if generator.random() < prior_share(section, sum(map(encoder.has_result, records))):
+    results = sum(map(encoder.has_result, records))
+    if generator.random() < prior_share(section, results):
         tried = [record.params for record in records]
         return around_prior(space, section, generator, tried), PRIOR_SAMPLE
+    if incumbent_is_due(space, section, results) and generator.random() < section.incumbent_share:
+        best = best_of(records, space)
+        if best is not None:
+            tried = [record.params for record in records]
+            return around_best(space, section, best.params, generator, tried), INCUMBENT
     study, has_model = _study(section, encoder, records, seed)
     params = space.walk(partial(suggest, study.ask()))
     return params, section.name if has_model else RANDOM

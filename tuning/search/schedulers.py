@@ -6,28 +6,33 @@ from hpcm.schema import ConfigError
 from tuning.ledger.ledger import Ledger
 from tuning.search.halving import AshaScheduler, PromoteScheduler
 from tuning.search.hyperband import HyperbandScheduler
+from tuning.search.pilots import Notify, silent
 from tuning.search.population import Copy, PopulationScheduler
 from tuning.search.scheduler import EpochScheduler
 from tuning.spaces.scheduler_sections import Asha, Fifo, Hyperband, Pbt, Promote, Retired
 from tuning.spaces.space import SearchSpace
 
 
-def build_scheduler(space: SearchSpace, ledger: Ledger, copy: Copy | None = None) -> EpochScheduler:
+def build_scheduler(
+    space: SearchSpace, ledger: Ledger, copy: Copy | None = None, notify: Notify = silent
+) -> EpochScheduler:
     """The scheduler that the space names, its state that of the ledger, which is open.
 
-    ``copy`` copies checkpoints; only `pbt` needs it.
+    ``copy`` copies checkpoints; only `pbt` needs it. ``notify`` hears what a person should know.
     """
-    found = _scheduler(space, ledger, copy)
+    found = _scheduler(space, ledger, copy, notify)
     found.reconcile()
     return found
 
 
-def _scheduler(space: SearchSpace, ledger: Ledger, copy: Copy | None) -> EpochScheduler:
+def _scheduler(
+    space: SearchSpace, ledger: Ledger, copy: Copy | None, notify: Notify
+) -> EpochScheduler:
     match space.scheduler:
         case Asha() as section:
-            return AshaScheduler(space, ledger, section)
+            return AshaScheduler(space, ledger, section, notify)
         case Promote() as section:
-            return PromoteScheduler(space, ledger, section)
+            return PromoteScheduler(space, ledger, section, notify)
         case Hyperband() as section:
             return HyperbandScheduler(space, ledger, section)
         case Pbt() as section:

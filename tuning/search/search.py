@@ -64,7 +64,7 @@ class Search:
         notify: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.space, self.ledger = space, ledger
-        self.scheduler = build_scheduler(space, ledger, copy)
+        self.scheduler = build_scheduler(space, ledger, copy, notify)
         self.proposals = Proposals(space, ledger, notify)
         self.notify = notify
         self._total = total_trials(space)

@@ -8,6 +8,8 @@ from pydantic import Discriminator, Tag
 
 from hpcm.schema import bounded, by_name, config_class
 
+#: A small search would hardly have any control: rank fidelity needs four (docs/log.md).
+SMALL_SEARCH, SMALL_CONTROL, LARGE_CONTROL = 64, 0.2, 0.05
 INSTEAD = {"median": "promote", "ray_asha": "asha", "pb2": "pbt"}  # of schedulers that are gone
 
 
@@ -18,9 +20,12 @@ class Asha:
     changes_config: ClassVar[bool] = False  # of a trial while it trains
     name: Literal["asha"] = "asha"
     reduction_factor: int = 3  # >= 2; rungs are at min, min * this, min * this^2, .., max
+    pilots: int = 3  # trials at a rung and at the end before it stops any, >= 0; 0: it does at once
+    agreement: float = 0.4  # Kendall tau of rung and end below which it lets all pass, -1 to 1
 
     def __post_init__(self) -> None:
         bounded(self, "reduction_factor", least=2)
+        _check_pilots(self)
 
     def levels(self, low: int, high: int) -> list[int]:
         """Epochs below ``high`` at which trials are compared, ascending."""
@@ -34,14 +39,23 @@ class Promote:
     changes_config: ClassVar[bool] = False  # of a trial while it trains
     name: Literal["promote"] = "promote"
     reduction_factor: int = 3  # >= 2; rungs are at min, min * this, min * this^2, .., max
-    control: float = 0.05  # share of the losers that go on all the same, 0 to below 1
+    pilots: int = 3  # trials at a rung and at the end before it stops any, >= 0; 0: it does at once
+    agreement: float = 0.4  # Kendall tau of rung and end below which it lets all pass, -1 to 1
+    control: float | None = None  # share of losers that go on; null: 0.2, from 64 trials on 0.05
     seed: int = 0  # of the draw of these
 
     def __post_init__(self) -> None:
         bounded(self, "reduction_factor", least=2)
-        if not 0 <= self.control < 1:
+        _check_pilots(self)
+        if self.control is not None and not 0 <= self.control < 1:
             raise ValueError(f"control is {self.control:g}; must be 0 or more and below 1")
         bounded(self, "seed", least=0)
+
+    def control_share(self, trials: int) -> float:
+        """Of the losers, in a search of so many trials."""
+        if self.control is not None:
+            return self.control
+        return SMALL_CONTROL if trials < SMALL_SEARCH else LARGE_CONTROL
 
     def levels(self, low: int, high: int) -> list[int]:
         """Epochs below ``high`` at which trials are compared, ascending."""
@@ -143,6 +157,14 @@ SchedulerSection = Annotated[
     | Annotated[Retired, Tag("_retired")],
     Discriminator(_tag),
 ]
+
+
+def _check_pilots(section: Asha | Promote) -> None:
+    bounded(section, "pilots", least=0)
+    if section.pilots in (1, 2):
+        raise ValueError(f"pilots is {section.pilots}; must be 0, or 3 or more to have an order")
+    if not -1 <= section.agreement <= 1:
+        raise ValueError(f"agreement is {section.agreement:g}; must be -1 to 1")
 
 
 def _check_population(section: Pbt) -> None:

@@ -12,12 +12,17 @@ MOST_GP_TRIALS = 500  # a proposal takes 1.4 s there, 6 s at 1,000; docs/log.md
 
 
 def check_prior(section: Tpe | Gp | Nsga | Random) -> None:
-    """Raise ValueError for what cannot be sampled around the prior."""
+    """Raise ValueError for what cannot be sampled around the prior, or around the best trial."""
     if not 0 <= section.prior_share <= 1:
         raise ValueError(f"prior_share is {section.prior_share:g}; must be 0 to 1")
     bounded(section, "prior_trials", least=1)
-    if not 0 < section.prior_width <= 1:
-        raise ValueError(f"prior_width is {section.prior_width:g}; must be above 0 and at most 1")
+    bounded(section, "incumbent_trials", least=1)
+    if not 0 <= section.incumbent_share <= 1:
+        raise ValueError(f"incumbent_share is {section.incumbent_share:g}; must be 0 to 1")
+    for name in ("prior_width", "incumbent_width"):
+        if not 0 < getattr(section, name) <= 1:
+            value = getattr(section, name)
+            raise ValueError(f"{name} is {value:g}; must be above 0 and at most 1")
 
 
 def check_names(experiments: tuple[str, ...]) -> None:
@@ -37,6 +42,9 @@ class Tpe:
     prior_share: float = 0.5  # of the proposals drawn around the priors at first, 0 to 1
     prior_trials: int = 10  # trials with a result that halve this share, >= 1
     prior_width: float = 0.25  # standard deviation around a prior, as a share of its range
+    incumbent_share: float = 0.5  # of the other proposals drawn around the best trial, 0 to 1
+    incumbent_trials: int = 6  # trials with a result before any is, >= 1
+    incumbent_width: float = 0.25  # standard deviation around its values, as a share of their range
     warm_start: tuple[str, ...] = ()  # earlier experiments of this storage to learn from
 
     def __post_init__(self) -> None:
@@ -56,6 +64,9 @@ class Gp:
     prior_share: float = 0.5  # of the proposals drawn around the priors at first, 0 to 1
     prior_trials: int = 10  # trials with a result that halve this share, >= 1
     prior_width: float = 0.25  # standard deviation around a prior, as a share of its range
+    incumbent_share: float = 0.5  # of the other proposals drawn around the best trial, 0 to 1
+    incumbent_trials: int = 6  # trials with a result before any is, >= 1
+    incumbent_width: float = 0.25  # standard deviation around its values, as a share of their range
     warm_start: tuple[str, ...] = ()  # earlier experiments of this storage to learn from
 
     def __post_init__(self) -> None:
@@ -75,6 +86,9 @@ class Nsga:
     prior_share: float = 0.5  # of the proposals drawn around the priors at first, 0 to 1
     prior_trials: int = 10  # trials with a result that halve this share, >= 1
     prior_width: float = 0.25  # standard deviation around a prior, as a share of its range
+    incumbent_share: float = 0.5  # of the other proposals drawn around the best trial, 0 to 1
+    incumbent_trials: int = 6  # trials with a result before any is, >= 1
+    incumbent_width: float = 0.25  # standard deviation around its values, as a share of their range
     warm_start: tuple[str, ...] = ()  # earlier experiments of this storage to learn from
 
     def __post_init__(self) -> None:
@@ -109,6 +123,9 @@ class Random:
     prior_share: float = 0.5  # of the proposals drawn around the priors at first, 0 to 1
     prior_trials: int = 10  # trials with a result that halve this share, >= 1
     prior_width: float = 0.25  # standard deviation around a prior, as a share of its range
+    incumbent_share: float = 0.5  # of the other proposals drawn around the best trial, 0 to 1
+    incumbent_trials: int = 6  # trials with a result before any is, >= 1
+    incumbent_width: float = 0.25  # standard deviation around its values, as a share of their range
 
     def __post_init__(self) -> None:
         bounded(self, "seed", least=0)
