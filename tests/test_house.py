@@ -53,7 +53,7 @@ MAY_IMPORT = {"hpcm/model/bitstream.py": "compressai", "hpcm/commands/loggers.py
 LAYERS = [
     "choices full_precision streams",
     "schema",
-    "schedules files",
+    "schedules files extra_packages",
     "yaml_files atomic_files",
     "checkpoints",
     "model losses",
@@ -73,8 +73,9 @@ ROOMS = [
     "search checkpoints",
     "watching page",
     "on_ray simulation",
-    "flags",
-    "cli __main__",
+    "flags watch",
+    "cli",
+    "__main__",
 ]
 ROOM = {room: level for level, rooms in enumerate(ROOMS) for room in rooms.split()}
 TUNING = [p for p in PYTHON if p.parts[0] == "tuning" and p != Path("tuning/__init__.py")]

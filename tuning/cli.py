@@ -10,29 +10,20 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import torch
-
-from hpcm import Diverged
 from hpcm.evaluation.image_sets import SkippedImages
 from hpcm.schema import ConfigError
 from hpcm.streams import escape_what_cannot_be_shown, printable
 from tuning.checkpoints.places import checkpoint_place
 from tuning.flags import parse_flags
 from tuning.ledger import folders as places
-from tuning.ledger.notices import Notices
 from tuning.ledger.provenance import git_commit
-from tuning.ledger.records import ExperimentInfo, TrialRecord
-from tuning.on_ray.closing import SIGNALS
 from tuning.on_ray.experiment import run_experiment
-from tuning.on_ray.head_watch import end_process
 from tuning.on_ray.preflight import check_data
 from tuning.on_ray.profiles import choose_profile
 from tuning.results.export import REASON, export_best, source_of
@@ -44,16 +35,12 @@ from tuning.spaces.profile_choice import ProfileChoice
 from tuning.spaces.refusals import NotNowError
 from tuning.spaces.space import SearchSpace
 from tuning.spaces.wording import label_line
+from tuning.watch import BAD_INPUT, COMPLETE, FAILED, INTERRUPTED, Watch, check_wandb, measure
 from tuning.watching.console import Console
-from tuning.watching.cost import can_measure, estimate, seconds_of_an_epoch
+from tuning.watching.cost import can_measure, estimate
 from tuning.watching.dry_run import each_text, prior_lines, sample_lines, size_lines
 from tuning.watching.study_storage import parse_study_url
-from tuning.watching.summary import resume_hint, summary_lines
-
-if TYPE_CHECKING:
-    from tuning.watching.wandb_log import Mode, WandbLog
-
-COMPLETE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+from tuning.watching.summary import summary_lines
 
 
 def main(words: Sequence[str]) -> int:
@@ -124,12 +111,11 @@ def _dry_run(flags: argparse.Namespace, console: Console) -> int:
 def _search(flags: argparse.Namespace, console: Console) -> int:
     places.storage_folder(flags.storage)
     study_url = _study_url(flags)
-    if _wants_wandb():
-        _wandb_mode()
+    check_wandb()
     choice, space = _open_space(flags, console)
     if flags.resume is None:
         _show_plan(space, console)
-    watch = _Watch(console)
+    watch = Watch(console)
     try:
         result = run_experiment(
             space,
@@ -223,98 +209,5 @@ def _check_data(space: SearchSpace, console: Console) -> None:
 
 
 def _show_plan(space: SearchSpace, console: Console) -> None:
-    seconds = None
-    if can_measure(space):
-        try:
-            seconds = seconds_of_an_epoch(space)
-        except (Diverged, torch.OutOfMemoryError) as error:  # trial 0 will tell; others may be fine
-            reason = str(error).splitlines()[0]
-            console.say(f"warning: the prior config broke off while measured: {reason}", "yellow")
-    for line in size_lines(space, estimate(space, seconds)):
+    for line in size_lines(space, estimate(space, measure(space, console))):
         console.say(line)
-
-
-def _wants_wandb() -> bool:
-    return bool(os.environ.get("WANDB_MODE") or os.environ.get("WANDB_API_KEY"))
-
-
-def _wandb_mode() -> Mode | None:
-    """Imports Weights & Biases, which takes a second. Raises :class:`ConfigError`."""
-    from tuning.watching.wandb_log import wandb_mode
-
-    return wandb_mode()
-
-
-class _Watch:
-    """Hands what happens to the console and to Weights & Biases."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._wandb: WandbLog | None = None
-        self._notices = Notices(self.notice)
-        self._asked_to_stop = False
-        self._resume_hint = ""
-
-    def start(self, info: ExperimentInfo) -> None:
-        """Show where the experiment lives; from here on a signal is acknowledged."""
-        trials = list(info.trials.values())
-        self._resume_hint = resume_hint(info)
-        if _wants_wandb():
-            self._start_wandb(info, trials)
-        self._console.start(info, trials)
-        for number in SIGNALS:
-            self._acknowledge(number)
-
-    def change(self, trials: Sequence[TrialRecord]) -> None:
-        """Show the trials as they stand."""
-        self._console.update(trials)
-        if self._wandb:
-            self._wandb.update(trials)
-            self._notices.hand_on()
-
-    def notice(self, text: str) -> None:
-        """Say what a person should know."""
-        self._console.say(f"note: {text}", "yellow")
-
-    def lost(self, interrupted: bool) -> None:
-        """The head of the Ray cluster is gone: say so, and end the process."""
-        try:
-            self._console.stop()
-            self._console.say(f"the head of the Ray cluster is gone; {self._resume_hint}", "red")
-            sys.stdout.flush()
-        finally:  # said or not
-            end_process(INTERRUPTED if interrupted else FAILED)
-
-    def close(self) -> None:
-        """Leave the terminal and W&B in order, whatever happened."""
-        if self._wandb:
-            self._wandb.close()
-            self._notices.hand_on()
-        self._console.stop()
-
-    def _start_wandb(self, info: ExperimentInfo, trials: Sequence[TrialRecord]) -> None:
-        from tuning.watching.wandb_log import WandbLog
-
-        mode = _wandb_mode()
-        if mode:
-            self._wandb = WandbLog(info, mode, trials, self._notices.add)
-            where = f", in {self._wandb.directory}" if mode == "offline" else ""
-            self._console.say(label_line("wandb", f"{mode}, group {info.name}{where}"))
-
-    def _acknowledge(self, number: int) -> None:
-        """Say that a signal was heard, before the handler that acts on it."""
-        handler: Any = signal.getsignal(number)
-
-        def heard(signum: int, frame: FrameType | None) -> None:
-            first, self._asked_to_stop = not self._asked_to_stop, True
-            how = ": running trials save after their epoch; once more to stop at once"
-            try:
-                with contextlib.suppress(OSError, RuntimeError):  # a full disk; amid another print
-                    if signum == signal.SIGHUP:
-                        self._console.leave_terminal()
-                    self._console.say(f"stopping{how if first else ' at once'}", "yellow")
-            finally:  # said or not
-                handler(signum, frame)
-
-        if callable(handler):
-            signal.signal(number, heard)

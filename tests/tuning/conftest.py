@@ -11,7 +11,7 @@ import pytest
 from tests.tuning.lr_space import kill, open_ledger
 from tests.tuning.searches import make_info, make_result, make_trials, write_space
 from tests.tuning.small_spaces import Change, write
-from tuning import cli, load_space
+from tuning import cli, load_space, watch
 from tuning.ledger.events import Proposed
 from tuning.ledger.folders import write_experiment
 from tuning.ledger.ledger import Ledger
@@ -41,7 +41,7 @@ def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("WANDB_MODE")
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    monkeypatch.setattr(cli, "seconds_of_an_epoch", lambda space: 12.0)
+    monkeypatch.setattr(watch, "seconds_of_an_epoch", lambda space: 12.0)
     write_space(tmp_path)
     return tmp_path / "storage"
 

@@ -10,7 +10,7 @@ import pytest
 
 from hpcm.evaluation.image_sets import image_set
 from tests.tuning.searches import make_result, write_space
-from tuning import cli
+from tuning import cli, watch
 from tuning.flags import flag_names
 from tuning.ledger.folders import write_experiment
 from tuning.results.outcome import ExperimentResult
@@ -220,7 +220,7 @@ def test_skipped_images_are_one_line(
 ) -> None:
     folder = image_folder("mine")
     (folder / "torn.png").write_bytes((folder / "000.png").read_bytes()[:100])
-    monkeypatch.setattr(cli, "seconds_of_an_epoch", lambda space: image_set("mine").count)
+    monkeypatch.setattr(watch, "seconds_of_an_epoch", lambda space: image_set("mine").count)
     assert cli.main(["--space", "quick.yaml", "--dry-run"]) == 0
     shown = [line for line in capsys.readouterr().out.splitlines() if "skipped" in line]
     assert len(shown) == 1

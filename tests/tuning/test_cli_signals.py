@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.tuning.searches import make_info
-from tuning import cli
+from tuning import cli, watch
 from tuning.results.outcome import ExperimentResult
 from tuning.spaces.loading import load_space
 from tuning.spaces.space import SearchSpace
@@ -29,11 +29,11 @@ def test_a_head_that_is_gone_ends_the_process_with_how_to_go_on(
     code: int,
 ) -> None:
     ended: list[int] = []
-    monkeypatch.setattr(cli, "end_process", ended.append)
+    monkeypatch.setattr(watch, "end_process", ended.append)
     monkeypatch.setattr(signal, "getsignal", lambda number: signal.SIG_DFL)  # none to wrap
-    watch = cli._Watch(Console())
-    watch.start(make_info(load_space("quick.yaml"), storage.parent))
-    watch.lost(interrupted)
+    shown = watch.Watch(Console())
+    shown.start(make_info(load_space("quick.yaml"), storage.parent))
+    shown.lost(interrupted)
     assert ended == [code]
     said = " ".join(capsys.readouterr().out.split())
     assert "the head of the Ray cluster is gone; continue with python tune.py --resume" in said
@@ -43,12 +43,12 @@ def test_a_head_that_is_gone_ends_the_process_though_nothing_can_be_said(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ended: list[int] = []
-    monkeypatch.setattr(cli, "end_process", ended.append)
+    monkeypatch.setattr(watch, "end_process", ended.append)
     stream = io.StringIO()
-    watch = cli._Watch(Console(stream))
+    shown = watch.Watch(Console(stream))
     stream.close()
     with pytest.raises(ValueError, match="closed file"):  # end_process does not return
-        watch.lost(interrupted=False)
+        shown.lost(interrupted=False)
     assert ended == [1]
 
 
@@ -125,6 +125,6 @@ def test_a_signal_is_passed_on_where_nothing_can_be_said(
 
     console = Console()
     monkeypatch.setattr(console, "say", say)
-    cli._Watch(console)._acknowledge(signal.SIGINT)
+    watch.Watch(console)._acknowledge(signal.SIGINT)
     os.kill(os.getpid(), signal.SIGINT)
     assert interrupts == [signal.SIGINT]

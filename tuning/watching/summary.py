@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from shlex import quote
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tuning.ledger.folders import storage_folder
 from tuning.ledger.records import ExperimentInfo, TrialRecord
 from tuning.results.answer import answer_lines
 from tuning.results.confirm_text import confirm_lines
 from tuning.results.constraints import constraints_text
-from tuning.results.export import Export
 from tuning.results.outcome import ExperimentResult, at_common_epoch
 from tuning.results.pareto import pareto_front
 from tuning.spaces.defaults import STORAGE
@@ -26,6 +25,9 @@ from tuning.spaces.wording import (
     params_text,
     value_text,
 )
+
+if TYPE_CHECKING:
+    from tuning.results.export import Export
 
 METRICS = ("val_rd_cost", "val_bpp", "val_psnr")
 

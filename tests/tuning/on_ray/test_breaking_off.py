@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from hpcm import ConfigError, Diverged
-from tuning import cli
+from tuning import cli, watch
 from tuning.on_ray.session import last_line
 from tuning.results.outcome import ExperimentResult
 from tuning.spaces.space import SearchSpace
@@ -39,7 +39,7 @@ def test_a_prior_that_breaks_off_while_it_is_measured_is_a_warning(
     def breaks(space: SearchSpace) -> float:
         raise error
 
-    monkeypatch.setattr(cli, "seconds_of_an_epoch", breaks)
+    monkeypatch.setattr(watch, "seconds_of_an_epoch", breaks)
     assert cli.main(["--space", "quick.yaml", "--dry-run"]) == 0
     shown = capsys.readouterr().out
     assert f"warning: the prior config broke off while measured: {error}" in shown
