@@ -23,7 +23,7 @@ from benchmarks.record import write_record
 from benchmarks.search_driver import AT_ONE_LMBDA
 from tuning.ledger.records import TrialRecord
 from tuning.search.random_draws import Random
-from tuning.search.tpe import Tpe
+from tuning.search.tpe_section import Tpe
 from tuning.spaces.coordinates import Coordinate
 from tuning.spaces.draws import draw, draw_one
 from tuning.spaces.loading import load_space

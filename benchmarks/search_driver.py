@@ -27,7 +27,7 @@ from tuning.search.random_draws import Random
 from tuning.search.scheduler import Fifo
 from tuning.search.search import Search
 from tuning.search.sessions import open_session
-from tuning.search.tpe import Tpe
+from tuning.search.tpe_section import Tpe
 from tuning.simulation.drive import Epoch, SimulatedTime, drive
 from tuning.spaces.loading import load_space
 from tuning.spaces.space import SearchSpace

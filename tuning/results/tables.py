@@ -48,6 +48,7 @@ def read_result(experiment: str, storage: str = defaults.STORAGE) -> ExperimentR
         ledger.records(),
         ledger.confirmations(),
         ledger.reference_runs(),
+        rungs=ledger.rungs,
         budget_spent=last.complete,
         interrupted=last.interrupted,
         error=last.error,

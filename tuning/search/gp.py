@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from hpcm.schema import bounded, config_class
+from tuning.ledger.records import TrialRecord
 from tuning.search.sampler_section import LearningSection, condition_warning, startup_warning
 from tuning.spaces.documents import Problem
 from tuning.spaces.space import SearchSpace
 
 if TYPE_CHECKING:
-    from optuna.samplers import BaseSampler
+    import optuna
 
+    from tuning.search.optuna_encoder import OptunaEncoder
     from tuning.search.samplers import SamplerSearcher
 
 
@@ -30,24 +32,25 @@ class Gp(LearningSection):
         bounded(self, "startup_trials", least=1)
 
     def build(self, space: SearchSpace) -> SamplerSearcher:
-        """It takes :meth:`sampler`."""
+        """It asks :meth:`study`."""
         from tuning.search.samplers import SamplerSearcher
 
         return SamplerSearcher(space, self)
 
-    def sampler(self, seed: int) -> BaseSampler:
-        """Optuna's sampler for one proposal."""
+    def study(
+        self, encoder: OptunaEncoder, records: Sequence[TrialRecord], seed: int
+    ) -> tuple[optuna.Study, bool]:
+        """Only whole trials count."""
         from optuna.samplers import GPSampler
 
-        return GPSampler(
+        from tuning.search.samplers import study_with
+
+        sampler = GPSampler(
             seed=seed,
             n_startup_trials=self.startup_trials,
             warn_independent_sampling=False,  # said when the space is read
         )
-
-    def has_model(self, complete: int, stopped: int) -> bool:
-        """Only whole trials count."""
-        return complete >= self.startup_trials
+        return study_with(sampler, encoder, records, self.startup_trials)
 
     def problems(self, space: SearchSpace) -> Iterator[Problem]:
         """A budget that is too large."""

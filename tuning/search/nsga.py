@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from hpcm.schema import bounded, config_class
+from tuning.ledger.records import TrialRecord
 from tuning.search.sampler_section import LearningSection, condition_warning
 from tuning.spaces.documents import Problem
 from tuning.spaces.space import SearchSpace
 
 if TYPE_CHECKING:
-    from optuna.samplers import BaseSampler
+    import optuna
 
+    from tuning.search.optuna_encoder import OptunaEncoder
     from tuning.search.samplers import SamplerSearcher
 
 
@@ -28,20 +30,21 @@ class Nsga(LearningSection):
         bounded(self, "population", least=2)
 
     def build(self, space: SearchSpace) -> SamplerSearcher:
-        """It takes :meth:`sampler`."""
+        """It asks :meth:`study`."""
         from tuning.search.samplers import SamplerSearcher
 
         return SamplerSearcher(space, self)
 
-    def sampler(self, seed: int) -> BaseSampler:
-        """Optuna's sampler for one proposal."""
+    def study(
+        self, encoder: OptunaEncoder, records: Sequence[TrialRecord], seed: int
+    ) -> tuple[optuna.Study, bool]:
+        """After the first generation."""
         from optuna.samplers import NSGAIISampler
 
-        return NSGAIISampler(seed=seed, population_size=self.population)
+        from tuning.search.samplers import study_with
 
-    def has_model(self, complete: int, stopped: int) -> bool:
-        """After the first generation."""
-        return complete >= self.population
+        sampler = NSGAIISampler(seed=seed, population_size=self.population)
+        return study_with(sampler, encoder, records, self.population)
 
     def problems(self, space: SearchSpace) -> Iterator[Problem]:
         """One metric only."""

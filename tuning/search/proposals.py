@@ -14,7 +14,6 @@ import itertools
 import logging
 import random
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 
@@ -48,9 +47,9 @@ class Proposals:
             return Proposed(number, self.space.prior(), PRIOR)
         whole = self.searcher.exhaustive  # each of its points has one trial
         records = self.ledger.records()
-        tried = {_key(record.params) for record in records if whole or _counts(record)}
+        tried = [record.params for record in records if whole or _counts(record)]
         for params, source in self._candidates(number):
-            if _key(params) not in tried:
+            if params not in tried:
                 return Proposed(number, params, source)
         return None
 
@@ -88,7 +87,3 @@ class Proposals:
 def _counts(record: TrialRecord) -> bool:
     """Whether its config was tried: it did not fail by accident."""
     return record.state != "failed" or record.diverged
-
-
-def _key(params: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(params.items())

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 from hpcm.schema import config_class
+from tuning.ledger.records import TrialRecord
 from tuning.search.sampler_section import SamplerSection
 from tuning.spaces.space import SearchSpace
 
 if TYPE_CHECKING:
-    from optuna.samplers import BaseSampler
+    import optuna
 
+    from tuning.search.optuna_encoder import OptunaEncoder
     from tuning.search.samplers import SamplerSearcher
 
 
@@ -18,21 +21,20 @@ if TYPE_CHECKING:
 class Random(SamplerSection):
     """Independent draws from the distributions, and around the priors."""
 
-    learns: ClassVar[bool] = False
     name: Literal["random"] = "random"
 
     def build(self, space: SearchSpace) -> SamplerSearcher:
-        """It takes :meth:`sampler`."""
+        """It asks :meth:`study`."""
         from tuning.search.samplers import SamplerSearcher
 
         return SamplerSearcher(space, self)
 
-    def sampler(self, seed: int) -> BaseSampler:
-        """Optuna's sampler for one proposal."""
+    def study(
+        self, encoder: OptunaEncoder, records: Sequence[TrialRecord], seed: int
+    ) -> tuple[optuna.Study, bool]:
+        """It looks at no trial."""
         from optuna.samplers import RandomSampler
 
-        return RandomSampler(seed=seed)
+        from tuning.search.optuna_encoder import study_of
 
-    def has_model(self, complete: int, stopped: int) -> bool:
-        """It has none."""
-        return False
+        return study_of([], RandomSampler(seed=seed), encoder.directions), False

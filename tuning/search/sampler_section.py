@@ -6,12 +6,18 @@ Optuna is imported when a search begins (0.25 s), not when a space is read.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import Any, ClassVar
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from hpcm.schema import bounded, config_class
+from tuning.ledger.records import TrialRecord
 from tuning.spaces.searcher_section import SearcherSection
 from tuning.spaces.space import SearchSpace
+
+if TYPE_CHECKING:
+    import optuna
+
+    from tuning.search.optuna_encoder import OptunaEncoder
 
 
 @config_class
@@ -21,7 +27,6 @@ class SamplerSection(SearcherSection, ABC):
     The others are the sampler's.
     """
 
-    learns: ClassVar[bool] = True  # from the trials so far
     seed: int = 0  # of everything the searcher draws
     prior_share: float = 0.5  # of the proposals drawn around the priors at first, 0 to 1
     prior_trials: int = 10  # trials with a result that halve this share, >= 1
@@ -36,12 +41,13 @@ class SamplerSection(SearcherSection, ABC):
             raise ValueError(f"prior_width is {self.prior_width:g}; must be above 0 and at most 1")
 
     @abstractmethod
-    def sampler(self, seed: int) -> Any:
-        """Optuna's sampler (`optuna.samplers.BaseSampler`) for one proposal."""
+    def study(
+        self, encoder: OptunaEncoder, records: Sequence[TrialRecord], seed: int
+    ) -> tuple[optuna.Study, bool]:
+        """What is asked for one proposal, and whether its sampler uses its model.
 
-    @abstractmethod
-    def has_model(self, complete: int, stopped: int) -> bool:
-        """Whether the sampler uses its model after so many ``complete`` and ``stopped`` trials."""
+        The model, if there is one, needs some of ``records`` to have a result.
+        """
 
 
 @config_class

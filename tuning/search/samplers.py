@@ -12,9 +12,10 @@ from functools import partial
 from typing import Any
 
 import optuna
+from optuna.samplers import GPSampler, NSGAIISampler
 
 from tuning.ledger.records import TrialRecord
-from tuning.search.optuna_encoder import OptunaEncoder, evidence
+from tuning.search.optuna_encoder import OptunaEncoder, frozen_trials, study_of
 from tuning.search.prior_sampling import around_prior, prior_share
 from tuning.search.sampler_section import SamplerSection
 from tuning.search.searcher import PRIOR_SAMPLE, RANDOM, Proposal, Searcher, seeds
@@ -42,10 +43,21 @@ class SamplerSearcher(Searcher):
         if generator.random() < prior_share(section, sum(map(self.encoder.has_result, records))):
             tried = [record.params for record in records]
             return around_prior(self.space, section, generator, tried), PRIOR_SAMPLE
-        known = records if section.learns else ()
-        study = evidence(self.encoder, known, section.sampler(seed))
+        study, has_model = section.study(self.encoder, records, seed)
         params = self.space.walk(partial(suggest, study.ask()))
-        return params, section.name if _has_model(section, study) else RANDOM
+        return params, section.name if has_model else RANDOM
+
+
+def study_with(
+    sampler: GPSampler | NSGAIISampler,
+    encoder: OptunaEncoder,
+    records: Sequence[TrialRecord],
+    least: int,
+) -> tuple[optuna.Study, bool]:
+    """A study of ``records``, and whether ``least`` of them are whole: then there is a model."""
+    study = study_of(frozen_trials(encoder, records, sampler), sampler, encoder.directions)
+    whole = study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE])
+    return study, len(whole) >= least
 
 
 def suggest(trial: optuna.Trial, coordinate: Coordinate) -> Any:
@@ -61,10 +73,3 @@ def suggest(trial: optuna.Trial, coordinate: Coordinate) -> Any:
             )
         case "categorical":
             return trial.suggest_categorical(coordinate.path, coordinate.choices)
-
-
-def _has_model(section: SamplerSection, study: optuna.Study) -> bool:
-    """Whether the sampler had enough results to use its model."""
-    states = [trial.state for trial in study.get_trials(deepcopy=False)]
-    complete, stopped = optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED
-    return section.has_model(states.count(complete), states.count(stopped))

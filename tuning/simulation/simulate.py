@@ -96,6 +96,7 @@ def simulate_in(
         ledger.records(),
         ledger.confirmations(),
         ledger.reference_runs(),
+        rungs=ledger.rungs,
         budget_spent=late,
         error=search.problem,
     )

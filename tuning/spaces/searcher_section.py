@@ -36,7 +36,7 @@ class SearcherSection(ABC):
 
 SEARCHERS = LateParts(
     {
-        "tpe": "tuning.search.tpe:Tpe",
+        "tpe": "tuning.search.tpe_section:Tpe",
         "gp": "tuning.search.gp:Gp",
         "nsga": "tuning.search.nsga:Nsga",
         "cmaes": "tuning.search.cma_es:CmaEs",

@@ -14,7 +14,7 @@ from tests.tuning.small_spaces import put
 from tuning import load_space
 from tuning.search.prior_sampling import around_prior, near, prior_share
 from tuning.search.random_draws import Random
-from tuning.search.tpe import Tpe
+from tuning.search.tpe_section import Tpe
 from tuning.spaces.coordinates import Coordinate
 from tuning.spaces.parameters import Float, Simplex
 from tuning.spaces.space import SearchSpace

@@ -13,7 +13,7 @@ from tuning.ledger.events import Finished, Report, Stopped
 from tuning.ledger.ledger import Ledger
 from tuning.search.decisions import Idle, Start
 from tuning.search.search import Search
-from tuning.search.tpe import Tpe
+from tuning.search.tpe_section import Tpe
 from tuning.spaces.draws import total_trials
 from tuning.spaces.space import SearchSpace
 
@@ -64,10 +64,10 @@ def test_the_prior_is_trial_0_and_the_budget_is_kept(tmp_path: Path) -> None:
 def test_a_searcher_that_breaks_ends_no_search(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def breaks(section: Tpe, seed: int) -> Any:
+    def breaks(section: Tpe, *given: object) -> Any:
         raise RuntimeError("a single direction cannot be retrieved")
 
-    monkeypatch.setattr(Tpe, "sampler", breaks)
+    monkeypatch.setattr(Tpe, "study", breaks)
     run = asked(tmp_path, searcher={"prior_share": 0.0})
     run.play(run.next())
     start = run.next()
