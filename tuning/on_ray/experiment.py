@@ -136,6 +136,7 @@ class Experiment:
         folders.refuse_lost_ledger(directory)
         ledger = Ledger(directory, devices=space.resources.devices)
         folders.refuse_another_ledger(ledger)
+        folders.refuse_simulated(ledger, "--resume")
         folders.refuse_smaller_budget(ledger, space)
         place = experiment_place(directory, checkpoints, True)
         refuse_lost(directory, space, place)

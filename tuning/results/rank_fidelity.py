@@ -7,8 +7,8 @@ it is weighted by one over the probability of the lot (Horvitz and Thompson 1952
 certain weighs 1. With these weights Kendall's tau-b (Kendall 1945; Vigna 2015 for weights)
 estimates that of a search which stops nobody.
 
-Scores are the search's: smaller is better, infinite for a trial that diverged or has none. NumPy and
-SciPy are imported once there is a loser to look at: `status` is to come at once.
+Scores are the search's: smaller is better, infinite for a trial that diverged or has none. NumPy
+and SciPy are imported once there is a loser to look at: `status` is to come at once.
 """
 
 from __future__ import annotations

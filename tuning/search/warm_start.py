@@ -21,7 +21,7 @@ from hpcm.atomic_files import write_atomically
 from hpcm.files import read_json
 from hpcm.schema import ConfigError, did_you_mean, shown
 from tuning.ledger import folders as places
-from tuning.ledger.ledger import read_trials
+from tuning.ledger.ledger import Ledger
 from tuning.ledger.records import TrialRecord
 from tuning.search.optuna_encoder import OptunaEncoder
 from tuning.spaces.sections import DELTA_RATE, Metric
@@ -112,7 +112,9 @@ def _read_earlier(space: SearchSpace, folder: Path, name: str) -> Earlier:
     _refuse_others(old, space, name)
     trials, left_out = [], Counter[str]()
     encoder = OptunaEncoder(space)
-    for record in read_trials(folder / name):
+    ledger = Ledger(folder / name)
+    places.refuse_simulated(ledger, "searcher.warm_start:")
+    for record in ledger.records():
         trial = _as_evidence(record, space.fidelity.max)
         if not encoder.has_result(trial):
             left_out["without a result"] += 1
