@@ -20,7 +20,6 @@ from functools import lru_cache
 from itertools import combinations
 
 from tuning.ledger.records import RungEntry, TrialRecord
-from tuning.spaces.scheduler_sections import Promote
 from tuning.spaces.space import SearchSpace
 
 LEAST_LOSERS = 4  # watched, below which nothing is said of a rung
@@ -119,9 +118,7 @@ def rank_fidelity(
         return []
     *levels, end = space.rungs()
     factor = int(getattr(space.scheduler, "reduction_factor", 1))
-    control = 0.0
-    if isinstance(space.scheduler, Promote):
-        control = space.scheduler.control_share(space.budget.trials)
+    control = space.scheduler.control_share(space.budget.trials)
     entered = {level: rungs.get(level, {}) for level in levels}
     later = {level: _scores(entered[level], trials, level) for level in levels}
     later[end] = _ends(trials, space)

@@ -10,19 +10,13 @@ again with every trial that ends.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from tuning.ledger.ledger import Ledger
 from tuning.results.rank_fidelity import weighted_tau_b
+from tuning.search.decisions import Notify
 from tuning.spaces.space import SearchSpace
 
-Notify: TypeAlias = Callable[[str], None]
-
-
-def silent(text: str) -> None:
-    """Nobody hears it."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +36,7 @@ class Pilots:
         ledger: Ledger,
         least: int,
         agreement: float,
-        notify: Notify = silent,
+        notify: Notify,
     ) -> None:
         """``least``: trials with both scores before a rung cuts, 0 for none; ``agreement``: tau."""
         self.least, self.threshold, self.notify = least, agreement, notify

@@ -24,7 +24,6 @@ from tuning.ledger import folders as places
 from tuning.ledger.ledger import Ledger
 from tuning.ledger.records import TrialRecord
 from tuning.search.optuna_encoder import OptunaEncoder
-from tuning.spaces.searcher_sections import MOST_GP_TRIALS, Gp
 from tuning.spaces.sections import DELTA_RATE, Metric
 from tuning.spaces.space import SearchSpace
 
@@ -64,10 +63,11 @@ def gather(space: SearchSpace, folder: Path, directory: Path) -> list[Earlier]:
         for name in names_in(space)
     ]
     count = sum(len(earlier.trials) for earlier in found)
-    if isinstance(space.searcher, Gp) and count + space.budget.trials > MOST_GP_TRIALS:
+    name, most = space.searcher.name, space.searcher.most_trials
+    if most is not None and count + space.budget.trials > most:
         raise ConfigError(
-            f"searcher.warm_start: {count} trials, and budget.trials is {space.budget.trials}; gp"
-            f" takes {MOST_GP_TRIALS} in all"
+            f"searcher.warm_start: {count} trials, and budget.trials is {space.budget.trials};"
+            f" {name} takes {most} in all"
         )
     return found
 
