@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeAlias
 
-
 Notify: TypeAlias = Callable[[str], None]  # tells a person
 
 

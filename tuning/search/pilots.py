@@ -18,7 +18,6 @@ from tuning.search.decisions import Notify
 from tuning.spaces.space import SearchSpace
 
 
-
 @dataclass(frozen=True)
 class Agreement:
     """What is known of a rung: how many trials have both scores, and their Kendall tau-b."""

@@ -34,17 +34,13 @@ from tuning.spaces.space import SearchSpace
 
 KEPT = 0.5  # probability that a coordinate is the prior's without a draw
 KEPT_OF_BEST = 0.75  # and that it is the best trial's
+WIDTH_OF_BEST = 0.25  # standard deviation around its values, as a share of a range
 MOST_DRAWS = 20  # of one proposal, where the first ones were tried before
 
 
 def prior_share(section: SamplerSection, results: int) -> float:
     """The probability that a proposal is drawn around the prior after ``results`` results."""
     return section.prior_share * section.prior_trials / (section.prior_trials + results)
-
-
-def incumbent_is_due(space: SearchSpace, section: SamplerSection, results: int) -> bool:
-    """Whether a proposal may be drawn around the best trial; a front has no best one."""
-    return not space.objective.pareto and results >= section.incumbent_trials
 
 
 def around_prior(
@@ -65,7 +61,6 @@ def around_prior(
 
 def around_best(
     space: SearchSpace,
-    section: SamplerSection,
     best: Mapping[str, Any],
     generator: random.Random,
     tried: Collection[dict[str, Any]] = (),
@@ -75,8 +70,7 @@ def around_best(
     def suggest(coordinate: Coordinate) -> Any:
         if not coordinate.contains(best.get(coordinate.path)):
             return draw_one(coordinate, generator)
-        value, width = best[coordinate.path], section.incumbent_width
-        return near(coordinate, value, width, KEPT_OF_BEST, generator)
+        return near(coordinate, best[coordinate.path], WIDTH_OF_BEST, KEPT_OF_BEST, generator)
 
     return _untried(space, suggest, tried)
 

@@ -17,7 +17,7 @@ from optuna.samplers import GPSampler, NSGAIISampler
 from tuning.ledger.records import TrialRecord
 from tuning.results.outcome import best_of
 from tuning.search.optuna_encoder import OptunaEncoder, frozen_trials, study_of
-from tuning.search.prior_sampling import around_best, around_prior, incumbent_is_due, prior_share
+from tuning.search.prior_sampling import around_best, around_prior, prior_share
 from tuning.search.sampler_section import SamplerSection
 from tuning.search.searcher import INCUMBENT, PRIOR_SAMPLE, RANDOM, Proposal, Searcher, seeds
 from tuning.spaces.coordinates import Coordinate
@@ -45,10 +45,11 @@ class SamplerSearcher(Searcher):
         tried = [record.params for record in records]
         if generator.random() < prior_share(section, results):
             return around_prior(self.space, section, generator, tried), PRIOR_SAMPLE
-        if incumbent_is_due(self.space, section, results):
+        share = section.share_around_best(self.space, results)
+        if share and generator.random() < share:
             best = best_of(records, self.space)
-            if best is not None and generator.random() < section.incumbent_share:
-                return around_best(self.space, section, best.params, generator, tried), INCUMBENT
+            if best is not None:
+                return around_best(self.space, best.params, generator, tried), INCUMBENT
         study, has_model = section.study(self.encoder, records, seed)
         params = self.space.walk(partial(suggest, study.ask()))
         return params, section.name if has_model else RANDOM

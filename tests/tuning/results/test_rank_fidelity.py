@@ -67,7 +67,7 @@ def plain_tau_b(first: Sequence[float], later: Sequence[float], weights: Sequenc
 def space_of(folder: Path, name: str = "promote", low: int = 1, **scheduler: Any) -> SearchSpace:
     return lr_space(
         folder,
-        scheduler={"name": name} | scheduler,
+        scheduler={"name": name} | ({"pilots": 0} if name == "promote" else {}) | scheduler,
         searcher={"name": "random"},
         parameters=MUTABLE,
         fidelity={"min": low, "max": 9},

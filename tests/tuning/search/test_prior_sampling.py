@@ -12,7 +12,7 @@ import pytest
 
 from tests.tuning.small_spaces import put
 from tuning import load_space
-from tuning.search.prior_sampling import around_prior, near, prior_share
+from tuning.search.prior_sampling import KEPT, around_prior, near, prior_share
 from tuning.search.random_draws import Random
 from tuning.search.tpe_section import Tpe
 from tuning.spaces.coordinates import Coordinate
@@ -24,7 +24,7 @@ DRAWS = 4_000
 
 def draws(coordinate: Coordinate, width: float = 0.25) -> list[Any]:
     generator = random.Random(5)
-    return [near(coordinate, width, generator) for _ in range(DRAWS)]
+    return [near(coordinate, coordinate.prior, width, KEPT, generator) for _ in range(DRAWS)]
 
 
 def test_the_share_halves_with_the_results() -> None:
@@ -81,7 +81,10 @@ def test_a_simplex_stays_one_and_is_around_its_prior() -> None:
     simplex = Simplex(size=3, prior=(0.2, 0.5, 0.3), low=0.05)
     generator = random.Random(2)
     found = [
-        simplex.read("w", lambda coordinate: near(coordinate, 0.1, generator)) for _ in range(2_000)
+        simplex.read(
+            "w", lambda coordinate: near(coordinate, coordinate.prior, 0.1, KEPT, generator)
+        )
+        for _ in range(2_000)
     ]
     assert all(simplex.contains(one) for one in found)
     means = [statistics.mean(one[k] for one in found) for k in range(3)]
