@@ -24,7 +24,7 @@ def check_names(experiments: tuple[str, ...]) -> None:
     """Raise ValueError for an experiment that is named twice."""
     for name in experiments:
         if experiments.count(name) > 1:
-            raise ValueError(f"warm_start is {list(experiments)}; must name each experiment once")
+            raise ValueError(f"warm_start is {list(experiments)}; must name each once")
 
 
 @config_class
@@ -37,7 +37,7 @@ class Tpe:
     prior_share: float = 0.5  # of the proposals drawn around the priors at first, 0 to 1
     prior_trials: int = 10  # trials with a result that halve this share, >= 1
     prior_width: float = 0.25  # standard deviation around a prior, as a share of its range
-    warm_start: tuple[str, ...] = ()  # earlier experiments of this storage to learn from
+    warm_start: tuple[str, ...] = ()  # experiments of this storage, CSV or JSON files
 
     def __post_init__(self) -> None:
         bounded(self, "seed", least=0)
@@ -56,7 +56,7 @@ class Gp:
     prior_share: float = 0.5  # of the proposals drawn around the priors at first, 0 to 1
     prior_trials: int = 10  # trials with a result that halve this share, >= 1
     prior_width: float = 0.25  # standard deviation around a prior, as a share of its range
-    warm_start: tuple[str, ...] = ()  # earlier experiments of this storage to learn from
+    warm_start: tuple[str, ...] = ()  # experiments of this storage, CSV or JSON files
 
     def __post_init__(self) -> None:
         bounded(self, "seed", least=0)
@@ -75,7 +75,7 @@ class Nsga:
     prior_share: float = 0.5  # of the proposals drawn around the priors at first, 0 to 1
     prior_trials: int = 10  # trials with a result that halve this share, >= 1
     prior_width: float = 0.25  # standard deviation around a prior, as a share of its range
-    warm_start: tuple[str, ...] = ()  # earlier experiments of this storage to learn from
+    warm_start: tuple[str, ...] = ()  # experiments of this storage, CSV or JSON files
 
     def __post_init__(self) -> None:
         bounded(self, "seed", least=0)
