@@ -207,9 +207,12 @@ def _given(value: Any, parameter: Parameter) -> Any:
     """The value as the parameter has it: a file may write 1 for 1.0."""
     if isinstance(parameter, Float) and type(value) is int:
         return float(value)
+    if isinstance(parameter, Simplex):
+        numbers = isinstance(value, list) and all(type(one) in (int, float) for one in value)
+        return tuple(map(float, value)) if numbers else None
     if isinstance(parameter, Categorical) and type(value) in (int, float):
-        numbers = (choice for choice in parameter.choices if type(choice) in (int, float))
-        return next((choice for choice in numbers if choice == value), value)
+        choices = (choice for choice in parameter.choices if type(choice) in (int, float))
+        return next((choice for choice in choices if choice == value), value)
     return value
 
 

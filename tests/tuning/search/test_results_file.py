@@ -115,6 +115,23 @@ def test_a_row_that_is_wrong_is_named(tmp_path: Path, row: str, told: str) -> No
     assert problems(tmp_path, HEAD, FAMO, row) == [f"row 2: {told}"]
 
 
+@pytest.mark.parametrize("given", ["[0.2, 0.2]", "[0.2, 0.2, 0.7]", '["a", 0.4, 0.6]', "0.3"])
+def test_shares_that_are_none(tmp_path: Path, given: str) -> None:
+    path = tmp_path / "grid.json"
+    row = {"optimizer.lr": 1e-4, "balancer.name": "famo_per_scale", "val_rd_cost": 1.5}
+    more = {
+        "balancer.scale_weights": json.loads(given),
+        "balancer.gamma_schedule.name": "fixed",
+        "regularizers.inter_scale.delta": 0,
+    }
+    path.write_text(json.dumps([row | more]))
+    with pytest.raises(ConfigError) as caught:
+        read_results_file(str(path), space_of(tmp_path), METRICS)
+    shown = f"balancer.scale_weights: {json.loads(given)!r}"
+    told = "must be 3 numbers of at least 0.05 that sum to 1"
+    assert str(caught.value) == f"{path}: row 1: {shown}; {told}"
+
+
 def test_every_row_that_is_wrong_is_named(tmp_path: Path) -> None:
     bad = [f"{rate},sum,,0,1.5" for rate in range(1, 26)]
     told = problems(tmp_path, HEAD, FAMO, *bad)
