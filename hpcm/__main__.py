@@ -15,21 +15,8 @@ from importlib import import_module
 from typing import Any
 
 import hpcm
+from hpcm.commands.flags import COMMANDS
 from hpcm.streams import escape_what_cannot_be_shown
-
-#: Each is a module of `hpcm.commands` with ``add_arguments(parser)`` and ``run(arguments)``, which
-#: returns the exit code. Only that of the command that is given is imported.
-COMMANDS = {
-    "train": "train one run config",
-    "evaluate": "bpp, PSNR and MS-SSIM of checkpoints",
-    "compare": "BD-rate of results files against an anchor",
-    "inspect": "where the bits go, and the error stays",
-    "compress": "images to bitstreams",
-    "decompress": "bitstreams to PNG images",
-    "convert": "weights to and from the authors' files",
-    "data": "count, sizes and fingerprint of an image set",
-    "schedule": "rates, gammas, band and term over a run",
-}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             warnings.showwarning = _show
             if imports := getattr(arguments, "imports", ()):
                 hpcm.import_parts(imports)
-            return int(arguments.run(arguments))
+            command = import_module(f"hpcm.commands.{arguments.command}")
+            return int(command.run(arguments))
     except hpcm.ConfigError as error:
         print(error, file=sys.stderr)
         return 2
@@ -64,13 +52,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
     """Of all commands, with the arguments of the one that is ``given``."""
     parser = argparse.ArgumentParser(prog="python -m hpcm", description=__doc__.split("\n")[0])
-    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, about in COMMANDS.items():
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    for name, (about, add_flags) in COMMANDS.items():
         command = subparsers.add_parser(name, help=about)
         if name in given:
-            module = import_module(f"hpcm.commands.{name}")
-            module.add_arguments(command)
-            command.set_defaults(run=module.run)
+            add_flags(command)
     return parser
 
 

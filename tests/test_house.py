@@ -53,7 +53,7 @@ MAY_IMPORT = {"hpcm/model/bitstream.py": "compressai", "hpcm/commands/loggers.py
 LAYERS = [
     "choices full_precision streams",
     "schema",
-    "schedules files",
+    "schedules files extra_packages",
     "yaml_files atomic_files",
     "checkpoints",
     "model losses",

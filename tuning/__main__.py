@@ -49,7 +49,8 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _status(result: ExperimentResult) -> None:
-    from tuning.results.tables import survival_table
+    from tuning.results.tables import survival
+    from tuning.spaces.wording import columns
     from tuning.watching.summary import summary_lines
     from tuning.watching.terminal import Terminal
     from tuning.watching.trial_table import trial_table
@@ -59,8 +60,10 @@ def _status(result: ExperimentResult) -> None:
         terminal = Terminal(width=WIDE)
     space = result.info.space
     terminal.print(trial_table([*result.trials, *result.references], space, ALL_ROWS))
-    terminal.print(survival_table(result.trials, space).to_string(), end="\n\n", soft_wrap=True)
-    terminal.print("\n".join(summary_lines(result, export=None)), soft_wrap=True)
+    rungs = survival(result.trials, space)
+    table = columns([list(rungs[0]), *([str(count) for count in row.values()] for row in rungs)])
+    lines = [*table, "", *summary_lines(result, export=None)]
+    terminal.print("\n".join(lines), soft_wrap=True)
 
 
 def _trials(result: ExperimentResult) -> None:

@@ -1,32 +1,12 @@
-"""What several commands take."""
+"""What several commands make of their arguments."""
 
 from __future__ import annotations
 
-import argparse
 import os
 from pathlib import Path
 
 from hpcm import ConfigError
 from hpcm.evaluation.image_sets import ImageSet, image_folder, image_set
-
-
-def add_device(parser: argparse.ArgumentParser) -> None:
-    """``--device``: where to compute."""
-    parser.add_argument("--device", help="cpu, cuda or cuda:N; default: a GPU if there is one")
-
-
-def add_imports(parser: argparse.ArgumentParser) -> None:
-    """``--import``: files with parts of the user's own, which `main` runs before the command."""
-    parser.add_argument(
-        "--import",
-        nargs="+",
-        action="extend",
-        default=[],
-        type=Path,
-        dest="imports",
-        metavar="FILE",
-        help="Python files that register parts of your own (CONTRIBUTING.md)",
-    )
 
 
 def device_name(given: str | None) -> str:

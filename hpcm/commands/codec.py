@@ -11,29 +11,12 @@ from typing import TypeVar
 
 from hpcm import ConfigError
 from hpcm.atomic_files import HashedFile, replacing
-from hpcm.commands.arguments import add_device, add_imports, check_folder, device_name
+from hpcm.commands.arguments import check_folder, device_name
 from hpcm.commands.trained_model import load_model
-from hpcm.model import MODELS
 from hpcm.model.bitstream import BitstreamError
 from hpcm.model.file_codec import FileCodec
 
-SUFFIX = ".hpcm"
 T = TypeVar("T")
-
-
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where to write, and with which weights."""
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
-    parser.add_argument(
-        "--checkpoint",
-        type=Path,
-        required=True,
-        metavar="CHECKPOINT",
-        help="a run's folder, one of its checkpoints, or a file of weights",
-    )
-    parser.add_argument("--model", choices=sorted(MODELS), help="the variant, of weights")
-    add_imports(parser)
-    add_device(parser)
 
 
 def each(

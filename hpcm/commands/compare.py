@@ -7,51 +7,22 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
 
 from hpcm import ConfigError
 from hpcm.atomic_files import write_atomically
 from hpcm.commands.arguments import check_file
-from hpcm.evaluation.bd_rate import BDRateError, Method
+from hpcm.evaluation.bd_rate import BDRateError
 from hpcm.evaluation.comparison import Comparison, Refused, compare_or_refuse, mean_over_sets
 from hpcm.evaluation.curves import over_seeds
 from hpcm.evaluation.rate_saving import RateSaving, rate_savings, sign_change
 from hpcm.evaluation.rd_plot import PLOTS, save_plot
 from hpcm.evaluation.results import Results, written
-from hpcm.evaluation.scores import METRICS, points_of
+from hpcm.evaluation.scores import points_of
 
 COLUMNS = (
     *("anchor", "test", "dataset", "metric", "method", "bd_rate", "bd_rate_low", "bd_rate_high"),
     *("bd_quality", "quality_low", "quality_high", "images", "seeds", "note"),
 )
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What it takes."""
-    parser.add_argument("anchor", type=Path, metavar="ANCHOR", help="a results file, JSON")
-    parser.add_argument("tests", type=Path, metavar="TEST", nargs="+", help="results files, JSON")
-    parser.add_argument(
-        "--anchors",
-        type=Path,
-        nargs="+",
-        default=[],
-        metavar="ANCHOR",
-        help="anchors on further image sets; each test is compared on its own set",
-    )
-    parser.add_argument("--metric", choices=METRICS, default="psnr")
-    parser.add_argument("--method", choices=get_args(Method), default="pchip")
-    parser.add_argument(
-        "--plot", type=Path, metavar="FILE", help=f"the curves, as {', '.join(PLOTS)}"
-    )
-    parser.add_argument(
-        "--beside",
-        type=Path,
-        nargs="+",
-        default=[],
-        metavar="FILE",
-        help="results files that the plot shows too, such as results/kodak/*.json",
-    )
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="a row per BD-rate")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -8,23 +8,10 @@ from pathlib import Path
 import torch
 
 from hpcm import ConfigError
-from hpcm.commands.codec import SUFFIX, add_common_arguments, each, naming, write_file
+from hpcm.commands.codec import each, naming, write_file
+from hpcm.commands.flags import CODED
 from hpcm.evaluation.decoding import DAMAGED, read_rgb
 from hpcm.model.file_codec import FileCodec, most_threads, threads
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What it takes."""
-    parser.add_argument("files", type=Path, nargs="+", metavar="IMAGE", help="PNG, JPEG, WebP ..")
-    parser.add_argument(
-        "--portable",
-        action="store_true",
-        help="decodable on machines that round differently, for a few per cent more bytes",
-    )
-    parser.add_argument(
-        "--threads", type=_positive, metavar="N", help="CPU threads; a decoder uses as many"
-    )
-    add_common_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -41,11 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
         height, width = pixels.shape[:2]
         return f"{len(data)} bytes, {8 * len(data) / height / width:.4f} bpp"
 
+    if (arguments.threads or 1) > most_threads():
+        raise ConfigError(f"--threads {arguments.threads}: at most {most_threads()} here")
     with threads(arguments.threads or torch.get_num_threads()):
-        return each(arguments, SUFFIX, compress)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= most_threads():
-        raise argparse.ArgumentTypeError(f"{text}; must be 1 to {most_threads()}")
-    return int(text)
+        return each(arguments, CODED, compress)

@@ -9,11 +9,6 @@ from hpcm.commands.arguments import images_at
 SHOWN = 8  # sizes and skipped images listed
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What it takes."""
-    parser.add_argument("name", metavar="NAME", help="a set under $HPCM_DATA, sample, or a folder")
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Print the set; see the module."""
     images = images_at(arguments.name)

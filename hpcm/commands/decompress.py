@@ -8,15 +8,9 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from hpcm.commands.codec import SUFFIX, add_common_arguments, each, naming, write_file
+from hpcm.commands.codec import each, naming, write_file
 from hpcm.files import read_bytes
 from hpcm.model.file_codec import FileCodec
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What it takes."""
-    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help=f"*{SUFFIX}")
-    add_common_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -4,40 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from hpcm import ConfigError
-from hpcm.commands.arguments import add_device, add_imports, check_file, device_name, images_at
+from hpcm.commands.arguments import check_file, device_name, images_at
 from hpcm.commands.trained_model import load_model
 from hpcm.evaluation.curves import join, over_seeds
 from hpcm.evaluation.images import evaluate
 from hpcm.evaluation.results import Results, check_table
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What it takes."""
-    parser.add_argument(
-        "checkpoints",
-        type=Path,
-        nargs="+",
-        metavar="CHECKPOINT",
-        help="a run's folder, one of its checkpoints, or a file of weights; several make a curve, "
-        "those of one lmbda and several seeds a point of it",
-    )
-    parser.add_argument("--images", required=True, metavar="NAME_OR_DIR", help="an image set")
-    parser.add_argument(
-        "--model", metavar="NAME", help="the variant, for files of weights: hpcm_base .."
-    )
-    rate = parser.add_mutually_exclusive_group()
-    rate.add_argument("--estimated", action="store_true", help="the rate as estimated (default)")
-    rate.add_argument("--real", action="store_true", help="code, count bytes, decode")
-    parser.add_argument("--name", default="hpcm", help="the curve's name in the results file")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write a results file, JSON")
-    parser.add_argument(
-        "--table", type=Path, metavar="FILE", help="a row per image, CSV or Parquet"
-    )
-    add_imports(parser)
-    add_device(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -12,32 +12,13 @@ from typing import Any
 from PIL import Image
 
 from hpcm import ConfigError
-from hpcm.commands.arguments import add_device, add_imports, check_folder, device_name, images_at
+from hpcm.commands.arguments import check_folder, device_name, images_at
+from hpcm.commands.flags import INSPECTED
 from hpcm.commands.trained_model import load_model
 from hpcm.evaluation.contact_sheet import brightest, contact_sheet, pictures
-from hpcm.evaluation.inspection import MOST, Inspection, inspect_images
+from hpcm.evaluation.inspection import Inspection, inspect_images
 from hpcm.evaluation.results import written
 from hpcm.evaluation.spectrum_plot import save_spectra
-from hpcm.model import MODELS
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What it takes."""
-    parser.add_argument(
-        "checkpoint",
-        type=Path,
-        metavar="CHECKPOINT",
-        help="a run's folder, one of its checkpoints, or a file of weights",
-    )
-    parser.add_argument(
-        "images", metavar="IMAGES", help=f"an image set or a folder; its first {MOST} are taken"
-    )
-    parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="DIR", help="a new folder"
-    )
-    parser.add_argument("--model", choices=sorted(MODELS), help="the variant, of weights")
-    add_imports(parser)
-    add_device(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -49,13 +30,14 @@ def run(arguments: argparse.Namespace) -> int:
     device = device_name(arguments.device)
     images = images_at(arguments.images)
     model, source = load_model(arguments.checkpoint, arguments.model)
-    inspections = inspect_images(model.to(device), images)
+    inspections = inspect_images(model.to(device), images, INSPECTED)
     for name, one in inspections.items():
         parts = "  ".join(f"{part} {rate:.4f}" for part, rate in one.bpp.items())
         print(f"{name}: {one.psnr:.2f} dB  bpp {sum(one.bpp.values()):.4f}  {parts}")
     _write(folder, inspections, source)
-    if images.count > MOST:
-        print(f"{MOST} of {images.count} images; for others, put them into a folder of their own")
+    if images.count > INSPECTED:
+        told = f"{INSPECTED} of {images.count} images"
+        print(f"{told}; for others, put them into a folder of their own")
     print(f"written {folder / 'contact_sheet.png'}")
     return 0
 

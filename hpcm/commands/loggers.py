@@ -14,9 +14,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from hpcm import TrainConfig
+import hpcm
+from hpcm.extra_packages import require
 from hpcm.files import read_text
-from hpcm.optimizers.extra_packages import require
 from hpcm.schema import ConfigError
 
 PROJECT = "hpcm-tune"  # in Weights & Biases, unless WANDB_PROJECT names another
@@ -28,7 +28,7 @@ Record = Callable[[Metrics], None]
 
 @contextmanager
 def loggers(
-    names: Sequence[str], folder: Path, cfg: TrainConfig, before: Sequence[Metrics]
+    names: Sequence[str], folder: Path, cfg: hpcm.TrainConfig, before: Sequence[Metrics]
 ) -> Iterator[Record]:
     """Inside, a function that logs an epoch's metrics to all of ``names``, in :data:`LOGGERS`.
 
@@ -49,7 +49,7 @@ def loggers(
 
 
 @contextmanager
-def tensorboard(folder: Path, cfg: TrainConfig, before: Sequence[Metrics]) -> Iterator[Record]:
+def tensorboard(folder: Path, cfg: hpcm.TrainConfig, before: Sequence[Metrics]) -> Iterator[Record]:
     """Event files in ``tensorboard/`` of the run's folder."""
     require("tensorboardX", "tensorboardX", "--log tensorboard")
     from tensorboardX import SummaryWriter
@@ -72,7 +72,7 @@ def tensorboard(folder: Path, cfg: TrainConfig, before: Sequence[Metrics]) -> It
 
 @contextmanager
 def weights_and_biases(
-    folder: Path, cfg: TrainConfig, before: Sequence[Metrics]
+    folder: Path, cfg: hpcm.TrainConfig, before: Sequence[Metrics]
 ) -> Iterator[Record]:
     """A run in ``WANDB_PROJECT``; account and mode are wandb's own, from the environment."""
     require("wandb", "wandb", "--log wandb")

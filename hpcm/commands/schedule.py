@@ -7,26 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hpcm import ConfigError, TrainConfig
-from hpcm.commands.arguments import add_imports
-from hpcm.optimizers.extra_packages import require
+from hpcm.extra_packages import require
 from hpcm.optimizers.param_groups import PARTS
 
 Table = dict[str, list[float]]
 
 PLOTTED_POINTS = 400
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What it takes."""
-    parser.add_argument("config", type=Path, metavar="CONFIG", help="a run config, YAML")
-    parser.add_argument(
-        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change fields"
-    )
-    parser.add_argument("--rows", type=_two_or_more, default=21, metavar="N", help="rows to print")
-    parser.add_argument(
-        "--plot", type=Path, metavar="FILE", help="draw all epochs, .png .svg or .pdf"
-    )
-    add_imports(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -115,9 +101,3 @@ def _shown(rows: Sequence[dict[str, float]]) -> list[str]:
 def _adapts(cfg: TrainConfig) -> bool:
     schedule = getattr(cfg.balancer, "gamma_schedule", None)
     return schedule is not None and schedule.adapts
-
-
-def _two_or_more(text: str) -> int:
-    if not text.isdecimal() or int(text) < 2:
-        raise argparse.ArgumentTypeError(f"{text}; must be 2 or more")
-    return int(text)

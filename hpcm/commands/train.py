@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from pathlib import Path
 
 from hpcm import Diverged, EpochReport, TrainConfig, train
-from hpcm.commands.arguments import add_device, add_imports, device_name
-from hpcm.commands.loggers import LOGGERS, loggers
+from hpcm.commands.arguments import device_name
+from hpcm.commands.loggers import loggers
 from hpcm.commands.run_folder import RunFolder
 
 SHOWN = (  # metric, heading, format
@@ -21,41 +20,6 @@ SHOWN = (  # metric, heading, format
     ("train/lr", "lr", ".2e"),
     ("train/seconds", "s", ".1f"),
 )
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What it takes."""
-    parser.add_argument("config", type=Path, metavar="CONFIG", help="a run config, YAML")
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change fields of the config: loss.lmbda=0.025 epochs=10",
-    )
-    parser.add_argument("--epochs", type=int, metavar="N", help="stop after N; bends no schedule")
-    parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="default: runs/<config>-<date>-<time>"
-    )
-    parser.add_argument(
-        "--resume",
-        action="store_true",
-        help="continue the run in --output, or the latest one of this config in runs/",
-    )
-    parser.add_argument(
-        "--save-every", type=_positive, default=1, metavar="K", help="epochs between checkpoints"
-    )
-    parser.add_argument(
-        "--log",
-        nargs="+",
-        action="extend",
-        default=[],
-        choices=sorted(LOGGERS),
-        help="send the metrics of each epoch there as well",
-    )
-    add_imports(parser)
-    add_device(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -109,9 +73,3 @@ def _how_to_go_on(arguments: argparse.Namespace, folder: RunFolder, saved: str |
     words += ["--import", *map(str, arguments.imports)] if arguments.imports else []
     words += ["--output", str(folder.path), "--resume"]
     return f"checkpoint of {saved}; to continue: {shlex.join(words)}"
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: must be a whole number, 1 or more")
-    return int(text)

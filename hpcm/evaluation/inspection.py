@@ -29,7 +29,6 @@ Map = NDArray[np.float32]  # (H, W)
 #: Parts of the rate, and the side in pixels of the block that one value of a part's map stands for.
 BLOCK = {"z": 64, "s1": 64, "s2": 32, "s3": 16}
 LATENT = 16  # pixels a side of one position of y
-MOST = 8  # images in one go: a sheet of more is not looked at
 BINS = 24  # of frequency, in a spectrum
 
 
@@ -98,13 +97,13 @@ class Inspection:
         return spread[top : top + height, left : left + width]
 
 
-def inspect_images(model: nn.Module, images: ImageSet) -> dict[str, Inspection]:
-    """:func:`inspect_image` of the first :data:`MOST` images of a set, by name.
+def inspect_images(model: nn.Module, images: ImageSet, most: int) -> dict[str, Inspection]:
+    """:func:`inspect_image` of the first ``most`` images of a set, by name.
 
     Raises :class:`ConfigError` for an image that cannot be decoded, too.
     """
     inspections = {}
-    for item in images.items[:MOST]:
+    for item in images.items[:most]:
         pixels = item.read()
         if isinstance(pixels, SkippedItem):
             raise ConfigError(f"{item.path}: cannot be read as an image: {pixels.reason}")

@@ -8,10 +8,13 @@ shorter one.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from hpcm.config import DataConfig
 from hpcm.evaluation.image_sets import ImageSet, image_set
 from hpcm.schema import ConfigError, about
+
+if TYPE_CHECKING:
+    from hpcm.config import DataConfig
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, distributed
 
+from hpcm.extra_packages import require
 from hpcm.optimizers.balancer import Balancer, BalancerConfig, Tasks, across_ranks
-from hpcm.optimizers.extra_packages import require
 from hpcm.schema import config_class
 
 

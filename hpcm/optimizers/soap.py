@@ -6,8 +6,8 @@ from typing import Literal
 
 import torch
 
+from hpcm.extra_packages import require
 from hpcm.optimizers.adam import check_adam, moments, set_hot
-from hpcm.optimizers.extra_packages import require
 from hpcm.optimizers.optimizer import OptimizerConfig, Params, as_groups
 from hpcm.schema import bounded, config_class, hot
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpcm.commands import compare
+from hpcm.__main__ import main as hpcm_command
 from hpcm.schema import ConfigError
 from tuning.ladders.evaluation import TestSet, score_runs, test_sets
 from tuning.ladders.request import grown_space, new_space
@@ -124,16 +124,14 @@ def _compare(directory: Path, space: LadderSpace, judged: Sequence[Judged]) -> N
     """What ``python -m hpcm compare`` says of the curves, with its plot and table."""
     if not judged:
         return
-    parser = argparse.ArgumentParser()
-    compare.add_arguments(parser)
     anchors = [str(one.files[0]) for one in judged]
     tests = [str(file) for one in judged for file in one.files[1:]]
-    words = [anchors[0], *tests, "--plot", str(directory / FOLDER / "rd.svg")]
+    words = ["compare", anchors[0], *tests, "--plot", str(directory / FOLDER / "rd.svg")]
     words += ["--csv", str(directory / FOLDER / "bd_rate.csv")]
     words += ["--anchors", *anchors[1:]] if anchors[1:] else []
     if space.of_base("loss", "metric") == "ms_ssim":
         words += ["--metric", "ms_ssim_db"]
-    compare.run(parser.parse_args(words))
+    hpcm_command(words)
 
 
 def _fresh(flags: argparse.Namespace) -> Ladder:

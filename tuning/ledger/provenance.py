@@ -7,14 +7,14 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
-from hpcm.config import TrainConfig
+import hpcm
 from hpcm.evaluation.run_images import run_images
 from tuning.spaces.wording import count_text
 
 PACKAGES = ("torch", "numpy", "ray", "optuna")
 
 
-def data_facts(config: TrainConfig) -> list[tuple[str, str]]:
+def data_facts(config: hpcm.TrainConfig) -> list[tuple[str, str]]:
     """Name, size and fingerprint of the images that gave the numbers."""
     images = run_images(config.data)
     sets = {"trained on": images.train, "validated on": images.val}

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from hpcm.config import TrainConfig
+import hpcm
 from hpcm.schema import ConfigError
 from tuning.ledger.folders import read_provenance
 from tuning.ledger.provenance import data_facts, git_commit, versions
@@ -40,7 +40,7 @@ SHOWN_METRICS = ("val_rd_cost", "val_bpp", "val_psnr")
 class Export:
     """A written run config and the commands that use it."""
 
-    config: TrainConfig
+    config: hpcm.TrainConfig
     stored: Path  # in the experiment's folder
     copied: Path  # beside the search space, in best/; ``stored`` where that cannot be written
     shown: Path  # the copy, relative to the working directory where it lies below it
@@ -85,7 +85,7 @@ def export_best(result: ExperimentResult) -> Export:
     return export
 
 
-def _repeat(result: ExperimentResult, file: Path, config: TrainConfig) -> str:
+def _repeat(result: ExperimentResult, file: Path, config: hpcm.TrainConfig) -> str:
     """The command, or one for each stretch of a trial whose config changed on the way."""
     assert result.best is not None
     stretches = lineage(result.trials, result.best)
@@ -96,7 +96,7 @@ def _repeat(result: ExperimentResult, file: Path, config: TrainConfig) -> str:
     return repeat_commands(file, config, ways)
 
 
-def best_config(result: ExperimentResult) -> TrainConfig:
+def best_config(result: ExperimentResult) -> hpcm.TrainConfig:
     """The best trial's run config, to the end of its schedules.
 
     Raises ValueError where no trial has a result.
@@ -136,7 +136,7 @@ def source_of(space: SearchSpace) -> str:
     raise ConfigError(f"{space.path}: the file of this search space is gone; put it back")
 
 
-def _target(result: ExperimentResult, best: TrialRecord) -> TrainConfig:
+def _target(result: ExperimentResult, best: TrialRecord) -> hpcm.TrainConfig:
     """The full run of the trial's settings: the cluster's base, to the end of its schedules.
 
     An override stays, unless it is on a key that the profile itself changes: then it was about the

@@ -1,21 +1,22 @@
-"""An experiment that ran or is running: its result, and its trials as pandas tables."""
+"""An experiment that ran or is running: its result, and its trials as tables."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from tuning.ledger import folders
 from tuning.ledger.driver_lock import driver_of
 from tuning.ledger.events import Closed
 from tuning.ledger.ledger import Ledger
-from tuning.ledger.records import ExperimentInfo, TrialRecord
+from tuning.ledger.records import SIMULATED, ExperimentInfo, TrialRecord
 from tuning.results.outcome import ExperimentResult, experiment_result
 from tuning.spaces import defaults
 from tuning.spaces.space import SearchSpace
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def read_result(experiment: str, storage: str = defaults.STORAGE) -> ExperimentResult:
@@ -27,7 +28,7 @@ def read_result(experiment: str, storage: str = defaults.STORAGE) -> ExperimentR
     space = folders.read_experiment(directory)
     ledger = Ledger(directory, devices=space.resources.devices)
     last = ledger.closed or Closed()
-    study = ledger.opened.facts.get("study") if ledger.opened else None  # a database; else a file
+    facts = ledger.opened.facts if ledger.opened else {}
     info = ExperimentInfo(
         name=directory.name,
         directory=directory,
@@ -39,13 +40,15 @@ def read_result(experiment: str, storage: str = defaults.STORAGE) -> ExperimentR
         resources={},
         drained=ledger.drained,
         protected=ledger.protected or not ledger.count,
-        study=study or str(directory / folders.STUDY_FILE),
+        simulated=facts.get(SIMULATED, ""),
+        study=facts.get("study") or str(directory / folders.STUDY_FILE),
     )
     result = experiment_result(
         info,
         ledger.records(),
         ledger.confirmations(),
         ledger.reference_runs(),
+        rungs=ledger.rungs,
         budget_spent=last.complete,
         interrupted=last.interrupted,
         error=last.error,
@@ -59,6 +62,8 @@ def trials_table(trials: Sequence[TrialRecord], space: SearchSpace) -> pd.DataFr
 
     A parameter that is not active in a trial is missing there; ``waiting`` is a trial at a rung.
     """
+    import pandas as pd  # which is slow, and no other command needs it
+
     rows = [_row(trial, space) for trial in trials]
     head = ["trial", "source", "state", "epochs", "seconds", "hours", "retries", "reason"]
     metrics = [key for row in rows for key in row if key.startswith("val_")]
@@ -66,15 +71,15 @@ def trials_table(trials: Sequence[TrialRecord], space: SearchSpace) -> pd.DataFr
     return pd.DataFrame(rows, columns=columns).set_index("trial")
 
 
-def survival_table(trials: Sequence[TrialRecord], space: SearchSpace) -> pd.DataFrame:
-    """Per rung, in epochs: how many trials reached it, were stopped there, and went on."""
+def survival(trials: Sequence[TrialRecord], space: SearchSpace) -> list[dict[str, int]]:
+    """Per rung, in epochs: how many trials reached it, were stopped there, and failed there."""
     rows = []
     for rung in space.rungs():
         reached = [trial for trial in trials if trial.epochs >= rung]
         stopped = sum(t.state == "stopped" and t.rung_stopped_at == rung for t in reached)
         failed = sum(t.state == "failed" and t.epochs == rung for t in reached)
         rows.append({"rung": rung, "reached": len(reached), "stopped": stopped, "failed": failed})
-    return pd.DataFrame(rows, columns=["rung", "reached", "stopped", "failed"]).set_index("rung")
+    return rows
 
 
 def _row(trial: TrialRecord, space: SearchSpace) -> dict[str, Any]:

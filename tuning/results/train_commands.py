@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from hpcm.config import TrainConfig
+import hpcm
 
 TRAIN = "python -m hpcm train"
 LADDER = "python -m tuning ladder"
@@ -21,14 +21,14 @@ LMBDAS = {
 }
 
 
-def repeat_command(file: Path, config: TrainConfig, trained: int) -> str:
+def repeat_command(file: Path, config: hpcm.TrainConfig, trained: int) -> str:
     """Gives the trial's own numbers, epoch by epoch, from the exported ``config``."""
     cut = f" --epochs {trained}" if trained != config.epochs else ""
     return f"{TRAIN} {shlex.quote(str(file))}{cut}"
 
 
 def repeat_commands(
-    file: Path, config: TrainConfig, ways: Sequence[tuple[int, TrainConfig]]
+    file: Path, config: hpcm.TrainConfig, ways: Sequence[tuple[int, hpcm.TrainConfig]]
 ) -> str:
     """The same for a trial whose config changed: one command after the other, on one run.
 
@@ -45,7 +45,7 @@ def repeat_commands(
     return " && ".join(commands)
 
 
-def full_command(file: Path, config: TrainConfig, target: TrainConfig) -> str:
+def full_command(file: Path, config: hpcm.TrainConfig, target: hpcm.TrainConfig) -> str:
     """Trains the settings of ``config`` to the end as ``target``: other leaves become ``--set``."""
     changes = differences(config.to_plain(), target.to_plain())
     if not changes:
@@ -54,8 +54,8 @@ def full_command(file: Path, config: TrainConfig, target: TrainConfig) -> str:
     return f"{TRAIN} {shlex.quote(str(file))} --set {words}"
 
 
-def ladder_command(file: Path, config: TrainConfig, target: TrainConfig) -> str:
-    """Trains the settings as ``target``, and the baseline, at every published lmbda on two seeds."""
+def ladder_command(file: Path, config: hpcm.TrainConfig, target: hpcm.TrainConfig) -> str:
+    """Trains the settings as ``target``, and the baseline, at every published lmbda, on 2 seeds."""
     words = [str(file), "--against", "baseline", "--lmbdas"]
     words += [f"{lmbda:g}" for lmbda in LMBDAS[target.loss.metric]]
     words += ["--seeds", "1", "2", "--images", "kodak"]

@@ -49,9 +49,9 @@ class Proposals:
             return Proposed(number, self.space.prior(), PRIOR)
         whole = isinstance(self.space.searcher, Grid)  # each of its points has one trial
         records = self.ledger.records()
-        tried = {_key(record.params) for record in records if whole or _counts(record)}
+        tried = [record.params for record in records if whole or _counts(record)]
         for params, source in self._candidates(number):
-            if _key(params) not in tried:
+            if params not in tried:
                 return Proposed(number, params, source)
         return None
 
@@ -88,7 +88,3 @@ class Proposals:
 def _counts(record: TrialRecord) -> bool:
     """Whether its config was tried: it did not fail by accident."""
     return record.state != "failed" or record.diverged
-
-
-def _key(params: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(params.items())

@@ -8,20 +8,19 @@ study that is built anew for each proposal; CMA-ES is :mod:`tuning.search.cma_es
 from __future__ import annotations
 
 import random
-import warnings
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 import optuna
-from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import GPSampler, NSGAIISampler, RandomSampler
 
 from tuning.ledger.records import TrialRecord
 from tuning.search.cma_es import cma_proposal
-from tuning.search.optuna_encoder import OptunaEncoder, evidence
+from tuning.search.optuna_encoder import OptunaEncoder, frozen_trials, study_of
 from tuning.search.prior_sampling import around_prior, prior_share
+from tuning.search.tpe import Evidence, TpeSampler
 from tuning.spaces.coordinates import Coordinate
 from tuning.spaces.searcher_sections import CmaEs, Gp, Grid, Nsga, Random, Tpe
 from tuning.spaces.space import SearchSpace
@@ -52,35 +51,40 @@ def propose(
     if generator.random() < prior_share(section, sum(map(encoder.has_result, records))):
         tried = [record.params for record in records]
         return around_prior(space, section, generator, tried), PRIOR_SAMPLE
-    known = () if isinstance(section, Random) else records  # it looks at none
-    study = evidence(encoder, known, sampler(section, seed))
+    study, has_model = _study(section, encoder, records, seed)
     params = space.walk(partial(suggest, study.ask()))
-    return params, section.name if _has_model(section, study) else RANDOM
+    return params, section.name if has_model else RANDOM
 
 
-def sampler(section: Tpe | Gp | Nsga | Random, seed: int) -> BaseSampler:
-    """Optuna's sampler for one proposal."""
-    with warnings.catch_warnings():  # TPE's `group` is experimental since 2021
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        match section:
-            case Random():
-                return RandomSampler(seed=seed)
-            case Tpe():
-                return TPESampler(
-                    seed=seed,
-                    n_startup_trials=section.startup_trials,
-                    multivariate=True,
-                    group=True,  # one density for each set of parameters that are active together
-                    constant_liar=True,  # running trials repel
-                )
-            case Gp():
-                return GPSampler(
-                    seed=seed,
-                    n_startup_trials=section.startup_trials,
-                    warn_independent_sampling=False,  # said when the space is read
-                )
-            case Nsga():
-                return NSGAIISampler(seed=seed, population_size=section.population)
+def _study(
+    section: Tpe | Gp | Nsga | Random,
+    encoder: OptunaEncoder,
+    records: Sequence[TrialRecord],
+    seed: int,
+) -> tuple[optuna.Study, bool]:
+    """A study for one proposal, and whether its sampler has enough results to use its model."""
+    sampler: GPSampler | NSGAIISampler
+    match section:
+        case Random():  # it looks at no trial
+            return study_of([], RandomSampler(seed=seed), encoder.directions), False
+        case Tpe():
+            trials = frozen_trials(encoder, records)
+            evidence = Evidence(trials, encoder.distributions, encoder.directions)
+            tpe = TpeSampler(evidence, section.startup_trials, seed)
+            return study_of([], tpe, encoder.directions), tpe.has_model
+        case Gp():
+            least = section.startup_trials
+            sampler = GPSampler(
+                seed=seed,
+                n_startup_trials=least,
+                warn_independent_sampling=False,  # said when the space is read
+            )
+        case Nsga():
+            least = section.population
+            sampler = NSGAIISampler(seed=seed, population_size=least)
+    study = study_of(frozen_trials(encoder, records, sampler), sampler, encoder.directions)
+    whole = study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE])
+    return study, len(whole) >= least
 
 
 def suggest(trial: optuna.Trial, coordinate: Coordinate) -> Any:
@@ -96,21 +100,6 @@ def suggest(trial: optuna.Trial, coordinate: Coordinate) -> Any:
             )
         case "categorical":
             return trial.suggest_categorical(coordinate.path, coordinate.choices)
-
-
-def _has_model(section: Tpe | Gp | Nsga | Random, study: optuna.Study) -> bool:
-    """Whether the sampler had enough results to use its model; see the samplers' own rules."""
-    states = [optuna.trial.TrialState.COMPLETE]
-    if isinstance(section, Tpe):
-        states.append(optuna.trial.TrialState.PRUNED)
-    results = len(study.get_trials(deepcopy=False, states=states))
-    match section:
-        case Tpe() | Gp():
-            return results >= section.startup_trials
-        case Nsga():
-            return results >= section.population
-        case Random():
-            return False
 
 
 def _scored(

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hpcm.config import TrainConfig
+import hpcm
 from hpcm.schema import ConfigError, did_you_mean, field_of, load, shown
 from tuning.spaces.conditions import NONZERO, can_be, possible, wanted
 from tuning.spaces.confirm_checks import check_confirm
@@ -152,7 +152,7 @@ def _check_path(
     """Whether ``path`` is a field that may be searched, and changed when it is mutable."""
     where = f"parameters.{path}"
     try:
-        fields = field_of(TrainConfig, path)
+        fields = field_of(hpcm.TrainConfig, path)
     except ConfigError as error:
         yield where, str(error).removeprefix(f"{path}: ")
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hpcm.config import TrainConfig
+import hpcm
 from tuning.spaces.documents import Problem
 from tuning.spaces.draws import total_trials
 from tuning.spaces.space import SearchSpace
@@ -21,7 +21,7 @@ def check_confirm(space: SearchSpace) -> Iterator[Problem]:
     """What cannot be confirmed, or not on these seeds."""
     if not space.confirm.top:
         return
-    own = space.base.get("seed", TrainConfig().seed)
+    own = space.base.get("seed", hpcm.TrainConfig().seed)
     if own in space.confirm.seeds:
         given = list(space.confirm.seeds)
         yield "confirm.seeds", f"{given}; {own} is the search's own, give others"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from hpcm.config import TrainConfig
+import hpcm
 from hpcm.schema import MOST_PROBLEMS, ConfigError, did_you_mean, overlay, shown
 from hpcm.yaml_files import override, read_yaml
 from tuning.spaces.sections import Sections
@@ -20,7 +20,6 @@ from tuning.spaces.sections import Sections
 SHIPPED = Path(__file__).resolve().parents[2] / "search_spaces"
 SECTIONS = tuple(field.name for field in fields(Sections))
 LAID_OVER = ("base", *SECTIONS)  # what a profile may change: all but the question
-RUN_FIELDS = tuple(field.name for field in fields(TrainConfig))
 AUTO = "auto"  # the --profile that chooses one; no profile is called so
 Problem = tuple[str, str]  # path in the file, what is wrong
 TOP_LEVEL = ("name", "extends", "base", "parameters", *SECTIONS, "profiles")
@@ -96,6 +95,10 @@ def profiles_of(name_or_path: str | Path) -> tuple[str, ...]:
     """The profiles of a search space. Raises :class:`ConfigError` where its file cannot be read."""
     data, _ = _read_extended(_find(str(name_or_path), Path()))
     return _names(data.get("profiles", {}))
+
+
+def _is_run_field(key: str) -> bool:
+    return key in (field.name for field in fields(hpcm.TrainConfig))
 
 
 def _names(profiles: Iterable[str]) -> tuple[str, ...]:
@@ -182,7 +185,7 @@ def _unknown(path: Path, data: Mapping[str, Any]) -> Iterator[Problem]:
     for key in data:
         if key not in TOP_LEVEL:
             hint = did_you_mean(key, TOP_LEVEL)
-            if key in RUN_FIELDS:
+            if _is_run_field(key):
                 hint = f"; a field of the run config stands under base: base.{key}"
             yield str(key), f"unknown key{hint}"
     name = data.get("name", path.stem)
@@ -229,7 +232,7 @@ def _apply(data: dict[str, Any], text: str) -> None:
     top, _, rest = key.partition(".")
     if top not in ("parameters", *LAID_OVER):
         hint = did_you_mean(top, ("parameters", *LAID_OVER))
-        if top in RUN_FIELDS:
+        if _is_run_field(top):
             hint = f"; write base.{key} to fix it for all trials"
         raise ConfigError(f"--set {shown(text)}: '{key}' is no key of a search space{hint}")
     if not rest:

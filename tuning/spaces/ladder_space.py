@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar
 
-from hpcm.config import TrainConfig
+import hpcm
 from hpcm.schema import ConfigError, config_class, load, set_path, to_plain
 from tuning.spaces.fault_section import Faults
 from tuning.spaces.parameters import Categorical
@@ -63,7 +63,7 @@ class LadderSpace(SearchSpace):
         assert isinstance(parameter, Categorical)
         return parameter.choices
 
-    def config(self, flat: Mapping[str, Any], epochs: int | None = None) -> TrainConfig:
+    def config(self, flat: Mapping[str, Any], epochs: int | None = None) -> hpcm.TrainConfig:
         """The run config of a run; see :meth:`SearchSpace.config`."""
         values = self.values(flat)
         plain = copy.deepcopy(self.ladder.configs[values[CONFIG]])
@@ -73,7 +73,9 @@ class LadderSpace(SearchSpace):
         if start is not None:
             plain["start_from"] = start
         plain["epochs"] = self.fidelity.max if epochs is None else epochs
-        return TrainConfig.from_plain(self.with_threads(plain), f"{self.name}: {values[CONFIG]}")
+        return hpcm.TrainConfig.from_plain(
+            self.with_threads(plain), f"{self.name}: {values[CONFIG]}"
+        )
 
     def runs(self) -> list[dict[str, Any]]:
         """The flat config of every run."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hpcm.config import TrainConfig
+import hpcm
 from hpcm.schema import ConfigError
 from tuning.spaces.documents import Problem
 from tuning.spaces.sections import DELTA_RATE, Reference
@@ -55,7 +55,7 @@ def check_objective(space: SearchSpace) -> Iterator[Problem]:
 
 def objective_warnings(space: SearchSpace) -> Iterator[str]:
     """What is compared, but should not be."""
-    val = space.of_base("data", "val", TrainConfig().data.val)
+    val = space.of_base("data", "val", hpcm.TrainConfig().data.val)
     if isinstance(val, str) and val.split("/")[0].lower().startswith(TEST_SETS):
         yield (
             f"data.val is {val}, a test set: images that select among trials must not judge the"

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, cast
 
-from hpcm.config import TrainConfig
+import hpcm
 from hpcm.schema import ConfigError, config_class, leaves, load, set_path, to_plain
 from tuning.spaces.conditions import holds
 from tuning.spaces.coordinates import Coordinate, Suggest, sampled
@@ -153,7 +153,7 @@ class SearchSpace:
         for path, parameter in self.parameters.items():
             yield from parameter.coordinates(path)
 
-    def config(self, flat: Mapping[str, Any], epochs: int | None = None) -> TrainConfig:
+    def config(self, flat: Mapping[str, Any], epochs: int | None = None) -> hpcm.TrainConfig:
         """The run config of a trial; ``epochs`` defaults to the maximum fidelity.
 
         Without a GPU torch gets as many threads as a trial has cores, unless ``base`` says
@@ -165,11 +165,11 @@ class SearchSpace:
             set_path(plain, path, value)
         return self._built(plain, epochs)
 
-    def _built(self, plain: dict[str, Any], epochs: int | None) -> TrainConfig:
+    def _built(self, plain: dict[str, Any], epochs: int | None) -> hpcm.TrainConfig:
         """The run config of a section tree."""
         plain["epochs"] = self.fidelity.max if epochs is None else epochs
         plain["schedule_horizon"] = self.fidelity.horizon
-        return TrainConfig.from_plain(self.with_threads(plain), self.name)
+        return hpcm.TrainConfig.from_plain(self.with_threads(plain), self.name)
 
     def with_threads(self, plain: dict[str, Any]) -> dict[str, Any]:
         """A section tree with as many threads as a trial has cores, unless it says otherwise."""
@@ -183,14 +183,14 @@ class SearchSpace:
     def lmbda(self) -> float:
         """Of the trials' loss."""
         found = self.of_base("loss", "lmbda")
-        return float(found) if isinstance(found, int | float) else TrainConfig().loss.lmbda
+        return float(found) if isinstance(found, int | float) else hpcm.TrainConfig().loss.lmbda
 
     @property
     def compared(self) -> tuple[str, ...]:
         """The metrics that a report needs at a rung: the objective's, or rate and quality."""
         if self.objective.metric != DELTA_RATE:
             return (self.objective.score,)
-        loss = self.of_base("loss", "metric", TrainConfig().loss.metric)
+        loss = self.of_base("loss", "metric") or hpcm.TrainConfig().loss.metric
         quality = "val_ms_ssim_db" if loss == "ms_ssim" else "val_psnr"
         return self.objective.of_weights("val_bpp"), self.objective.of_weights(quality)
 
@@ -213,7 +213,7 @@ class SearchSpace:
         start = reference.start_from.get(f"{lmbda:g}")
         return params if start is None else params | {"start_from": start}
 
-    def reference_config(self, lmbda: float) -> TrainConfig:
+    def reference_config(self, lmbda: float) -> hpcm.TrainConfig:
         """The run config of a reference run: the base with the baseline's sections."""
         plain = copy.deepcopy(self.base)
         for section in (*self.objective.reference.config, *TREATMENTS):

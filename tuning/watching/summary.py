@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from shlex import quote
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tuning.ledger.folders import storage_folder
 from tuning.ledger.records import ExperimentInfo, TrialRecord
 from tuning.results.answer import answer_lines
 from tuning.results.confirm_text import confirm_lines
 from tuning.results.constraints import constraints_text
-from tuning.results.export import Export
 from tuning.results.outcome import ExperimentResult, at_common_epoch
 from tuning.results.pareto import pareto_front
+from tuning.results.rank_fidelity_text import rank_fidelity_lines
 from tuning.spaces.defaults import STORAGE
 from tuning.spaces.draws import total_trials
 from tuning.spaces.wording import (
@@ -27,6 +27,9 @@ from tuning.spaces.wording import (
     value_text,
 )
 
+if TYPE_CHECKING:
+    from tuning.results.export import Export
+
 METRICS = ("val_rd_cost", "val_bpp", "val_psnr")
 
 
@@ -37,7 +40,12 @@ def summary_lines(result: ExperimentResult, export: Export | None) -> list[str]:
     lines = [*lines[:1], "", *answer, *([""] if answer else []), *lines[1:]] if answer else lines
     if result.best is not None and result.best.scored(result.info.space.objective.score):
         lines += ["", *comparison_lines(result, result.best)]
-    for more in (_infeasible(result), _front_lines(result), _confirm_lines(result)):
+    for more in (
+        _infeasible(result),
+        _front_lines(result),
+        _confirm_lines(result),
+        rank_fidelity_lines(result),
+    ):
         lines += ["", *more] if more else []
     lines += ["", *_cost_lines(result)]
     if export is not None:

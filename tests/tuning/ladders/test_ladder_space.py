@@ -114,9 +114,7 @@ def test_start_weights_of_every_lmbda(tmp_path: Path) -> None:
         ({"epochs": 3}, [], "epochs is 3, above schedule_horizon (2)"),
     ],
 )
-def test_refused(
-    tmp_path: Path, changes: dict[str, object], words: list[str], said: str
-) -> None:
+def test_refused(tmp_path: Path, changes: dict[str, object], words: list[str], said: str) -> None:
     path = config_file(tmp_path, **changes)
     given = flags(str(path), "--lmbdas", *map(str, LMBDAS), "--seeds", "1", *words)
     with pytest.raises(ConfigError, match=re.escape(said)):

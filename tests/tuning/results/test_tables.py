@@ -14,11 +14,7 @@ from tuning.ledger.driver_lock import driver_of, driving
 from tuning.ledger.events import Closed, Finished, Proposed, Report, Started
 from tuning.ledger.folders import write_experiment
 from tuning.ledger.ledger import Ledger
-from tuning.results.tables import (
-    read_result,
-    survival_table,
-    trials_table,
-)
+from tuning.results.tables import read_result, survival, trials_table
 
 
 @pytest.fixture
@@ -66,12 +62,11 @@ def test_without_a_command_the_commands_are_shown(capsys: pytest.CaptureFixture[
 
 def test_survival_counts_who_reached_a_rung_and_who_ended_there(tmp_path: Path) -> None:
     space = make_space(tmp_path)
-    table = survival_table(make_trials(space), space)
-    assert table.to_dict("index") == {
-        1: {"reached": 4, "stopped": 0, "failed": 1},
-        3: {"reached": 3, "stopped": 1, "failed": 0},
-        9: {"reached": 2, "stopped": 0, "failed": 0},
-    }
+    assert survival(make_trials(space), space) == [
+        {"rung": 1, "reached": 4, "stopped": 0, "failed": 1},
+        {"rung": 3, "reached": 3, "stopped": 1, "failed": 0},
+        {"rung": 9, "reached": 2, "stopped": 0, "failed": 0},
+    ]
 
 
 def test_an_experiment_is_read_from_its_ledger(storage: Path) -> None:

@@ -9,13 +9,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
+from optuna.samplers import NSGAIISampler
 
 from hpcm import ConfigError
 from tests.tuning.small_spaces import SPACE, put, write
 from tuning import load_space
 from tuning.ledger.records import TrialRecord
-from tuning.search.optuna_encoder import OptunaEncoder
+from tuning.search.optuna_encoder import OptunaEncoder, frozen_trials, study_of
 from tuning.search.samplers import propose
 from tuning.spaces.space import SearchSpace
 
@@ -170,31 +172,31 @@ def test_trials_without_a_number_crash_no_proposal(
             assert space.active(propose(space, outcomes, number, records)[0])
 
 
+def front_study(space: SearchSpace, records: list[TrialRecord]) -> optuna.Study:
+    """What NSGA-II sees."""
+    sampler, encoder = NSGAIISampler(), OptunaEncoder(space)
+    return study_of(frozen_trials(encoder, records, sampler), sampler, encoder.directions)
+
+
 def test_old_numbers_of_a_trial_that_lost_its_own_are_not_a_whole_trials(tmp_path: Path) -> None:
     """What was finite last was reported after the first of all epochs."""
-    from tuning.search.optuna_encoder import evidence
-    from tuning.search.samplers import sampler
-
     space = make(tmp_path, **SEARCHERS["nsga"])
     records = search(space, 6)
     whole = next(record for record in records if record.state == "finished")
     whole.reports[0] |= {"val_bpp": 0.0, "val_psnr": 99.0}
     for report in whole.reports[1:]:
         report["val_psnr"] = math.nan
-    study = evidence(OptunaEncoder(space), records, sampler(space.searcher, 0))  # type: ignore[arg-type]
+    study = front_study(space, records)
     assert study.trials[whole.number].constraints["epochs"] > 0.5
     assert whole.number not in [trial.number for trial in study.best_trials]
 
 
 def test_a_stopped_trial_is_worse_than_a_whole_one_in_a_front(tmp_path: Path) -> None:
     """Its early values may look as if nothing beat them: few bits of a bad image."""
-    from tuning.search.optuna_encoder import evidence
-    from tuning.search.samplers import sampler
-
     space = make(tmp_path, **SEARCHERS["nsga"])
     records = search(space, 12)
     records[5].reports[-1]["val_bpp"] = 0.0
-    study = evidence(OptunaEncoder(space), records, sampler(space.searcher, 0))  # type: ignore[arg-type]
+    study = front_study(space, records)
     assert records[5].state == "stopped"
     assert [t.constraints["epochs"] for t in study.trials[3:6]] == [0, 0, pytest.approx(2 / 3)]
     assert 5 not in [trial.number for trial in study.best_trials]

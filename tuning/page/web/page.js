@@ -3,6 +3,7 @@
 
 import { lines, number, parallel, scatter, svg } from "./charts.js";
 import { finalists } from "./confirm.js";
+import { fidelity } from "./fidelity.js";
 import { failures, rungs } from "./rungs.js";
 import { filters, head, table } from "./table.js";
 import { panel } from "./trial.js";
@@ -161,6 +162,7 @@ function draw() {
   table();
   finalists();
   coordinates(colours);
+  fidelity();
   rungs();
   failures();
   if (view.trial) panel();

@@ -1,4 +1,4 @@
-"""Packages that only some optimizers and balancers need, imported when one of those is built."""
+"""Packages that only some parts and commands need, imported when one of those is used."""
 
 from __future__ import annotations
 
