@@ -49,6 +49,7 @@ def experiment_data(ledger: LiveLedger, space: SearchSpace) -> dict[str, Any]:
         "profile": space.profile,
         "state": word,
         "sentence": sentence,
+        "simulated": ledger.simulated,
         "sessions": ledger.sessions,
         "updated": ledger.latest,
         "elapsed": ledger.seconds,

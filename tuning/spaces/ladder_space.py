@@ -16,8 +16,8 @@ import hpcm
 from hpcm.schema import ConfigError, config_class, load, set_path, to_plain
 from tuning.spaces.fault_section import Faults
 from tuning.spaces.parameters import Categorical
-from tuning.spaces.scheduler_sections import Fifo
-from tuning.spaces.searcher_sections import Grid
+from tuning.spaces.scheduler_section import SCHEDULERS
+from tuning.spaces.searcher_section import SEARCHERS
 from tuning.spaces.sections import Budget, Confirm, Fidelity, Objective, Resources
 from tuning.spaces.space import SearchSpace
 
@@ -169,8 +169,8 @@ def ladder_of(
         },
         fidelity=Fidelity(max=anchor["epochs"], schedule_horizon=anchor["schedule_horizon"]),
         objective=Objective(),
-        scheduler=Fifo(),
-        searcher=Grid(),
+        scheduler=SCHEDULERS["fifo"](),
+        searcher=SEARCHERS["grid"](),
         budget=replace(budget, trials=len(names) * len(lmbdas) * len(seeds)),
         resources=resources,
         faults=faults,

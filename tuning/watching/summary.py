@@ -153,7 +153,9 @@ def _outcome(result: ExperimentResult) -> str:
         how = "complete"
     told = ", ".join(f"{number} {word}" for word, number in count.items() if number)
     trials = count_text(len(result.trials), "trial")
-    return f"{result.info.name} {how}\n{trials}" + (f": {told}" if told else "")
+    simulated = result.info.simulated
+    what = f"SIMULATED on {simulated}: no trial was trained\n" if simulated else ""
+    return f"{what}{result.info.name} {how}\n{trials}" + (f": {told}" if told else "")
 
 
 def resume_hint(info: ExperimentInfo) -> str:
@@ -216,9 +218,12 @@ def export_lines(export: Export) -> list[str]:
 
 def _look_lines(result: ExperimentResult) -> list[str]:
     directory, storage = result.info.directory, quote(str(result.info.storage))
-    lines = [
+    trained = [
         ("curves", f"tensorboard --logdir {quote(str(directory))}"),
         ("study", f"optuna-dashboard {quote(result.info.study)}"),
+    ]
+    lines = [
+        *([] if result.info.simulated else trained),
         ("status", f"python -m tuning status {quote(result.info.name)} --storage {storage}"),
     ]
     if any((directory / "wandb").glob("offline-run-*")):

@@ -14,14 +14,14 @@ from tuning.ladders.request import grown_space, new_space
 from tuning.ledger.folders import read_experiment, refuse_changes
 from tuning.ledger.ledger import read_trials
 from tuning.results.outcome import best_of
-from tuning.spaces.draws import grid, total_trials
+from tuning.spaces.draws import combinations, total_trials
 from tuning.spaces.ladder_space import LadderSpace, space_from_plain
 
 
 def test_every_config_at_every_lmbda_and_seed(tmp_path: Path) -> None:
     space = ladder(tmp_path)
     assert len(space.runs()) == total_trials(space) == 2 * len(LMBDAS) * 2
-    assert grid(space) == space.runs()
+    assert list(combinations(space)) == space.runs()
     configs = [space.config(flat) for flat in space.runs()]
     assert {(c.loss.lmbda, c.seed, c.balancer.name) for c in configs} == {
         (lmbda, seed, name) for lmbda in LMBDAS for seed in (1, 2) for name in ("sum", "famo")
