@@ -31,6 +31,7 @@ from tuning.on_ray.preflight import concurrent_now
 from tuning.on_ray.private_api import patched_actor_manager
 from tuning.on_ray.progress_callback import OnChange, ProgressCallback
 from tuning.on_ray.recovery import Recovery
+from tuning.on_ray.tensorboard import TensorBoardCallback
 from tuning.on_ray.trainable import TrialContext, trainable, trial_name
 from tuning.on_ray.watchdog import Watchdog
 from tuning.results.outcome import ExperimentResult, experiment_result
@@ -178,7 +179,7 @@ class Session:
             trial_name_creator=_name_of(space),
             trial_dirname_creator=_name_of(space),
             stop=closing,
-            callbacks=[watchdog, *callbacks, *self.listeners.callbacks],
+            callbacks=[watchdog, *callbacks, TensorBoardCallback(), *self.listeners.callbacks],
             max_failures=0,  # the search decides, see tuning/search/retries.py
             raise_on_failed_trial=False,
             log_to_file=True,

@@ -126,7 +126,7 @@ def replace(old: str, new: str) -> Change:
         ),
         (
             "deploy/onprem.yaml",
-            replace("--num-gpus=0", "--num-gpu=0"),
+            replace("--dashboard-host=127.0.0.1", "--dashboard-hosts=127.0.0.1"),
             "head_start_ray_commands: ray start: No such option",
         ),
         (
@@ -226,6 +226,15 @@ def test_cluster_has_an_on_demand_head_without_trials_and_spot_gpu_workers() -> 
     assert "InstanceMarketOptions" not in types["head"]["node_config"]
     assert types["gpu"]["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
     assert (types["gpu"]["min_workers"], types["gpu"]["resources"]["GPU"]) == (0, 1)
+
+
+def test_every_machine_of_ones_own_lends_its_gpus() -> None:
+    """Ray counts them unless it is told a number, on the head too."""
+    config = read("deploy/onprem.yaml")
+    commands = [*config["head_start_ray_commands"], *config["worker_start_ray_commands"]]
+    starts = [command for command in commands if "ray start" in command]
+    assert len(starts) == 2
+    assert not [command for command in starts if "--num-" in command]
 
 
 def test_every_node_command_is_bash() -> None:
