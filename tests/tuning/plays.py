@@ -136,3 +136,11 @@ def fates(trials: Sequence[TrialRecord]) -> list[tuple[Any, ...]]:
         )
         for t in trials
     ]
+
+
+def decisions(trials: Sequence[TrialRecord]) -> list[tuple[Any, ...]]:
+    """What was proposed and what became of it."""
+    return [
+        (t.number, t.source, t.params, t.state, t.rung_stopped_at, t.reason, t.epochs)
+        for t in trials
+    ]

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from tuning.ledger.events import Failed, Finished, Retried, RungDecision, Stopped
 from tuning.spaces.space import SearchSpace
 
+SIMULATED = "simulated"  # as an address, and the fact of a ledger that names the source of curves
 LOCAL = "local"  # as an address: a Ray of this machine alone, started by the search itself
 Role = Literal["search", "confirm", "reference"]
 TrialState = Literal["pending", "running", "stopped", "finished", "failed"]
@@ -189,6 +190,7 @@ class ExperimentInfo:
     trials: Mapping[int, TrialRecord] = field(default_factory=dict)  # live, by number
     drained: Sequence[str] = ()  # live; nodes that were drained, and why
     protected: bool = True  # a changed line of its ledger would be seen
+    simulated: str = ""  # the source of its curves; "" if its trials trained
     study: str = ""  # what optuna-dashboard opens, without a password; "" where there is none
 
     @property

@@ -17,7 +17,7 @@ from hpcm import ConfigError
 from tests.tuning.fake_training import misbehave, train
 from tests.tuning.ledger_lines import read_lines
 from tests.tuning.lr_space import METRIC, lr_space
-from tests.tuning.recorded_source import RecordedSource, decisions
+from tests.tuning.plays import decisions
 from tuning.ledger.ledger import Ledger, read_trials
 from tuning.ledger.records import ExperimentInfo, TrialRecord
 from tuning.on_ray.cluster import cluster
@@ -25,6 +25,7 @@ from tuning.on_ray.experiment import _make, run_experiment
 from tuning.on_ray.node_checks import SharedPaths, _ask
 from tuning.on_ray.node_facts import Inputs, differences, node_facts
 from tuning.results.outcome import ExperimentResult
+from tuning.simulation.recorded import Recorded
 from tuning.simulation.simulate import simulate
 from tuning.spaces.refusals import NotNowError
 
@@ -308,6 +309,8 @@ def test_a_serial_search_and_its_simulation_decide_alike(
         budget={"trials": 7, "concurrent": 1},
     )
     assert result.complete, result.error
-    simulated = simulate(result.info.space, RecordedSource(result.trials), slots=1)
+    simulated = simulate(
+        result.info.space, Recorded(result.info.space, result.trials, "rates"), slots=1
+    )
     assert decisions(simulated.trials) == decisions(result.trials)
     assert {t.state for t in result.trials} == {"finished", "stopped"}

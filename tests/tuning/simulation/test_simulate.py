@@ -16,6 +16,7 @@ from tuning.results.outcome import ExperimentResult
 from tuning.search.decisions import Idle, Start
 from tuning.search.search import Search
 from tuning.simulation.drive import Epoch, SimulatedTime, drive
+from tuning.simulation.simulate import Costs
 from tuning.spaces.space import SearchSpace
 
 
@@ -128,7 +129,7 @@ def test_a_start_takes_its_seconds(tmp_path: Path) -> None:
     """One slot, one hour; an epoch takes a minute and a start six."""
     space = space_of(tmp_path, "fifo", budget={"trials": 50, "hours": 1.0})
     source = Curves()
-    tuning.simulate(space, source, slots=1, start_seconds=360.0)
+    tuning.simulate(space, source, slots=1, costs=Costs(start=360.0))
     assert len(source.told) in (36, 37)  # four trials of 15 minutes
 
 
