@@ -27,7 +27,7 @@ from tuning.on_ray.cluster import Cluster
 from tuning.on_ray.concurrency import GrowingLimiter
 from tuning.on_ray.head_watch import HeadWatch, gcs_answers, patience
 from tuning.on_ray.metrics import SearchMetrics
-from tuning.on_ray.preflight import concurrent_now
+from tuning.on_ray.preflight import concurrent_now, idle_text
 from tuning.on_ray.private_api import patched_actor_manager
 from tuning.on_ray.progress_callback import OnChange, ProgressCallback
 from tuning.on_ray.recovery import Recovery
@@ -150,6 +150,7 @@ class Session:
             token_hint=self.joined.token_hint,
             address=self.joined.address,
             resources=self.joined.resources,
+            idle=idle_text(self.space),
             trials=ledger.trials,
             drained=ledger.drained,
             study=self.study.shown,

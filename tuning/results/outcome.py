@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -121,7 +122,8 @@ def ranked(trials: Sequence[TrialRecord], space: SearchSpace) -> list[TrialRecor
         score = level[trial.number] if there else trial.scored(metric)[metric]
         return trial.state == "failed", not there, 0 if there else -trial.epochs, sign * score
 
-    return sorted((t for t in trials if t.scored(metric)), key=place)
+    scored = [t for t in trials if math.isfinite(t.scored(metric).get(metric, math.nan))]
+    return sorted(scored, key=place)
 
 
 def _whole(trial: TrialRecord, space: SearchSpace) -> bool:
