@@ -71,6 +71,10 @@ def _panels() -> list[dict[str, Any]]:
         _curves("Objective", {best: "best", prior: "the prior at that epoch"}),
         _curves("Rungs: reached", {_of("rung_trials", 'fate="reached"'): "epoch {{epoch}}"}),
         _curves("Rungs: waiting and stopped", {paused: "epoch {{epoch}} {{fate}}"}),
+        _curves(
+            "Rungs: tau-b with what came later", {_of("rung_tau"): "epoch {{epoch}} to {{to}}"}
+        ),
+        _curves("Rungs: losers watched", {_of("rung_losers"): "epoch {{epoch}} to {{to}}"}),
         _curves("Epochs a minute", {f"60 * rate({_of('epochs_total')}[5m])": "epochs"}),
         _curves(
             "Failures and restarts",

@@ -11,7 +11,7 @@ import hashlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from hpcm.schema import ConfigError, did_you_mean
 class Kind:
     """A kind of part: the dict that holds all of them, and what each of them is."""
 
-    parts: dict[str, Any]
+    parts: MutableMapping[str, Any]
     of: type  # the base of its config classes; if the dict holds objects, their class
 
 

@@ -30,6 +30,7 @@ from tuning.on_ray.private_api import in_a_submitted_job
 from tuning.on_ray.profiles import choose_profile, joined
 from tuning.results.export import REASON, export_best, source_of
 from tuning.results.outcome import ExperimentResult
+from tuning.simulation.experiment import simulate_experiment
 from tuning.spaces.defaults import STUDY_URL_VARIABLE
 from tuning.spaces.documents import AUTO, profiles_of
 from tuning.spaces.loading import load_space
@@ -44,6 +45,9 @@ from tuning.watching.dry_run import each_text, prior_lines, sample_lines, size_l
 from tuning.watching.study_storage import parse_study_url
 from tuning.watching.summary import summary_lines
 
+#: The profile of a simulation: which machine it runs on is no matter.
+WHOLE = ProfileChoice("cluster", "a simulation needs no GPU")
+
 
 def main(words: Sequence[str]) -> int:
     """Run `tune.py` with the command line ``words``; gives the exit code."""
@@ -52,6 +56,8 @@ def main(words: Sequence[str]) -> int:
     try:
         with _warnings_on(console):
             flags = parse_flags(words)
+            if flags.simulate is not None:
+                return _simulate(flags, console)
             return _dry_run(flags, console) if flags.dry_run else _search(flags, console)
     except ConfigError as error:
         print(f"tune.py: {error}", file=sys.stderr)
@@ -112,6 +118,24 @@ def _dry_run(flags: argparse.Namespace, console: Console) -> int:
     return COMPLETE
 
 
+def _simulate(flags: argparse.Namespace, console: Console) -> int:
+    """No Ray, no images, no training; the profile is the cluster's unless another is asked for."""
+    choice = WHOLE
+    if flags.profile not in (None, AUTO):
+        choice = ProfileChoice(flags.profile, "asked for with --profile")
+    console.say(label_line("profile", str(choice)))
+    space = _warned(load_space(flags.space, choice.name, flags.set), console)
+    result = simulate_experiment(
+        space,
+        flags.simulate,
+        storage=flags.storage,
+        slots=flags.slots,
+        provenance=_provenance(flags, choice),
+        notify=lambda text: console.say(f"note: {text}", "yellow"),
+    )
+    return _conclude(result, console)
+
+
 def _search(flags: argparse.Namespace, console: Console) -> int:
     places.storage_folder(flags.storage)
     study_url = _study_url(flags)
@@ -132,14 +156,24 @@ def _search(flags: argparse.Namespace, console: Console) -> int:
             on_notice=watch.notice,
             study_url=study_url,
             checkpoints=flags.checkpoints,
-            provenance={
-                "profile_reason": choice.reason,
-                "overrides": flags.set,
-                "git_commit": git_commit(),
-            },
+            provenance=_provenance(flags, choice),
         )
     finally:
         watch.close()
+    return _conclude(result, console)
+
+
+def _provenance(flags: argparse.Namespace, choice: ProfileChoice) -> dict[str, Any]:
+    """What is kept with the experiment of how it was started."""
+    return {
+        "profile_reason": choice.reason,
+        "overrides": flags.set,
+        "git_commit": git_commit(),
+    }
+
+
+def _conclude(result: ExperimentResult, console: Console) -> int:
+    """Export the best trial, show the summary, give the exit code."""
     export, problem = None, ""
     if result.best and result.complete:
         try:
@@ -149,7 +183,10 @@ def _search(flags: argparse.Namespace, console: Console) -> int:
     for line in ["", *summary_lines(result, export)]:
         console.say(line)
     if problem:
-        console.say(f"{problem}; then python tune.py --resume {result.info.name}", "red")
+        again = (
+            "" if result.info.simulated else f"; then python tune.py --resume {result.info.name}"
+        )
+        console.say(f"{problem}{again}", "red")
     return FAILED if problem else exit_code(result)
 
 

@@ -15,6 +15,7 @@ examples:
   python tune.py --space phase3
   python tune.py --space phase3 --dry-run
   python tune.py --space phase1 --set budget.trials=64 base.loss.lmbda=0.0067
+  python tune.py --space phase3 --simulate family:good --slots 64
   python tune.py --resume last
 """
 
@@ -28,7 +29,16 @@ def parse_flags(words: Sequence[str]) -> argparse.Namespace:
         if name.startswith("-"):
             raise ConfigError(f"{name}: no such flag{did_you_mean(name, flag_names())}")
         raise ConfigError(f"{word}: does not belong to a flag{_advice(word)}")
-    for name in ("space", "profile", "resume", "storage", "checkpoints", "study_url", "address"):
+    for name in (
+        "space",
+        "profile",
+        "resume",
+        "storage",
+        "checkpoints",
+        "study_url",
+        "address",
+        "simulate",
+    ):
         if getattr(flags, name) == "":
             flag = name.replace("_", "-")
             raise ConfigError(f"--{flag}: empty; give it a value or leave it out")
@@ -36,7 +46,20 @@ def parse_flags(words: Sequence[str]) -> argparse.Namespace:
         raise ConfigError("--space: missing; give a name in search_spaces/ or a file, or --resume")
     if flags.dry_run and flags.resume is not None:
         raise ConfigError("--dry-run: not with --resume; an experiment that exists has its plan")
+    _check_simulation(flags)
     return flags
+
+
+def _check_simulation(flags: argparse.Namespace) -> None:
+    """Refuse what a simulation would have to ignore, and what nothing but it uses."""
+    if flags.simulate is None:
+        if flags.slots is not None:
+            raise ConfigError("--slots: only with --simulate; budget.concurrent is for a search")
+        return
+    for name in ("resume", "address", "checkpoints", "study_url", "dry_run"):
+        if getattr(flags, name):
+            flag = name.replace("_", "-")
+            raise ConfigError(f"--{flag}: not with --simulate, which trains nothing")
 
 
 def flag_names() -> list[str]:
@@ -91,6 +114,18 @@ def flag_parser() -> argparse.ArgumentParser:
         " experiment)",
     )
     add("--address", metavar="HOST:PORT|auto", help="a Ray cluster; default: start Ray here")
+    add(
+        "--simulate",
+        metavar="SOURCE",
+        help="train nothing: search on family:NAME, on the folder of an experiment, or on"
+        " curves:FILE[:WORKLOAD]",
+    )
+    add(
+        "--slots",
+        metavar="N",
+        type=int,
+        help="trials at a time in a simulation (default: budget.concurrent)",
+    )
     add("--dry-run", action="store_true", help="check, show what would be done, create nothing")
     return parser
 

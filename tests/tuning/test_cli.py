@@ -31,6 +31,8 @@ def test_these_are_all_the_flags() -> None:
         "--checkpoints",
         "--study-url",
         "--address",
+        "--simulate",
+        "--slots",
         "--dry-run",
     ]
 

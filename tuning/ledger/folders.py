@@ -174,6 +174,15 @@ def refuse_another_ledger(ledger: Ledger) -> None:
         )
 
 
+def refuse_simulated(ledger: Ledger, where: str) -> None:
+    """Raise :class:`ConfigError` for an experiment whose trials did not train."""
+    if ledger.simulated:
+        raise ConfigError(
+            f"{where} {ledger.path.parent.name}: it was simulated on {ledger.simulated}; no trial"
+            " of it was trained"
+        )
+
+
 def refuse_lost_ledger(directory: Path) -> None:
     """Raise :class:`ConfigError` where trials left folders and the ledger has no line on any.
 

@@ -27,7 +27,7 @@ from tuning.ledger.events import (
     Suspended,
 )
 from tuning.ledger.failures import renew
-from tuning.ledger.records import Exploit, RungEntry, TrialRecord
+from tuning.ledger.records import SIMULATED, Exploit, RungEntry, TrialRecord
 from tuning.ledger.reference_curve import DELTA_RATE, References
 
 
@@ -59,6 +59,11 @@ class ExperimentState:
             trials = (self.trials[number] for number in sorted(self.trials))
             self._records = [trial for trial in trials if trial.role == "search"]
         return list(self._records)
+
+    @property
+    def simulated(self) -> str:
+        """The source of curves that its trials did not train on; empty if they trained."""
+        return str(self.opened.facts.get(SIMULATED, "")) if self.opened else ""
 
     def confirmations(self) -> list[TrialRecord]:
         """The runs of finalists on fresh seeds, by number."""

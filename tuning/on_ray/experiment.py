@@ -33,7 +33,6 @@ from tuning.results.outcome import ExperimentResult
 from tuning.search import warm_start
 from tuning.spaces import defaults
 from tuning.spaces.refusals import NotNowError
-from tuning.spaces.scheduler_checks import check_scheduler
 from tuning.spaces.space import SearchSpace
 from tuning.watching.study_storage import StudyPlace, study_place
 
@@ -67,7 +66,9 @@ def run_experiment(
     experiment. ``train`` is what a trial iterates. Raises :class:`ConfigError` for what a user can
     mend, before anything is created.
     """
-    for path, problem in check_scheduler(space):  # a recorded space may name one that is gone
+    for path, problem in space.scheduler.problems(
+        space
+    ):  # a recorded space may name one that is gone
         raise ConfigError(f"{path}: {problem}")
     listeners = Listeners(on_start, on_change, Notices(on_notice), on_lost, tuple(callbacks))
     facts = provenance or {}
@@ -135,6 +136,7 @@ class Experiment:
         folders.refuse_lost_ledger(directory)
         ledger = Ledger(directory, devices=space.resources.devices)
         folders.refuse_another_ledger(ledger)
+        folders.refuse_simulated(ledger, "--resume")
         folders.refuse_smaller_budget(ledger, space)
         place = experiment_place(directory, checkpoints, True)
         refuse_lost(directory, space, place)

@@ -23,6 +23,7 @@ from tuning.ledger.ledger import Ledger
 from tuning.ledger.records import TrialRecord
 from tuning.on_ray.trainable import trial_name
 from tuning.results.outcome import at_common_epoch, best_of
+from tuning.results.rank_fidelity import RungPair, rank_fidelity
 from tuning.spaces.draws import total_trials
 from tuning.spaces.space import SearchSpace
 
@@ -52,6 +53,10 @@ METRICS: dict[str, Metric] = {
     "hpcm_hours": Metric("gauge", "GPU-hours of training (CPU-hours without GPUs)", ("device",)),
     "hpcm_rung_trials": Metric("gauge", "trials that reached a rung, wait there, were stopped "
                                "there", ("epoch", "fate")),
+    "hpcm_rung_tau": Metric("gauge", "Kendall's tau-b of a rung with a later one or the end, once "
+                            "it is known", ("epoch", "to")),
+    "hpcm_rung_losers": Metric("gauge", "trials that lost at a rung and were watched up to a later "
+                               "one", ("epoch", "to")),
     "hpcm_failures": Metric("gauge", "failed trials by class", ("class",)),
     "hpcm_report_age_seconds": Metric("gauge", "time since any trial reported or changed"),
     "hpcm_epochs": Metric("counter", "epochs reported since the driver started"),
@@ -114,6 +119,7 @@ class SearchMetrics(tune.Callback):
             *confirm_values(runs),
             *trial_values(every, self._space),
             *cost_values(every, self._space),
+            *fidelity_values(rank_fidelity(records, self._ledger.rungs, self._space)),
         ]
         self._slots = max(self._slots, sum(r.state == "running" for r in every))  # nodes may join
         values.append(Value("hpcm_slots", self._slots, {}))
@@ -151,6 +157,15 @@ def confirm_values(runs: list[TrialRecord]) -> Iterator[Value]:
     """The finalists' runs on fresh seeds by state; nothing before there is one."""
     for state, count in Tally(run.state for run in runs).items():
         yield Value("hpcm_confirm_runs", count, {"state": state})
+
+
+def fidelity_values(pairs: list[RungPair]) -> Iterator[Value]:
+    """How well each rung foretells the later ones, and by how many losers that is known."""
+    for pair in pairs:
+        tags = {"epoch": str(pair.rung), "to": str(pair.to)}
+        yield Value("hpcm_rung_losers", len(pair.losers), tags)
+        if pair.known and pair.tau is not None:
+            yield Value("hpcm_rung_tau", pair.tau, tags)
 
 
 def cost_values(records: list[TrialRecord], space: SearchSpace) -> Iterator[Value]:

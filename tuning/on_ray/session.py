@@ -211,6 +211,7 @@ def _close(
         ledger.records(),
         ledger.confirmations(),
         ledger.reference_runs(),
+        rungs=ledger.rungs,
         budget_spent=closing.reason == "hours",
         interrupted=closing.interrupted,
         error=error,

@@ -9,7 +9,7 @@ from ray.tune.logger import TBXLoggerCallback
 from ray.tune.result import TRAINING_ITERATION
 
 
-class TensorBoardCallback(TBXLoggerCallback):  # type: ignore[misc]
+class TensorBoardCallback(TBXLoggerCallback):
     """Ray's, without cards for what is no metric (`done`, `epoch`, Ray's own clocks).
 
     Ray counts the reports of a process; a trial that was continued has several, so the axis is the

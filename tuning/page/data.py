@@ -13,6 +13,7 @@ from tuning.ledger.records import TrialRecord
 from tuning.ledger.redaction import redacted
 from tuning.page.axes import Axis, axes_of, points_of, short_labels
 from tuning.page.confirm import confirm_data
+from tuning.page.fidelity import fidelity_data
 from tuning.page.live_ledger import LiveLedger
 from tuning.results.confirm import Confirmation, confirmation
 from tuning.results.constraints import constraints_text, feasible
@@ -53,6 +54,7 @@ def experiment_data(ledger: LiveLedger, space: SearchSpace) -> dict[str, Any]:
         "profile": space.profile,
         "state": word,
         "sentence": sentence,
+        "simulated": ledger.simulated,
         "sessions": ledger.sessions,
         "updated": ledger.latest,
         "elapsed": ledger.seconds,
@@ -77,6 +79,7 @@ def experiment_data(ledger: LiveLedger, space: SearchSpace) -> dict[str, Any]:
             | {"crashes": _crashes(ledger, record.number), "place": places.get(record.number)}
             for record in records
         ],
+        "fidelity": fidelity_data(records, ledger.rungs, space),
         "rungs": [_rung(level, ledger, space) for level in space.rungs()[:-1]],
     }
 

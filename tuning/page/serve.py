@@ -37,7 +37,9 @@ FILES = {  # address, file, type
     "/page.css": ("page.css", "text/css"),
     **{
         f"/{name}.js": (f"{name}.js", "text/javascript")
-        for name in ("page", "view", "words", "charts", "table", "rungs", "confirm", "trial")
+        for name in (
+            *("page", "view", "words", "charts", "table", "rungs", "fidelity", "confirm", "trial"),
+        )
     },
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }

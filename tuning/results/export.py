@@ -59,7 +59,7 @@ def export_best(result: ExperimentResult) -> Export:
     epochs = best.epochs if proxy else target.epochs
     config = space.config(best.params, epochs=epochs)
     stored = result.info.directory / "best.yaml"
-    copied, problem = _place(space, stored)
+    copied, problem = _place(result, stored)
     shown = _shown(copied)
     export = Export(
         config=config,
@@ -100,9 +100,11 @@ def best_config(result: ExperimentResult) -> hpcm.TrainConfig:
     return space.config(result.best.params, epochs=space.fidelity.horizon)
 
 
-def _place(space: SearchSpace, stored: Path) -> tuple[Path, str | None]:
+def _place(result: ExperimentResult, stored: Path) -> tuple[Path, str | None]:
     """Where the copy goes, its folder made; else ``stored``, and why."""
-    path = best_path(space)
+    if result.info.simulated:
+        return stored, "not to best/: it was simulated"
+    path = best_path(result.info.space)
     try:
         path.parent.mkdir(exist_ok=True)
         with path.open("ab"):
@@ -163,7 +165,7 @@ def _shown(path: Path) -> Path:
 
 def _header(result: ExperimentResult, export: Export) -> list[str]:
     """What the file is, where it comes from, what it reached, and how to run it."""
-    info, space = result.info, result.info.space
+    info, space, simulated = result.info, result.info.space, result.info.simulated
     facts = read_provenance(info.directory)
     assert result.best is not None
     what = (
@@ -183,9 +185,10 @@ def _header(result: ExperimentResult, export: Export) -> list[str]:
         ("config digest", export.config.digest),
         ("space digest", space.digest),
         ("versions", ", ".join(versions())),
-        *data_facts(export.config),
+        *([] if simulated else data_facts(export.config)),
     ]
     return [
+        *([f"SIMULATED on {simulated}: no trial was trained.", ""] if simulated else []),
         what,
         "",
         *columns(rows),

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from tuning.ledger.records import ExperimentInfo, TrialRecord
 from tuning.results.confirm import Confirmation, confirmation
 from tuning.results.constraints import feasible
+from tuning.results.rank_fidelity import Rungs
 from tuning.spaces.draws import total_trials
 from tuning.spaces.space import SearchSpace
 
@@ -31,6 +32,7 @@ class ExperimentResult:
     error: str | None = None  # why the search itself broke off, where it did
     confirmation: Confirmation | None = None  # of the finalists, once the search is over
     references: tuple[TrialRecord, ...] = ()  # the reference runs, by number
+    rungs: Rungs = field(default_factory=dict)  # by epoch, by trial: what was decided
     driver: str = ""  # who runs it, where it was read while a search is under way
 
     @property
@@ -45,6 +47,7 @@ def experiment_result(
     confirmations: Sequence[TrialRecord] = (),
     references: Sequence[TrialRecord] = (),
     *,
+    rungs: Rungs | None = None,
     budget_spent: bool = False,
     interrupted: bool = False,
     error: str | None = None,
@@ -73,6 +76,7 @@ def experiment_result(
         error=error,
         confirmation=found,
         references=tuple(references),
+        rungs=rungs or {},
     )
 
 

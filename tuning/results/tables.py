@@ -10,7 +10,7 @@ from tuning.ledger import folders
 from tuning.ledger.driver_lock import driver_of
 from tuning.ledger.events import Closed
 from tuning.ledger.ledger import Ledger
-from tuning.ledger.records import SIMULATED, ExperimentInfo, TrialRecord
+from tuning.ledger.records import ExperimentInfo, TrialRecord
 from tuning.results.outcome import ExperimentResult, experiment_result
 from tuning.spaces import defaults
 from tuning.spaces.space import SearchSpace
@@ -28,7 +28,7 @@ def read_result(experiment: str, storage: str = defaults.STORAGE) -> ExperimentR
     space = folders.read_experiment(directory)
     ledger = Ledger(directory, devices=space.resources.devices)
     last = ledger.closed or Closed()
-    facts = ledger.opened.facts if ledger.opened else {}
+    study = ledger.opened.facts.get("study") if ledger.opened else None  # a database; else a file
     info = ExperimentInfo(
         name=directory.name,
         directory=directory,
@@ -40,14 +40,15 @@ def read_result(experiment: str, storage: str = defaults.STORAGE) -> ExperimentR
         resources={},
         drained=ledger.drained,
         protected=ledger.protected or not ledger.count,
-        simulated=facts.get(SIMULATED, ""),
-        study=facts.get("study") or str(directory / folders.STUDY_FILE),
+        simulated=ledger.simulated,
+        study=study or str(directory / folders.STUDY_FILE),
     )
     result = experiment_result(
         info,
         ledger.records(),
         ledger.confirmations(),
         ledger.reference_runs(),
+        rungs=ledger.rungs,
         budget_spent=last.complete,
         interrupted=last.interrupted,
         error=last.error,

@@ -1,15 +1,16 @@
 """Trials as an Optuna study: the evidence that a sampler sees, and what the copy for people says.
 
 Two studies, both made from the ledger's records. The *evidence* is built anew for each proposal, in
-memory, so that a proposal depends on the records alone, not on how often the driver was restarted
-(0.05 s at 1,000 trials). The *copy* is for people: :mod:`tuning.watching.study_copy`.
+memory, so that a proposal depends on the records alone, not on how often the driver was restarted.
+The *copy* is for people: :mod:`tuning.watching.study_copy`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Self
+from functools import cached_property
+from typing import Any, Self, cast
 
 import optuna
 from optuna.distributions import (
@@ -18,7 +19,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.samplers import NSGAIISampler
+from optuna.samplers import BaseSampler, NSGAIISampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tuning.ledger.records import TrialRecord
@@ -44,6 +45,37 @@ def distribution(coordinate: Coordinate) -> BaseDistribution:
             return CategoricalDistribution(coordinate.choices)
 
 
+class Held(FrozenTrial):
+    """A trial that a study takes as it is (Optuna copies others), with what TPE reads of it.
+
+    ``row``: the values of all coordinates as Optuna has them internally, NaN if inactive.
+    ``active``: the coordinates that it has. ``sign``: 1 if a lower value is better, else -1.
+    """
+
+    row: tuple[float, ...]
+    active: tuple[str, ...]
+    sign: float
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    @cached_property
+    def rank(self) -> tuple[int, float, float]:
+        """What sorts results by one value, the best first: whole ones, then those that went on.
+
+        Those that miss a constraint come last, by how much. Not for running trials.
+        """
+        missed = sum(value for value in self.constraints.values() if value > 0)
+        if missed > 0:
+            return 2, missed, 0.0
+        if self.state == TrialState.COMPLETE:
+            return 0, self.sign * cast(float, self.value), 0.0
+        if not self.intermediate_values:
+            return 1, 1.0, 0.0
+        epoch, value = max(self.intermediate_values.items())
+        return 1, -float(epoch), self.sign * value
+
+
 class OptunaEncoder:
     """How a record is told: the state, the values and the whole curve, in the objective's own sign.
 
@@ -61,7 +93,7 @@ class OptunaEncoder:
         self.most = space.fidelity.max  # epochs of a whole trial
         self.worst_if_diverged = space.objective.on_diverged == "worst"
         self.distributions = {c.path: distribution(c) for c in space.coordinates()}
-        self._held: dict[str, tuple[Any, FrozenTrial]] = {}  # by a record's id: how it stood
+        self._held: dict[str, tuple[Any, Held]] = {}  # by a record's id: how it stood
 
     @property
     def directions(self) -> list[str]:
@@ -125,29 +157,38 @@ class OptunaEncoder:
                 told = record.paused and (last is not None or len(self.metrics) == 1)
                 return (TrialState.PRUNED, last) if told else (TrialState.RUNNING, None)
 
-    def frozen(self, record: TrialRecord, worst: list[float] | None) -> FrozenTrial:
+    def frozen(self, record: TrialRecord, worst: list[float] | None) -> Held:
         """The record as Optuna's trial."""
         state, values = self.state(record, worst)
         missed = violations(self.newest(record), self.objective) if values else {}
-        return create_trial(
+        params, nan = record.params, math.nan
+        trial = create_trial(
             state=state,
             values=values,
-            params=dict(record.params),
-            distributions={path: self.distributions[path] for path in record.params},
+            params=dict(params),
+            distributions={path: self.distributions[path] for path in params},
             intermediate_values=self.curve(record),
             user_attrs={NUMBER: record.number}
             | ({"reason": record.reason} if record.reason else {}),
             constraints=missed,
         )
+        trial.__class__ = Held
+        held = cast(Held, trial)
+        held.row = tuple(
+            one.to_internal_repr(params[path]) if path in params else nan
+            for path, one in self.distributions.items()
+        )
+        held.active = tuple(params)
+        held.sign = -1.0 if self.directions[0] == "maximize" else 1.0
+        return held
 
-    def held(self, record: TrialRecord, worst: list[float] | None) -> FrozenTrial:
+    def held(self, record: TrialRecord, worst: list[float] | None) -> Held:
         """The record as Optuna's trial, made anew only if the record has changed since."""
         key = _standing(record, worst)
         known = self._held.get(record.id)
         if known is not None and known[0] == key:
             return known[1]
         trial = self.frozen(record, worst)
-        trial.__class__ = _Held
         self._held[record.id] = key, trial
         return trial
 
@@ -157,24 +198,31 @@ class OptunaEncoder:
         return (ended and bool(self.newest(record))) or (record.diverged and self.worst_if_diverged)
 
 
-def evidence(
-    encoder: OptunaEncoder, records: Sequence[TrialRecord], sampler: optuna.samplers.BaseSampler
-) -> optuna.Study:
-    """A study in memory that holds the records as they stand, for one proposal of ``sampler``."""
-    study = optuna.create_study(sampler=sampler, directions=encoder.directions)
+def frozen_trials(
+    encoder: OptunaEncoder, records: Sequence[TrialRecord], sampler: BaseSampler | None = None
+) -> list[Held]:
+    """The records as they stand, numbered in their order, as ``sampler`` needs them; TPE: None."""
     worst = encoder.worst(records) if any(record.diverged for record in records) else None
     changed = bool(encoder.objective.pareto) or isinstance(sampler, NSGAIISampler)
     make = encoder.frozen if changed else encoder.held
-    frozen = [make(record, worst) for record in records]
+    trials = [make(record, worst) for record in records]
     if encoder.objective.pareto:
-        for record, trial in zip(records, frozen, strict=True):
+        for record, trial in zip(records, trials, strict=True):
             epochs = encoder.newest(record).get("epoch", 0.0)
             _rank_by_epochs(trial, record, epochs / encoder.most)
     if isinstance(sampler, NSGAIISampler):
-        _number_generations(frozen, sampler)
-    for trial in frozen:
-        trial.__class__ = _Held
-    study.add_trials(frozen)
+        _number_generations(trials, sampler)
+    for number, trial in enumerate(trials):
+        trial.number = number
+    return trials
+
+
+def study_of(
+    trials: Sequence[FrozenTrial], sampler: BaseSampler, directions: Sequence[str]
+) -> optuna.Study:
+    """A study in memory for one proposal of ``sampler``."""
+    study = optuna.create_study(sampler=sampler, directions=directions)
+    study.add_trials(trials)
     return study
 
 
@@ -190,13 +238,6 @@ def _standing(record: TrialRecord, worst: list[float] | None) -> Any:
         record.reason,
         tuple(worst) if worst and record.diverged else None,
     )
-
-
-class _Held(FrozenTrial):
-    """A trial that the study takes as it is. Optuna copies each, down to its distributions."""
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
 
 
 def _rank_by_epochs(trial: FrozenTrial, record: TrialRecord, trained: float) -> None:

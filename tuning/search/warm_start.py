@@ -21,10 +21,9 @@ from hpcm.atomic_files import write_atomically
 from hpcm.files import read_json
 from hpcm.schema import ConfigError, did_you_mean, shown
 from tuning.ledger import folders as places
-from tuning.ledger.ledger import read_trials
+from tuning.ledger.ledger import Ledger
 from tuning.ledger.records import TrialRecord
 from tuning.search.optuna_encoder import OptunaEncoder
-from tuning.spaces.searcher_sections import MOST_GP_TRIALS, Gp
 from tuning.spaces.sections import DELTA_RATE, Metric
 from tuning.spaces.space import SearchSpace
 
@@ -64,10 +63,11 @@ def gather(space: SearchSpace, folder: Path, directory: Path) -> list[Earlier]:
         for name in names_in(space)
     ]
     count = sum(len(earlier.trials) for earlier in found)
-    if isinstance(space.searcher, Gp) and count + space.budget.trials > MOST_GP_TRIALS:
+    name, most = space.searcher.name, space.searcher.most_trials
+    if most is not None and count + space.budget.trials > most:
         raise ConfigError(
-            f"searcher.warm_start: {count} trials, and budget.trials is {space.budget.trials}; gp"
-            f" takes {MOST_GP_TRIALS} in all"
+            f"searcher.warm_start: {count} trials, and budget.trials is {space.budget.trials};"
+            f" {name} takes {most} in all"
         )
     return found
 
@@ -112,7 +112,9 @@ def _read_earlier(space: SearchSpace, folder: Path, name: str) -> Earlier:
     _refuse_others(old, space, name)
     trials, left_out = [], Counter[str]()
     encoder = OptunaEncoder(space)
-    for record in read_trials(folder / name):
+    ledger = Ledger(folder / name)
+    places.refuse_simulated(ledger, "searcher.warm_start:")
+    for record in ledger.records():
         trial = _as_evidence(record, space.fidelity.max)
         if not encoder.has_result(trial):
             left_out["without a result"] += 1

@@ -107,6 +107,13 @@ class Arms:
         """The same for all: the horizon's epochs are of one length."""
         return EPOCH_SECONDS
 
+    def told(self) -> str:
+        """What its curves are worth."""
+        return (
+            f"{len(self._arms)} configs took one of {len(self.keys)} recorded curves each: the best"
+            " config here is nobody's"
+        )
+
 
 def read_curves(path: Path) -> dict[str, dict[str, NDArray[np.float32]]]:
     """Curves by workload and key. Raises :class:`ConfigError` naming what is wrong with a file."""

@@ -133,6 +133,10 @@ class Family:
             self.shape.slower * self._directions["seconds"].of(known)
         )
 
+    def told(self) -> str:
+        """What its curves are worth."""
+        return "its curves are made up: they say how a search goes, and nothing about a config"
+
     def _both(self, lmbda: float, raw: float, averaged: float, place: float) -> dict[str, float]:
         """The metrics of the raw and of the averaged weights."""
         own = self.own_lmbda

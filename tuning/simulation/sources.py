@@ -26,15 +26,22 @@ class Source(Protocol):
         """What the epoch costs, in seconds of one slot."""
 
 
+class NamedSource(Source, Protocol):
+    """A source that a person asked for by name."""
+
+    def told(self) -> str:
+        """What its curves are worth, in a sentence."""
+
+
 #: From the rest of the text and the space to be searched.
-SOURCES: dict[str, Callable[[str, SearchSpace], Source]] = {
+SOURCES: dict[str, Callable[[str, SearchSpace], NamedSource]] = {
     "family": Family.from_text,
     "curves": Arms.from_text,
     "experiment": Recorded.from_folder,
 }
 
 
-def read_source(text: str, space: SearchSpace) -> Source:
+def read_source(text: str, space: SearchSpace) -> NamedSource:
     """``family:NAME``, ``curves:FILE``, ``curves:FILE:WORKLOAD``, or the folder of an experiment.
 
     Raises :class:`ConfigError` for what is none, or cannot be replayed over ``space``.

@@ -22,8 +22,8 @@ from tuning.spaces.coordinates import Coordinate, Suggest, sampled
 from tuning.spaces.documents import SECTIONS
 from tuning.spaces.fault_section import Faults
 from tuning.spaces.parameters import DISTRIBUTIONS, Parameter
-from tuning.spaces.scheduler_sections import Scheduler
-from tuning.spaces.searcher_sections import Searcher
+from tuning.spaces.scheduler_section import SchedulerSection
+from tuning.spaces.searcher_section import SearcherSection
 from tuning.spaces.sections import (
     DELTA_RATE,
     Budget,
@@ -99,8 +99,8 @@ class SearchSpace:
     parameters: dict[str, Parameter]  # by the path of a run-config field, parents first
     fidelity: Fidelity
     objective: Objective
-    scheduler: Scheduler
-    searcher: Searcher
+    scheduler: SchedulerSection
+    searcher: SearcherSection
     budget: Budget
     resources: Resources
     faults: Faults

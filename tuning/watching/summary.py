@@ -13,6 +13,7 @@ from tuning.results.confirm_text import confirm_lines
 from tuning.results.constraints import constraints_text
 from tuning.results.outcome import ExperimentResult, at_common_epoch
 from tuning.results.pareto import pareto_front
+from tuning.results.rank_fidelity_text import rank_fidelity_lines
 from tuning.spaces.defaults import STORAGE
 from tuning.spaces.draws import total_trials
 from tuning.spaces.wording import (
@@ -40,7 +41,12 @@ def summary_lines(result: ExperimentResult, export: Export | None) -> list[str]:
     lines = [*lines[:1], "", *answer, *([""] if answer else []), *lines[1:]] if answer else lines
     if result.best is not None and result.best.scored(result.info.space.objective.score):
         lines += ["", *comparison_lines(result, result.best)]
-    for more in (_infeasible(result), _front_lines(result), _confirm_lines(result)):
+    for more in (
+        _infeasible(result),
+        _front_lines(result),
+        _confirm_lines(result),
+        rank_fidelity_lines(result),
+    ):
         lines += ["", *more] if more else []
     lines += ["", *_cost_lines(result)]
     if export is not None:
@@ -148,7 +154,9 @@ def _outcome(result: ExperimentResult) -> str:
         how = "complete"
     told = ", ".join(f"{number} {word}" for word, number in count.items() if number)
     trials = count_text(len(result.trials), "trial")
-    return f"{result.info.name} {how}\n{trials}" + (f": {told}" if told else "")
+    simulated = result.info.simulated
+    what = f"SIMULATED on {simulated}: no trial was trained\n" if simulated else ""
+    return f"{what}{result.info.name} {how}\n{trials}" + (f": {told}" if told else "")
 
 
 def resume_hint(info: ExperimentInfo) -> str:
@@ -215,9 +223,12 @@ def export_lines(export: Export) -> list[str]:
 
 def _look_lines(result: ExperimentResult) -> list[str]:
     directory, storage = result.info.directory, quote(str(result.info.storage))
-    lines = [
+    trained = [
         ("curves", f"tensorboard --logdir {quote(str(directory))}"),
         ("study", f"optuna-dashboard {quote(result.info.study)}"),
+    ]
+    lines = [
+        *([] if result.info.simulated else trained),
         ("status", f"python -m tuning status {quote(result.info.name)} --storage {storage}"),
     ]
     if any((directory / "wandb").glob("offline-run-*")):

@@ -220,21 +220,17 @@ def test_a_file_that_is_no_cluster_is_named(tmp_path: Path) -> None:
     assert "Ray refuses it" in next(iter(ray_up_problems({"cluster_name": "x", "nodes": 3})))
 
 
+def test_on_ones_own_machines_ray_counts_the_heads_gpus_too() -> None:
+    starts = read("deploy/onprem.yaml")["head_start_ray_commands"]
+    assert not [command for command in starts if "--num-" in command]
+
+
 def test_cluster_has_an_on_demand_head_without_trials_and_spot_gpu_workers() -> None:
     types = read("cluster.yaml")["available_node_types"]
     assert types["head"]["resources"] == {"CPU": 0, "GPU": 0}
     assert "InstanceMarketOptions" not in types["head"]["node_config"]
     assert types["gpu"]["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
     assert (types["gpu"]["min_workers"], types["gpu"]["resources"]["GPU"]) == (0, 1)
-
-
-def test_every_machine_of_ones_own_lends_its_gpus() -> None:
-    """Ray counts them unless it is told a number, on the head too."""
-    config = read("deploy/onprem.yaml")
-    commands = [*config["head_start_ray_commands"], *config["worker_start_ray_commands"]]
-    starts = [command for command in commands if "ray start" in command]
-    assert len(starts) == 2
-    assert not [command for command in starts if "--num-" in command]
 
 
 def test_every_node_command_is_bash() -> None:

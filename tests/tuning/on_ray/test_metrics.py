@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 
 from tests.tuning.lr_space import kill, lr_space, open_ledger, report
-from tuning.ledger.events import Failed, Paused, Proposed, Report, Retried, Started, Stopped
+from tuning.ledger.events import (
+    Failed,
+    Paused,
+    Proposed,
+    Report,
+    Retried,
+    RungDecision,
+    Started,
+    Stopped,
+)
 from tuning.ledger.failures import KINDS
 from tuning.ledger.ledger import Ledger
 from tuning.ledger.records import TrialRecord
@@ -124,7 +133,28 @@ def test_a_search_in_every_state(ledger: Ledger, tmp_path: Path, told: Told) -> 
     assert of(told, "hpcm_trial_epoch_seconds", trial="rates-0000") == 2.0
     assert of(told, "hpcm_trial_task_weight", trial="rates-0000", task="rate_s1") == 0.3
     assert of(told, "hpcm_trial_gamma", trial="rates-0000", scale="s1") == 1e-3
-    assert {name for name, _ in told} == set(METRICS)  # nothing is declared and never told
+    # Nothing is declared and never told; a tau needs more trials than there are here.
+    assert {name for name, _ in told} == set(METRICS) - {"hpcm_rung_tau"}
+
+
+def test_a_tau_is_told_once_it_is_known(tmp_path: Path, ledger: Ledger, told: Told) -> None:
+    """Eight trials at a rung of epoch 1; all losers but the last went on, in the same order."""
+    exported = search(ledger, tmp_path, scheduler={"name": "promote", "control": 0.5})
+    for number in range(8):
+        propose(ledger, number, float(number))
+        facts = {"score": float(number), "rank": number + 1, "peers": 8}
+        ledger.append(RungDecision(number, 1, keeps=number < 7, control=2 <= number < 7, **facts))
+    exported.tell(age=0.0)
+    assert of(told, "hpcm_rung_losers", epoch="1", to="3") == 0
+    for number in range(7):
+        ledger.append(Report(number, metrics=report(3, float(number))))
+        facts = {"score": float(number), "rank": number + 1, "peers": number + 1}
+        ledger.append(RungDecision(number, 3, keeps=False, **facts))
+    exported.tell(age=0.0)
+    assert of(told, "hpcm_rung_losers", epoch="1", to="3") == 5
+    assert of(told, "hpcm_rung_tau", epoch="1", to="3") == pytest.approx(1.0)
+    taus = [dict(tags) for name, tags in told if name == "hpcm_rung_tau"]
+    assert taus == [{"experiment": "rates-x", "epoch": "1", "to": "3"}]
 
 
 def test_an_ended_trial_is_told_no_more(ledger: Ledger, tmp_path: Path, told: Told) -> None:
@@ -153,7 +183,7 @@ def test_the_series_do_not_grow_with_the_search(
         ledger.append(Failed(number, reason=f"RuntimeError: number {number}"))
     propose(ledger, ended, 2.0)
     exported.tell(age=0.0)
-    assert len(told) == 19 + len(FAILURE_CLASSES) + 8  # of the search and of the running trial
+    assert len(told) == 22 + len(FAILURE_CLASSES) + 8  # of the search and of the running trial
     assert of(told, "hpcm_failures", **{"class": "exception"}) == ended
 
 

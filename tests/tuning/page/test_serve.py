@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 
 from tests.tuning.searches import make_space
-from tests.tuning.served import SECRET, STATES, Made, ask, data, score
-from tuning.ledger.events import Closed, Promoted, Proposed, Started
+from tests.tuning.served import SECRET, STATES, Made, ask, data, decide, score
+from tuning.ledger.events import Closed, Promoted, Proposed, RungDecision, Started
 from tuning.ledger.folders import read_experiment, write_experiment
 from tuning.ledger.ledger import LEDGER_FILE, Ledger
 from tuning.ledger.lines import Chain, whole_lines
 from tuning.page.data import MOST_POINTS, experiment_data, thin
 from tuning.page.live_ledger import LiveLedger
 from tuning.page.trial_logs import TAIL
+from tuning.spaces.scheduler_sections import Fifo
 from tuning.spaces.sections import Bound, Objective
 
 # --- what it tells -------------------------------------------------------------------------------
@@ -272,3 +273,37 @@ def test_no_log_from_anywhere_else(experiment: Made, tmp_path: Path) -> None:
     os.mkfifo(directory / "quick-0001" / "stderr")
     for number in (1, 2, 4):
         assert data(directory, f"/api/trials/{number}/log") == {"files": []}
+
+
+# --- rungs ---------------------------------------------------------------------------------------
+
+
+def test_how_well_rungs_foretell_is_there_once_it_is_known(experiment: Made) -> None:
+    directory, ledger = experiment
+    before = data(directory)["fidelity"]
+    assert (before["nothing"], before["least"], before["warnings"]) == ("", 4, [])
+    assert [(p["rung"], p["to"], p["end"]) for p in before["pairs"]] == [
+        (1, 3, False),
+        (1, 9, True),
+        (3, 9, True),
+    ]
+    assert [pair["tau"] for pair in before["pairs"]] == [None] * 3
+    for number in range(6, 12):  # they lose at rung 1, go on by lot, and keep their order
+        ledger.append(Proposed(number, params=ledger.trials[0].params, source="tpe"))
+        score(ledger, number, 1, float(number))
+        decide(ledger, number, float(number), keeps=True, rank=9, control=True)
+        score(ledger, number, 3, float(number))
+        facts = {"score": float(number), "rank": 9, "peers": 9, "keeps": False}
+        ledger.append(RungDecision(number, 3, **facts))
+    first = data(directory)["fidelity"]["pairs"][0]
+    assert (first["trials"], first["losers"], first["tau"]) == (6, 6, pytest.approx(1.0))
+    assert first["interval"] == [pytest.approx(1.0)] * 2
+    assert first["tau_text"] == "1.00 [1.00, 1.00]"
+
+
+def test_a_search_that_cuts_nothing_says_so(experiment: Made) -> None:
+    directory, _ = experiment
+    space = replace(read_experiment(directory), scheduler=Fifo())
+    found = experiment_data(LiveLedger(directory), space)["fidelity"]
+    assert found["nothing"].startswith("nothing is cut: every trial trains to the end")
+    assert found["pairs"] == []

@@ -149,9 +149,7 @@ def test_a_panel_without_anything_to_draw_is_a_line(page: Browser, served: Serve
     assert page.run(heights, "#weights") < 40
 
 
-def test_a_search_that_has_just_begun_has_no_empty_frames(
-    window: Browser, tmp_path: Path
-) -> None:
+def test_a_search_that_has_just_begun_has_no_empty_frames(window: Browser, tmp_path: Path) -> None:
     directory = tmp_path / "storage" / "quick-x"
     write_experiment(directory, make_space(tmp_path))
     ledger = Ledger(directory)

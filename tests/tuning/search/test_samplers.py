@@ -9,14 +9,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
+from optuna.samplers import NSGAIISampler
 
 from hpcm import ConfigError
 from tests.tuning.small_spaces import SPACE, put, write
 from tuning import load_space
 from tuning.ledger.records import TrialRecord
-from tuning.search.optuna_encoder import OptunaEncoder
-from tuning.search.samplers import propose
+from tuning.search.optuna_encoder import OptunaEncoder, frozen_trials, study_of
 from tuning.spaces.space import SearchSpace
 
 FLOAT = {"type": "float", "low": 1.0e-6, "high": 1.0e-2, "log": True, "prior": 1.0e-3}
@@ -82,10 +83,10 @@ def played(space: SearchSpace, number: int, params: dict[str, Any], source: str)
 
 def search(space: SearchSpace, trials: int) -> list[TrialRecord]:
     """One trial after the other, the prior first."""
-    outcomes = OptunaEncoder(space)
+    searcher = space.searcher.build(space)
     records = [played(space, 0, space.prior(), "prior")]
     for number in range(1, trials):
-        records.append(played(space, number, *propose(space, outcomes, number, records)))
+        records.append(played(space, number, *searcher.propose(number, records)))
     return records
 
 
@@ -102,13 +103,13 @@ def test_a_proposal_depends_on_seed_number_and_records(
 ) -> None:
     space = make(tmp_path, **sections)
     records = search(space, 14)
-    again = propose(space, OptunaEncoder(space), 14, records)
-    assert propose(space, OptunaEncoder(space), 14, records) == again
-    assert propose(space, OptunaEncoder(space), 15, records) != again
+    again = space.searcher.build(space).propose(14, records)
+    assert space.searcher.build(space).propose(14, records) == again
+    assert space.searcher.build(space).propose(15, records) != again
     for record in records:
         assert space.active(record.params) == record.params
-    other = sections | {"searcher": sections["searcher"] | {"seed": 7}}
-    assert propose(make(tmp_path, **other), OptunaEncoder(space), 14, records) != again
+    other_space = make(tmp_path, **(sections | {"searcher": sections["searcher"] | {"seed": 7}}))
+    assert other_space.searcher.build(other_space).propose(14, records) != again
 
 
 @pytest.mark.parametrize("sections", SEARCHERS.values(), ids=SEARCHERS)
@@ -149,13 +150,13 @@ def test_trials_without_a_number_crash_no_proposal(
 ) -> None:
     """Diverged before anybody had reported; ended without the metrics that are asked for."""
     space = make(tmp_path, **sections)
-    outcomes, prior = OptunaEncoder(space), space.prior()
+    searcher, prior = space.searcher.build(space), space.prior()
     source = sections["searcher"]["name"]
     records = [TrialRecord("x-0", 0, prior, "prior", state="running")]
-    params = propose(space, outcomes, 1, records)[0]
+    params = searcher.propose(1, records)[0]
     records.append(TrialRecord("x-1", 1, params, source, state="failed", diverged=True))
-    assert space.active(propose(space, outcomes, 2, records)[0])
-    if outcomes.objective.pareto:
+    assert space.active(searcher.propose(2, records)[0])
+    if space.objective.pareto:
         for number, state in ((2, "finished"), (3, "stopped")):
             ended = played(space, number, prior, source)
             ended.state = state  # type: ignore[assignment]
@@ -167,34 +168,34 @@ def test_trials_without_a_number_crash_no_proposal(
         waits.reports = [report | {"val_psnr": math.nan} for report in waits.reports]
         records.append(waits)
         for number in (5, 6):
-            assert space.active(propose(space, outcomes, number, records)[0])
+            assert space.active(searcher.propose(number, records)[0])
+
+
+def front_study(space: SearchSpace, records: list[TrialRecord]) -> optuna.Study:
+    """What NSGA-II sees."""
+    sampler, encoder = NSGAIISampler(), OptunaEncoder(space)
+    return study_of(frozen_trials(encoder, records, sampler), sampler, encoder.directions)
 
 
 def test_old_numbers_of_a_trial_that_lost_its_own_are_not_a_whole_trials(tmp_path: Path) -> None:
     """What was finite last was reported after the first of all epochs."""
-    from tuning.search.optuna_encoder import evidence
-    from tuning.search.samplers import sampler
-
     space = make(tmp_path, **SEARCHERS["nsga"])
     records = search(space, 6)
     whole = next(record for record in records if record.state == "finished")
     whole.reports[0] |= {"val_bpp": 0.0, "val_psnr": 99.0}
     for report in whole.reports[1:]:
         report["val_psnr"] = math.nan
-    study = evidence(OptunaEncoder(space), records, sampler(space.searcher, 0))  # type: ignore[arg-type]
+    study = front_study(space, records)
     assert study.trials[whole.number].constraints["epochs"] > 0.5
     assert whole.number not in [trial.number for trial in study.best_trials]
 
 
 def test_a_stopped_trial_is_worse_than_a_whole_one_in_a_front(tmp_path: Path) -> None:
     """Its early values may look as if nothing beat them: few bits of a bad image."""
-    from tuning.search.optuna_encoder import evidence
-    from tuning.search.samplers import sampler
-
     space = make(tmp_path, **SEARCHERS["nsga"])
     records = search(space, 12)
     records[5].reports[-1]["val_bpp"] = 0.0
-    study = evidence(OptunaEncoder(space), records, sampler(space.searcher, 0))  # type: ignore[arg-type]
+    study = front_study(space, records)
     assert records[5].state == "stopped"
     assert [t.constraints["epochs"] for t in study.trials[3:6]] == [0, 0, pytest.approx(2 / 3)]
     assert 5 not in [trial.number for trial in study.best_trials]
@@ -294,13 +295,13 @@ def test_conditional_spaces_get_whole_configs(tmp_path: Path, name: str) -> None
         data["objective"] = SEARCHERS[name].get("objective", {})
 
     space = load_space(write(tmp_path, change))
-    outcomes = OptunaEncoder(space)
+    searcher = space.searcher.build(space)
     records = [TrialRecord("x-0", 0, space.prior(), "prior")]
     for number in range(1, 16):
         last = records[-1]
         last.reports, last.state = [{"epoch": 18.0, "val_rd_cost": 1.0}], "finished"
         last.reports[0] |= {"val_bpp": number / 9, "val_psnr": 30.0 - number % 4}
-        params, source = propose(space, outcomes, number, records)
+        params, source = searcher.propose(number, records)
         assert space.active(params) == params
         records.append(TrialRecord(f"x-{number}", number, params, source))
     assert {r.params["balancer.name"] for r in records} >= {"sum", "famo_per_scale"}

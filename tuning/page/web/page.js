@@ -3,6 +3,7 @@
 
 import { lines, number, parallel, scatter, svg } from "./charts.js";
 import { finalists } from "./confirm.js";
+import { fidelity } from "./fidelity.js";
 import { failures, rungs } from "./rungs.js";
 import { filters, head, table } from "./table.js";
 import { panel } from "./trial.js";
@@ -19,8 +20,10 @@ function header() {
   const { data } = view;
   const count = Object.fromEntries(STATES.map((s) => [s, data.trials.filter((t) => t.state === s).length]));
   const ended = count.finished + count.stopped + count.failed;
-  document.title = `${data.state === "running" ? `${ended}/${data.budget.trials} ` : ""}${data.name}`;
+  document.title = `${data.simulated ? "Simulated: " : ""}${data.state === "running" ? `${ended}/${data.budget.trials} ` : ""}${data.name}`;
   at("name").textContent = data.name;
+  at("simulated").hidden = !data.simulated;
+  at("simulated").textContent = `Simulated on ${data.simulated}: no trial was trained`;
   at("question").textContent = data.question;
   at("state").className = `state ${data.state}`;
   at("state").title = data.sentence;
@@ -161,6 +164,7 @@ function draw() {
   table();
   finalists();
   coordinates(colours);
+  fidelity();
   rungs();
   failures();
   if (view.trial) panel();
