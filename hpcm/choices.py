@@ -7,7 +7,7 @@ chosen at once, and whoever lists the choices (tests, pages, messages) lists wha
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import FrozenInstanceError, dataclass, field, make_dataclass
 from functools import cache
 from typing import Any, ClassVar
@@ -79,6 +79,18 @@ class NameOf:
             known = ", ".join(f"'{name}'" for name in self.names)
             raise PydanticKnownError("literal_error", {"expected": known})
         return value
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of part: the dict that holds all of them, and what each of them is."""
+
+    parts: MutableMapping[str, Any]
+    of: type  # the base of its config classes; if the dict holds objects, their class
+
+
+#: Kinds of packages above `hpcm`, by the name that `hpcm.register` takes; each adds its own.
+KINDS_ABOVE: dict[str, Kind] = {}
 
 
 class EachOf(Mapping[str, Any]):

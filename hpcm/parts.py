@@ -11,10 +11,11 @@ import hashlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from hpcm.choices import KINDS_ABOVE, Kind
 from hpcm.files import read_bytes
 from hpcm.losses import DISTORTIONS, REGULARIZERS, TASK_SETS
 from hpcm.losses.distortions import Distortion
@@ -29,15 +30,7 @@ from hpcm.schedules import LR_SCHEDULES, LrShape
 from hpcm.schema import ConfigError, did_you_mean
 
 
-@dataclasses.dataclass(frozen=True)
-class Kind:
-    """A kind of part: the dict that holds all of them, and what each of them is."""
-
-    parts: MutableMapping[str, Any]
-    of: type  # the base of its config classes; if the dict holds objects, their class
-
-
-#: By the name that `register` takes. A package that has parts of its own adds a line.
+#: By the name that `register` takes.
 KINDS: dict[str, Kind] = {
     "optimizer": Kind(OPTIMIZERS, OptimizerConfig),
     "balancer": Kind(BALANCERS, BalancerConfig),
@@ -59,9 +52,10 @@ def register(kind: str, name: str, part: Any) -> None:
     A config class if the kind's dict holds config classes, else an object such as a `TaskSet`.
     Raises :class:`ConfigError` if the name is taken or ``part`` is not of that kind.
     """
-    if kind not in KINDS:
-        raise ConfigError(f"register: kind {kind!r} is unknown{did_you_mean(kind, KINDS)}")
-    parts, of = KINDS[kind].parts, KINDS[kind].of
+    kinds = KINDS | KINDS_ABOVE
+    if kind not in kinds:
+        raise ConfigError(f"register: kind {kind!r} is unknown{did_you_mean(kind, kinds)}")
+    parts, of = kinds[kind].parts, kinds[kind].of
     if name in parts:
         raise ConfigError(f"register: {kind} {name!r} exists already; give yours another name")
     sections = isinstance(next(iter(parts.values())), type)
@@ -130,14 +124,15 @@ def _run(path: Path) -> None:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    before = {kind: dict(KINDS[kind].parts) for kind in KINDS}
+    dicts = [kind.parts for kind in (KINDS | KINDS_ABOVE).values()]
+    before = [dict(parts) for parts in dicts]
     try:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
-        for kind, parts in before.items():  # a file adds all of its parts or none
-            KINDS[kind].parts.clear()
-            KINDS[kind].parts.update(parts)
+        for parts, known_parts in zip(dicts, before, strict=True):  # all of a file's, or none
+            parts.clear()
+            parts.update(known_parts)
         raise ConfigError(f"--import {path}{_line(error, path)}: {error or type(error)}") from error
 
 

@@ -19,7 +19,7 @@ from tuning.ledger.lines import Chain, whole_lines
 from tuning.page.data import MOST_POINTS, experiment_data, thin
 from tuning.page.live_ledger import LiveLedger
 from tuning.page.trial_logs import TAIL
-from tuning.spaces.scheduler_sections import Fifo
+from tuning.search.scheduler import Fifo
 from tuning.spaces.sections import Bound, Objective
 
 # --- what it tells -------------------------------------------------------------------------------
