@@ -223,6 +223,9 @@ def _reopen_space(flags: argparse.Namespace, console: Console) -> tuple[ProfileC
     wanted = Path(flags.space).stem if flags.space else None
     directory = places.find(folder, flags.resume, wanted)
     recorded, facts = places.read_experiment(directory), places.read_provenance(directory)
+    if not recorded.ranks_trials:
+        command = f"{recorded.command} --resume {directory.name}"
+        raise ConfigError(f"--resume {directory.name}: a ladder; {command}")
     flags.resume = directory.name
     flags.set = [*facts.get("overrides", []), *flags.set]
     choice = ProfileChoice(recorded.profile, str(facts.get("profile_reason", REASON)))

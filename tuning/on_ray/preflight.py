@@ -21,12 +21,13 @@ from tuning.on_ray.autoscaling import autoscaling
 from tuning.on_ray.cluster import Cluster
 from tuning.on_ray.node_checks import SharedPaths, check_nodes
 from tuning.on_ray.node_facts import Inputs, Reference
+from tuning.spaces.ladder_space import CONFIG
 from tuning.spaces.probes import corners
 from tuning.spaces.refusals import NotNowError
 from tuning.spaces.space import SearchSpace
 from tuning.spaces.wording import count_text
 
-READ = ("data.", "model.", "start_from")  # fields that decide what a trial reads
+READ = ("data.", "model.", "start_from", CONFIG)  # fields that decide what a trial reads
 HEAD = "node:__internal_head__"  # a resource that Ray gives to the head alone
 MS_SSIM = "val_ms_ssim_db"
 EPS = 1e-9  # Ray counts in ten-thousandths

@@ -89,8 +89,11 @@ def best_of(trials: Sequence[TrialRecord], space: SearchSpace) -> TrialRecord | 
     """The best trial so far, at the highest epoch at which trials can be compared.
 
     That is the maximum fidelity once a trial is there; before, the highest epoch that two of them
-    reported the objective at. None where no trial there keeps the objective's constraints.
+    reported the objective at. None where no trial there keeps the objective's constraints, and in a
+    ladder.
     """
+    if not space.ranks_trials:
+        return None
     metric, sign = space.objective.score, 1 if space.objective.mode == "min" else -1
     searched = [trial for trial in trials if trial.role == "search" and trial.state != "failed"]
     whole = [trial for trial in searched if _whole(trial, space)]

@@ -163,7 +163,7 @@ def resume_hint(info: ExperimentInfo) -> str:
     """How to continue an experiment."""
     default = info.storage == storage_folder(STORAGE, write=False)
     where = "" if default else f" --storage {quote(str(info.storage))}"
-    return f"continue with python tune.py --resume {quote(info.name)}{where}"
+    return f"continue with {info.space.command} --resume {quote(info.name)}{where}"
 
 
 def _failures(result: ExperimentResult) -> list[str]:
@@ -206,11 +206,13 @@ def export_lines(export: Export) -> list[str]:
             "  a PROXY: a few hundred steps of a small model show mostly the learning rate;",
             "  it shows that everything works, and does not rank settings for the full model",
         ]
+    ladder = ["its whole curve against the baseline, with a BD-rate:", f"  {export.ladder}"]
     if export.repeat == export.full:
         return [
             *lines,
             f"train it again, all {export.full_epochs} epochs, the same numbers epoch by epoch:",
             f"  {export.full}",
+            *ladder,
         ]
     return [
         *lines,
@@ -218,6 +220,7 @@ def export_lines(export: Export) -> list[str]:
         f"  {export.repeat}",
         f"run it in full, {export.full_epochs} epochs:",
         f"  {export.full}",
+        *ladder,
     ]
 
 
