@@ -29,7 +29,6 @@ from hpcm.optimizers.gamma_schedules import GAMMA_SCHEDULES, SCALE_GAMMA_SCHEDUL
 from hpcm.schedules import LR_SCHEDULES, LrShape
 from hpcm.schema import ConfigError, did_you_mean
 
-
 #: By the name that `register` takes.
 KINDS: dict[str, Kind] = {
     "optimizer": Kind(OPTIMIZERS, OptimizerConfig),
