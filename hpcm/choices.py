@@ -7,7 +7,7 @@ chosen at once, and whoever lists the choices (tests, pages, messages) lists wha
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import FrozenInstanceError, dataclass, field, make_dataclass
 from functools import cache
 from typing import Any, ClassVar
@@ -39,9 +39,10 @@ class OneOf:
         return core_schema.with_info_plain_validator_function(self._read)
 
     def _read(self, value: Any, info: core_schema.ValidationInfo) -> Any:
-        if type(value) in (*self.parts.values(), *self.former.values()):
+        given = isinstance(value, Mapping)
+        if not given and type(value) in (*self.parts.values(), *self.former.values()):
             return value
-        name = str(value.get("name", self.default)) if isinstance(value, Mapping) else self.default
+        name = str(value.get("name", self.default)) if given else self.default
         if name in self.former:
             return read_as(self.former[name], value, info.mode)
         if name not in self.parts:
@@ -79,18 +80,6 @@ class NameOf:
             known = ", ".join(f"'{name}'" for name in self.names)
             raise PydanticKnownError("literal_error", {"expected": known})
         return value
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of part: the dict that holds all of them, and what each of them is."""
-
-    parts: MutableMapping[str, Any]
-    of: type  # the base of its config classes; if the dict holds objects, their class
-
-
-#: Kinds of packages above `hpcm`, by the name that `hpcm.register` takes; each adds its own.
-KINDS_ABOVE: dict[str, Kind] = {}
 
 
 class EachOf(Mapping[str, Any]):

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
-from hpcm.choices import KINDS_ABOVE, Kind
+from hpcm.parts import KINDS, Kind
 from tuning.spaces.late_parts import LateParts
 
 
@@ -57,4 +57,4 @@ SCHEDULERS = LateParts(
 #: Of earlier versions: their experiments are read and shown, but no search runs with them.
 FORMER = LateParts(dict.fromkeys(("median", "ray_asha", "pb2"), "tuning.search.retired:Retired"))
 
-KINDS_ABOVE["scheduler"] = Kind(SCHEDULERS, SchedulerSection)
+KINDS["scheduler"] = Kind(SCHEDULERS, SchedulerSection)

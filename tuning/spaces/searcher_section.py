@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from hpcm.choices import KINDS_ABOVE, Kind
+from hpcm.parts import KINDS, Kind
 from tuning.spaces.late_parts import LateParts
 
 
@@ -45,4 +45,4 @@ SEARCHERS = LateParts(
     }
 )
 
-KINDS_ABOVE["searcher"] = Kind(SEARCHERS, SearcherSection)
+KINDS["searcher"] = Kind(SEARCHERS, SearcherSection)
