@@ -22,12 +22,11 @@ from typing import Any
 from benchmarks.record import write_record
 from benchmarks.search_driver import AT_ONE_LMBDA
 from tuning.ledger.records import TrialRecord
-from tuning.search.optuna_encoder import OptunaEncoder
-from tuning.search.samplers import propose
+from tuning.search.random_draws import Random
+from tuning.search.tpe_section import Tpe
 from tuning.spaces.coordinates import Coordinate
 from tuning.spaces.draws import draw, draw_one
 from tuning.spaces.loading import load_space
-from tuning.spaces.searcher_sections import Random, Tpe
 from tuning.spaces.space import SearchSpace
 
 SECTIONS = {"tpe": Tpe, "random": Random}
@@ -116,9 +115,9 @@ def optimum(coordinate: Coordinate, kind: str, generator: random.Random) -> Any:
 
 def regrets(space: SearchSpace, loss: Loss, trials: int) -> list[float]:
     """The best loss after each trial of one search."""
-    outcomes, records, found = OptunaEncoder(space), [], []
+    searcher, records, found = space.searcher.build(space), [], []
     for number in range(trials):
-        params = space.prior() if number == 0 else propose(space, outcomes, number, records)[0]
+        params = space.prior() if number == 0 else searcher.propose(number, records)[0]
         value = loss(params)
         found.append(min([value, *found[-1:]]))
         report = {"epoch": float(space.fidelity.max), "val_rd_cost": value}

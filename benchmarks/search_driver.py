@@ -21,14 +21,15 @@ from tuning.ledger.ledger import Ledger
 from tuning.ledger.notices import Notices
 from tuning.on_ray.progress_callback import ProgressCallback
 from tuning.search.decisions import Decision, Idle, Start
+from tuning.search.halving import Asha, Promote
 from tuning.search.optuna_encoder import OptunaEncoder
-from tuning.search.samplers import propose
+from tuning.search.random_draws import Random
+from tuning.search.scheduler import Fifo
 from tuning.search.search import Search
 from tuning.search.sessions import open_session
+from tuning.search.tpe_section import Tpe
 from tuning.simulation.drive import Epoch, SimulatedTime, drive
 from tuning.spaces.loading import load_space
-from tuning.spaces.scheduler_sections import Asha, Fifo, Promote
-from tuning.spaces.searcher_sections import Random, Tpe
 from tuning.spaces.space import SearchSpace
 from tuning.watching.progress import Progress
 from tuning.watching.study_copy import study_copy
@@ -176,10 +177,10 @@ def _resume(space: SearchSpace, directory: Path) -> float:
 def _tpe_seconds(space: SearchSpace, ledger: Ledger, number: int, rounds: int = 9) -> float:
     """Median of proposals by TPE, drawn on these records and thrown away."""
     modelled = replace(space, searcher=Tpe(prior_share=0.0))
-    outcomes, seconds = OptunaEncoder(modelled), []
+    searcher, seconds = modelled.searcher.build(modelled), []
     for offset in range(rounds):
         started = time.perf_counter()
-        propose(modelled, outcomes, number + offset, ledger.records())
+        searcher.propose(number + offset, ledger.records())
         seconds.append(time.perf_counter() - started)
     return statistics.median(seconds)
 

@@ -19,8 +19,8 @@ from benchmarks.search_driver import AT_ONE_LMBDA
 from benchmarks.sleeping_trial import Sleeper
 from tuning import load_space, run_experiment
 from tuning.on_ray.cluster import cluster
-from tuning.spaces.scheduler_sections import Fifo
-from tuning.spaces.searcher_sections import Random
+from tuning.search.random_draws import Random
+from tuning.search.scheduler import Fifo
 
 EPOCHS = 3
 

@@ -25,7 +25,7 @@ from tuning.ledger.folders import STUDY_FILE
 from tuning.ledger.ledger import LEDGER_FILE
 from tuning.on_ray.adapter import RayScheduler, RaySearcher
 from tuning.on_ray.cluster import cluster
-from tuning.spaces.searcher_sections import Random
+from tuning.search.random_draws import Random
 
 MARKS = (100, 500, 1000, 1500, 2000)  # numbers of trials at which the driver is looked at
 

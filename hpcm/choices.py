@@ -25,11 +25,13 @@ class OneOf:
     """Annotation of a section that is one of ``parts``, config classes, chosen by its ``name``.
 
     ``optimizer: Annotated[OptimizerConfig, OneOf(OPTIMIZERS, default="adam")]``; ``default`` is the
-    name of a section that has none.
+    name of a section that has none. ``former``: parts of earlier versions, which are read in old
+    records and offered nowhere.
     """
 
     parts: Mapping[str, type]
     default: str
+    former: Mapping[str, type] = field(default_factory=dict)
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
@@ -37,9 +39,12 @@ class OneOf:
         return core_schema.with_info_plain_validator_function(self._read)
 
     def _read(self, value: Any, info: core_schema.ValidationInfo) -> Any:
-        if type(value) in self.parts.values():
+        given = isinstance(value, Mapping)
+        if not given and type(value) in (*self.parts.values(), *self.former.values()):
             return value
-        name = str(value.get("name", self.default)) if isinstance(value, Mapping) else self.default
+        name = str(value.get("name", self.default)) if given else self.default
+        if name in self.former:
+            return read_as(self.former[name], value, info.mode)
         if name not in self.parts:
             known = ", ".join(f"'{part}'" for part in self.parts)
             raise PydanticKnownError(

@@ -53,7 +53,7 @@ def described(cls: type) -> Iterator[tuple[str, str, str]]:
     """Name, comment and default of each field, the comment from the end of its line."""
     hints = get_type_hints(cls, include_extras=True)
     for field in fields(cls):
-        comment = _comment(cls, field.name)
+        comment = comment_of(cls, field.name)
         kind = leaf(hints[field.name])
         if _is_literal(kind) and len(get_args(kind)) > 1:
             choices = ", ".join(f"`{choice}`" for choice in get_args(kind))
@@ -136,7 +136,7 @@ def _rows(cls: type) -> Iterator[Sequence[str]]:
             yield f"`{name}`", comment, default, "hot" if name in hot else ""
 
 
-def _comment(cls: type, name: str) -> str:
+def comment_of(cls: type, name: str) -> str:
     """The comment of a field in the class that defines it, at the end of its line or above it."""
     for base in cls.__mro__:
         if not is_dataclass(base) or name not in base.__dict__.get("__annotations__", {}):

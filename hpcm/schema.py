@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import difflib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal, TypeVar, cast, dataclass_transform, get_args, get_type_hints
 
@@ -75,17 +75,6 @@ def bounded(
             raise ValueError(f"{name} is {value}; must be {least:g} or more")
         if above is not None and value <= above:
             raise ValueError(f"{name} is {value}; must be above {above:g}")
-
-
-def by_name(default: str) -> Callable[[Any], str]:
-    """Discriminator for a tagged part: its ``name`` key, or ``default`` if it has none."""
-
-    def tag(value: Any) -> str:
-        if isinstance(value, Mapping):
-            return str(value.get("name", default))
-        return str(getattr(value, "name", default))
-
-    return tag
 
 
 def load(cls: type[T], data: Any, where: str) -> T:
@@ -290,8 +279,7 @@ def _message(cls: type, data: Any, problem: Any) -> str:
             return f"{path}: unknown key; only another {prefix}name has it"
         return f"{path}: unknown key{did_you_mean(key, siblings)}"
     if kind == "union_tag_invalid":
-        tags = [tag.strip().strip("'") for tag in context["expected_tags"].split(",")]
-        allowed = [tag for tag in tags if not tag.startswith("_")]  # what is read, not offered
+        allowed = [tag.strip().strip("'") for tag in context["expected_tags"].split(",")]
         return f"{path}.name: {context['tag']!r} is unknown{did_you_mean(context['tag'], allowed)}"
     if kind == "missing":
         return f"{path}: missing"

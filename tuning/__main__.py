@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from tuning.ladders import arguments as ladder
 from tuning.spaces.defaults import PAGE_HOST, PAGE_PORT, STORAGE
 
 if TYPE_CHECKING:
@@ -36,8 +37,9 @@ def main(words: Sequence[str] | None = None) -> int:
 
     escape_what_cannot_be_shown()
     try:
-        flags.command(flags)
+        code = flags.command(flags)
         sys.stdout.flush()
+        return code or 0
     except ConfigError as error:
         print(str(error).removeprefix("--resume "), file=sys.stderr)
         return 2
@@ -101,6 +103,12 @@ def _serve(flags: argparse.Namespace) -> None:
     serve(flags)
 
 
+def _ladder(flags: argparse.Namespace) -> int:
+    from tuning.ladders.command import run
+
+    return run(flags)
+
+
 def _salvage(flags: argparse.Namespace) -> None:
     from tuning.ledger.lines import salvage
 
@@ -124,6 +132,15 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(command=run)
         if name == "serve":
             _add_address(command)
+    command = commands.add_parser(
+        "ladder",
+        help=ladder.TEXT,
+        description=f"{ladder.TEXT}.",
+        epilog=ladder.EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    ladder.add_arguments(command)
+    command.set_defaults(command=_ladder)
     text = "copy the whole lines of a damaged ledger before the damage"
     command = commands.add_parser("salvage", help=text, description=text)
     command.add_argument("ledger", metavar="LEDGER", help="a ledger.jsonl that is refused")

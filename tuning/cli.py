@@ -13,6 +13,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ from tuning.flags import parse_flags
 from tuning.ledger import folders as places
 from tuning.ledger.provenance import git_commit
 from tuning.on_ray.experiment import run_experiment
-from tuning.on_ray.preflight import check_data
-from tuning.on_ray.profiles import choose_profile
+from tuning.on_ray.preflight import check_data, idle_text
+from tuning.on_ray.private_api import in_a_submitted_job
+from tuning.on_ray.profiles import choose_profile, joined
 from tuning.results.export import REASON, export_best, source_of
 from tuning.results.outcome import ExperimentResult
 from tuning.simulation.experiment import simulate_experiment
@@ -104,6 +106,8 @@ def _dry_run(flags: argparse.Namespace, console: Console) -> int:
         )
     _check_data(space, console)
     _show_plan(space, console)
+    if idle := idle_text(space) if flags.address is None or joined() else "":
+        console.say(label_line("idle", idle))
     for title, lines in (
         ("the prior config, trial 0:", prior_lines(space)),
         ("the prior and five samples (- is not active):", sample_lines(space)),
@@ -173,7 +177,7 @@ def _conclude(result: ExperimentResult, console: Console) -> int:
     export, problem = None, ""
     if result.best and result.complete:
         try:
-            export = export_best(result)
+            export = replace(export_best(result), submitted=in_a_submitted_job())
         except (ConfigError, OSError) as error:  # the space is gone, the disk is full
             problem = f"not exported: {error}"
     for line in ["", *summary_lines(result, export)]:
@@ -219,6 +223,9 @@ def _reopen_space(flags: argparse.Namespace, console: Console) -> tuple[ProfileC
     wanted = Path(flags.space).stem if flags.space else None
     directory = places.find(folder, flags.resume, wanted)
     recorded, facts = places.read_experiment(directory), places.read_provenance(directory)
+    if not recorded.ranks_trials:
+        command = f"{recorded.command} --resume {directory.name}"
+        raise ConfigError(f"--resume {directory.name}: a ladder; {command}")
     flags.resume = directory.name
     flags.set = [*facts.get("overrides", []), *flags.set]
     choice = ProfileChoice(recorded.profile, str(facts.get("profile_reason", REASON)))

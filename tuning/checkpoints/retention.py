@@ -53,7 +53,7 @@ def kept(record: TrialRecord, space: SearchSpace) -> int:
     if not (record.ended or record.paused):
         return WHILE_RUNNING
     lost = record.state == "stopped" and record.rung_stopped_at is not None
-    return 0 if lost and space.scheduler.name != "promote" else 1  # promoted after all, with more
+    return 0 if lost and not space.scheduler.may_promote_stopped else 1
 
 
 def refuse_lost(directory: Path, space: SearchSpace, place: str | None) -> None:

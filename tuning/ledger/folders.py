@@ -14,6 +14,7 @@ from hpcm.files import read_json
 from hpcm.schema import ConfigError, about, config_class, did_you_mean, load, shown
 from tuning.ledger.ledger import LEDGER_FILE, Ledger
 from tuning.ledger.lines import whole_lines
+from tuning.spaces.ladder_space import space_from_plain
 from tuning.spaces.space import SearchSpace
 
 STUDY_FILE = "study.journal"  # of an experiment, if its study is in no database
@@ -112,7 +113,7 @@ def read_experiment(directory: Path) -> SearchSpace:
     record = read_provenance(directory)
     with about(f"{directory / EXPERIMENT_FILE}: not {RECORD}"):
         try:
-            return SearchSpace.from_plain(record["space"])
+            return space_from_plain(record["space"])
         except (AttributeError, KeyError, TypeError) as error:
             raise ConfigError(f"its space lacks or misplaces {error}") from None
         except RecursionError:

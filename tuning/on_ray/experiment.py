@@ -33,7 +33,6 @@ from tuning.results.outcome import ExperimentResult
 from tuning.search import warm_start
 from tuning.spaces import defaults
 from tuning.spaces.refusals import NotNowError
-from tuning.spaces.scheduler_checks import check_scheduler
 from tuning.spaces.space import SearchSpace
 from tuning.watching.study_storage import StudyPlace, study_place
 
@@ -67,7 +66,7 @@ def run_experiment(
     experiment. ``train`` is what a trial iterates. Raises :class:`ConfigError` for what a user can
     mend, before anything is created.
     """
-    for path, problem in check_scheduler(space):  # a recorded space may name one that is gone
+    for path, problem in space.scheduler.problems(space):  # a recorded one may be gone
         raise ConfigError(f"{path}: {problem}")
     listeners = Listeners(on_start, on_change, Notices(on_notice), on_lost, tuple(callbacks))
     facts = provenance or {}

@@ -108,7 +108,7 @@ class Page:
 
     def _experiment(self) -> Any:
         """The last answer again where no line and no driver came or went: 1 s at 2,000 trials."""
-        stand = (self.ledger.count, *status(self.ledger))
+        stand = (self.ledger.count, *status(self.ledger, self.space))
         if self._known is None or self._known[0] != stand:
             self._known = stand, plain(experiment_data(self.ledger, self.space))
         return self._known[1]

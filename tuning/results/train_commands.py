@@ -12,6 +12,13 @@ import yaml
 import hpcm
 
 TRAIN = "python -m hpcm train"
+LADDER = "python -m tuning ladder"
+
+#: Of the published models, by the loss's metric: HPCM's training script, and its authors' word.
+LMBDAS = {
+    "mse": (0.0018, 0.0035, 0.0067, 0.013, 0.025, 0.0483),
+    "ms_ssim": (2.4, 4.58, 8.73, 16.64, 31.73, 60.5),
+}
 
 
 def repeat_command(file: Path, config: hpcm.TrainConfig, trained: int) -> str:
@@ -45,6 +52,16 @@ def full_command(file: Path, config: hpcm.TrainConfig, target: hpcm.TrainConfig)
         return f"{TRAIN} {shlex.quote(str(file))}"
     words = " ".join(shlex.quote(f"{path}={plain_text(v)}") for path, v in changes.items())
     return f"{TRAIN} {shlex.quote(str(file))} --set {words}"
+
+
+def ladder_command(file: Path, config: hpcm.TrainConfig, target: hpcm.TrainConfig) -> str:
+    """Trains the settings as ``target``, and the baseline, at every published lmbda, on 2 seeds."""
+    words = [str(file), "--against", "baseline", "--lmbdas"]
+    words += [f"{lmbda:g}" for lmbda in LMBDAS[target.loss.metric]]
+    words += ["--seeds", "1", "2", "--images", "kodak"]
+    changes = differences(config.to_plain(), target.to_plain())
+    sets = [f"base.{path}={plain_text(value)}" for path, value in changes.items()]
+    return f"{LADDER} {shlex.join([*words, *(['--set', *sets] if sets else [])])}"
 
 
 def differences(

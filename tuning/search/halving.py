@@ -2,16 +2,93 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any, ClassVar, Literal
 
+from hpcm.schema import bounded, config_class
 from tuning.ledger.ledger import Ledger
 from tuning.ledger.records import RungEntry, TrialRecord
 from tuning.search.decisions import Decision
 from tuning.search.promotion import PromotionTable
 from tuning.search.rungs import RungTable
 from tuning.search.scheduler import EpochScheduler
-from tuning.spaces.scheduler_sections import Asha, Promote
+from tuning.spaces.scheduler_section import SchedulerSection
 from tuning.spaces.space import SearchSpace
+
+
+def geometric(low: int, high: int, factor: int) -> list[int]:
+    """``low``, ``low * factor``, ``low * factor^2``, .. below ``high``."""
+    found, at = [], low
+    while at < high:
+        found.append(at)
+        at *= factor
+    return found
+
+
+@config_class
+class HalvingSection(SchedulerSection, ABC):
+    """What the schedulers have that keep a share of the trials at each rung."""
+
+    reduction_factor: int = 3  # >= 2; rungs are at min, min * this, min * this^2, .., max
+
+    def __post_init__(self) -> None:
+        bounded(self, "reduction_factor", least=2)
+
+    def levels(self, low: int, high: int) -> list[int]:
+        """Epochs from ``low`` to below ``high`` at which trials are compared, ascending."""
+        return geometric(low, high, self.reduction_factor)
+
+    def planned_epochs(self, trials: int, rungs: Sequence[int]) -> int:
+        """Epochs of all ``trials`` if every rung passes on its share; the prior is not stopped."""
+        planned = trials * rungs[0]
+        for passed, (low, high) in enumerate(pairwise(rungs), start=1):
+            going = 1 + math.ceil((trials - 1) / self.reduction_factor**passed)
+            planned += min(trials, going) * (high - low)
+        return planned
+
+    def warnings(self, space: SearchSpace) -> Iterator[str]:
+        """A last rung that is nearer than the others."""
+        rungs, fidelity = space.rungs(), space.fidelity
+        if len(rungs) > 1 and rungs[-2] * self.reduction_factor != rungs[-1]:
+            yield (
+                f"fidelity.max is {fidelity.max}, which is not"
+                f" {fidelity.min} * {self.reduction_factor}^k:"
+                f" the last rung is short ({rungs[-2]} to {rungs[-1]})"
+            )
+
+
+@config_class
+class Asha(HalvingSection):
+    """Asynchronous successive halving: at each rung the best 1 / reduction_factor go on."""
+
+    name: Literal["asha"] = "asha"
+
+    def build(self, space: SearchSpace, ledger: Ledger, copy: Any) -> EpochScheduler:
+        """It stops."""
+        return AshaScheduler(space, ledger, self)
+
+
+@config_class
+class Promote(HalvingSection):
+    """Successive halving by promotion: at a rung a trial waits until it is among the best there."""
+
+    may_promote_stopped: ClassVar[bool] = True
+    name: Literal["promote"] = "promote"
+    control: float = 0.05  # share of the losers that go on all the same, 0 to below 1
+    seed: int = 0  # of the draw of these
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.control < 1:
+            raise ValueError(f"control is {self.control:g}; must be 0 or more and below 1")
+        bounded(self, "seed", least=0)
+
+    def build(self, space: SearchSpace, ledger: Ledger, copy: Any) -> EpochScheduler:
+        """It lets trials wait."""
+        return PromoteScheduler(space, ledger, self)
 
 
 class RungScheduler(EpochScheduler, ABC):

@@ -11,15 +11,55 @@ over a restart, and fills a bracket of the next round only when that of this rou
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any, Literal
 
+from hpcm.schema import config_class
 from tuning.ledger.ledger import Ledger
 from tuning.search.cohorts import Cohort, CohortScheduler
+from tuning.search.halving import HalvingSection
 from tuning.spaces.draws import total_trials
-from tuning.spaces.scheduler_sections import Hyperband
 from tuning.spaces.space import SearchSpace
+
+
+@config_class
+class Hyperband(HalvingSection):
+    """Brackets of successive halving, each with a later first rung (Li et al. 2018)."""
+
+    name: Literal["hyperband"] = "hyperband"
+
+    def build(self, space: SearchSpace, ledger: Ledger, copy: Any) -> HyperbandScheduler:
+        """It compares the trials of a bracket."""
+        return HyperbandScheduler(space, ledger, self)
+
+    def sizes(self, rungs: int) -> list[int]:
+        """Trials of a bracket by its number of halvings, where there are so many rungs."""
+        factor = self.reduction_factor
+        return [-(-(rungs + 1) * factor**s // (s + 1)) for s in range(rungs + 1)]
+
+    def planned_epochs(self, trials: int, rungs: Sequence[int]) -> int:
+        """Epochs of all ``trials`` together, the prior going on where it would be stopped."""
+        *levels, last = rungs
+        total = 0
+        for bracket in brackets(self, levels, trials):
+            stops = (*bracket.levels, last)
+            total += len(bracket.members) * stops[0]
+            extra = 0 in bracket.members
+            for low, high in pairwise(stops):
+                total += min(len(bracket.members), bracket.room(low) + extra) * (high - low)
+        return total
+
+    def warnings(self, space: SearchSpace) -> Iterator[str]:
+        """A last rung that is short, and brackets that are left out."""
+        yield from super().warnings(space)
+        whole = sum(self.sizes(len(space.rungs()) - 1))
+        if space.budget.trials < whole:
+            yield (
+                f"budget.trials is {space.budget.trials}, but one round of hyperband's brackets has"
+                f" {whole}: those with the fewest halvings are left out"
+            )
 
 
 @dataclass(frozen=True)
@@ -65,18 +105,3 @@ def brackets(section: Hyperband, levels: Sequence[int], trials: int) -> list[Bra
                 found.append(Bracket(members, tuple(own), section.reduction_factor))
             start += size
     return found
-
-
-def planned_epochs(space: SearchSpace) -> int:
-    """Epochs of all trials together, the prior going on where it would be stopped."""
-    section = space.scheduler
-    assert isinstance(section, Hyperband)
-    *levels, last = space.rungs()
-    total = 0
-    for bracket in brackets(section, levels, total_trials(space)):
-        stops = (*bracket.levels, last)
-        total += len(bracket.members) * stops[0]
-        extra = 0 in bracket.members
-        for low, high in pairwise(stops):
-            total += min(len(bracket.members), bracket.room(low) + extra) * (high - low)
-    return total

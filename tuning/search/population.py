@@ -18,24 +18,98 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
+from hpcm.schema import bounded, config_class, leaves
 from tuning.ledger.events import Exploited, ExploitFailed
 from tuning.ledger.ledger import Ledger
 from tuning.ledger.records import TrialRecord
 from tuning.search.cohorts import Cohort, CohortScheduler
 from tuning.search.decisions import Decision
 from tuning.search.explore import Perturbation
+from tuning.spaces.documents import Problem
 from tuning.spaces.draws import total_trials
-from tuning.spaces.scheduler_sections import Pbt
+from tuning.spaces.scheduler_section import SchedulerSection
 from tuning.spaces.space import SearchSpace
 
 #: ``copy(trial, donor, epoch)`` gives a trial the donor's checkpoint of an epoch. Raises OSError
 #: where that cannot be. What checkpoints are is the driver's matter.
 Copy: TypeAlias = Callable[[int, int, int], None]
+PATIENCE = "early_stopping.patience"
+
+
+@config_class
+class Pbt(SchedulerSection):
+    """A population; every min epochs the worst go on as changed copies (Jaderberg et al. 2017)."""
+
+    changes_config: ClassVar[bool] = True
+    name: Literal["pbt"] = "pbt"
+    quantile: float = 0.2  # share of the population that is replaced by copies of as many, to 0.5
+    step: float = 0.2  # of a copy's mutable values: a factor of 1 -+ this, or this share of a range
+    resample: float = 0.25  # probability that a mutable value is drawn afresh instead, 0 to 1
+    seed: int = 0  # of who copies whom, and of the changes
+
+    def __post_init__(self) -> None:
+        if not 0 < self.quantile <= 0.5:
+            raise ValueError(f"quantile is {self.quantile:g}; must be above 0 and 0.5 or less")
+        bounded(self, "seed", least=0)
+        if not 0 < self.step < 1:
+            raise ValueError(f"step is {self.step:g}; must be above 0 and below 1")
+        if not 0 <= self.resample <= 1:
+            raise ValueError(f"resample is {self.resample:g}; must be 0 to 1")
+
+    def build(self, space: SearchSpace, ledger: Ledger, copy: Copy | None) -> PopulationScheduler:
+        """It compares the whole population."""
+        assert copy is not None, "copies need checkpoints"
+        return PopulationScheduler(space, ledger, self, copy)
+
+    def levels(self, low: int, high: int) -> list[int]:
+        """Every ``low`` epochs below ``high``."""
+        return list(range(low, high, low))
+
+    def problems(self, space: SearchSpace) -> Iterator[Problem]:
+        """What leaves a copy nothing to change, or nothing to go on with."""
+        if not any(coordinate.mutable for coordinate in space.coordinates()):
+            yield (
+                "scheduler.name",
+                "pbt, but no parameter is mutable: it could change nothing; write"
+                " `mutable: true` on parameters that may change during a run",
+            )
+        if space.budget.trials < 2:
+            yield (
+                "budget.trials",
+                f"{space.budget.trials}; pbt needs a population of 2 or more",
+            )
+        if space.confirm.top:
+            yield (
+                "confirm.top",
+                f"{space.confirm.top}, but under pbt a config changes while it trains: there"
+                " is none to train again; leave confirm out",
+            )
+        if len(space.rungs()) < 2:
+            yield (
+                "fidelity.min",
+                f"{space.fidelity.min}, which is fidelity.max: pbt compares every"
+                " fidelity.min epochs, which would be never",
+            )
+        if PATIENCE in space.parameters or leaves(space.base).get(PATIENCE):
+            yield (
+                "scheduler.name",
+                f"pbt, but {PATIENCE} may end a training for good, and a copy of it could"
+                " not go on; leave it at 0",
+            )
+
+    def warnings(self, space: SearchSpace) -> Iterator[str]:
+        """A last interval that is shorter than the others."""
+        rungs, fidelity = space.rungs(), space.fidelity
+        if len(rungs) > 1 and fidelity.max % fidelity.min:
+            yield (
+                f"fidelity.max is {fidelity.max}, which is not a multiple of {fidelity.min}:"
+                f" the last interval is short ({rungs[-2]} to {rungs[-1]})"
+            )
 
 
 class PopulationScheduler(CohortScheduler):

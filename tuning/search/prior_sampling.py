@@ -25,26 +25,25 @@ from __future__ import annotations
 import random
 from collections.abc import Collection
 from statistics import NormalDist
-from typing import Any, TypeAlias
+from typing import Any
 
+from tuning.search.sampler_section import SamplerSection
 from tuning.spaces.coordinates import Coordinate
 from tuning.spaces.draws import draw_one
-from tuning.spaces.searcher_sections import Gp, Nsga, Random, Tpe
 from tuning.spaces.space import SearchSpace
 
-AroundPrior: TypeAlias = Tpe | Gp | Nsga | Random  # the searchers that sample around the prior
 KEPT = 0.5  # probability that a coordinate is the prior's without a draw
 MOST_DRAWS = 20  # of one proposal, where the first ones were tried before
 
 
-def prior_share(section: AroundPrior, results: int) -> float:
+def prior_share(section: SamplerSection, results: int) -> float:
     """The probability that a proposal is drawn around the prior after ``results`` results."""
     return section.prior_share * section.prior_trials / (section.prior_trials + results)
 
 
 def around_prior(
     space: SearchSpace,
-    section: AroundPrior,
+    section: SamplerSection,
     generator: random.Random,
     tried: Collection[dict[str, Any]] = (),
 ) -> dict[str, Any]:

@@ -10,26 +10,23 @@ asked once more with another seed, then a config is drawn at random.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from tuning.ledger.events import Proposed
 from tuning.ledger.ledger import Ledger
 from tuning.ledger.records import TrialRecord
-from tuning.search.optuna_encoder import OptunaEncoder
-from tuning.search.samplers import PRIOR, RANDOM, propose
+from tuning.search.random_draws import Random
+from tuning.search.searcher import PRIOR, RANDOM, Proposal, Searcher
 from tuning.search.warm_start import evidence_in
-from tuning.spaces.draws import combinations, draw, grid, is_finite
-from tuning.spaces.searcher_sections import Grid, Random
+from tuning.spaces.draws import combinations, draw, is_finite
 from tuning.spaces.space import SearchSpace
 
 logger = logging.getLogger(__name__)
-Proposal = tuple[dict[str, Any], str]  # a flat config, and who proposed it
 
 MOST_ATTEMPTS = 5  # at one proposal of the searcher
 MOST_DRAWS = 1000  # at random, after these
@@ -40,14 +37,15 @@ class Proposals:
 
     def __init__(self, space: SearchSpace, ledger: Ledger, notify: Callable[[str], None]) -> None:
         self.space, self.ledger, self.notify = space, ledger, notify
-        self.encoder = OptunaEncoder(space)
+        self.searcher: Searcher = space.searcher.build(space)
+        self.seed = getattr(space.searcher, "seed", 0)  # some draw nothing
         self._earlier = evidence_in(ledger.path.parent, space)
 
     def next(self, number: int) -> Proposed | None:
         """The proposal of trial ``number``; None if every config was tried."""
         if number == 0:
             return Proposed(number, self.space.prior(), PRIOR)
-        whole = isinstance(self.space.searcher, Grid)  # each of its points has one trial
+        whole = self.searcher.exhaustive  # each of its points has one trial
         records = self.ledger.records()
         tried = [record.params for record in records if whole or _counts(record)]
         for params, source in self._candidates(number):
@@ -57,13 +55,16 @@ class Proposals:
 
     def _candidates(self, number: int) -> Iterator[Proposal]:
         """The searcher's own proposals, then others."""
-        if isinstance(self.space.searcher, Grid):
-            yield from ((params, Grid.name) for params in grid(self.space))
+        exhaustive = self.searcher.exhaustive
+        for attempt in itertools.count() if exhaustive else range(MOST_ATTEMPTS):
+            proposal = self._of_searcher(number, attempt)
+            if proposal is None:
+                break
+            yield proposal
+        if exhaustive:
             return
-        for attempt in range(MOST_ATTEMPTS):
-            yield self._of_searcher(number, attempt)
-        seed = getattr(self.space.searcher, "seed", 0)
-        generator = random.Random(int(np.random.SeedSequence([seed, number]).generate_state(1)[0]))
+        words = np.random.SeedSequence([self.seed, number]).generate_state(1)
+        generator = random.Random(int(words[0]))
         if is_finite(self.space):
             left = list(combinations(self.space))
             generator.shuffle(left)
@@ -71,18 +72,16 @@ class Proposals:
         else:
             yield from ((draw(self.space, generator), RANDOM) for _ in range(MOST_DRAWS))
 
-    def _of_searcher(self, number: int, attempt: int) -> Proposal:
+    def _of_searcher(self, number: int, attempt: int) -> Proposal | None:
         """The searcher's proposal; if it breaks, which ends no search, one drawn at random."""
         known = [*self._earlier, *self.ledger.records()]
         try:
-            return propose(self.space, self.encoder, number, known, attempt)
+            return self.searcher.propose(number, known, attempt)
         except Exception as error:
             name = self.space.searcher.name
             self.notify(f"searcher {name} failed, trial {number} is drawn at random: {error}")
             logger.debug("searcher %s failed on trial %d", name, number, exc_info=True)
-            at_random = Random(seed=getattr(self.space.searcher, "seed", 0))
-            space = replace(self.space, searcher=at_random)
-            return propose(space, self.encoder, number, known, attempt)
+            return Random(seed=self.seed).build(self.space).propose(number, known, attempt)
 
 
 def _counts(record: TrialRecord) -> bool:

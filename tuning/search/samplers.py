@@ -1,8 +1,7 @@
-"""What to try next: a pure function of the space, the trial's number and the records.
+"""Proposals of Optuna's samplers: TPE, the Gaussian process, NSGA-II, random draws.
 
-`propose` decides between the prior's neighbourhood (``prior_sampling.py``) and the searcher
-that the space names. TPE, the Gaussian process, NSGA-II and random draws are Optuna's samplers on a
-study that is built anew for each proposal; CMA-ES is :mod:`tuning.search.cma_es`.
+A proposal is a function of the space, the trial's number and the records: the sampler works on a
+study that is built anew for each. Some are drawn around the prior instead (``prior_sampling.py``).
 """
 
 from __future__ import annotations
@@ -12,76 +11,50 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 import optuna
-from optuna.samplers import GPSampler, NSGAIISampler, RandomSampler
+from optuna.samplers import GPSampler, NSGAIISampler
 
 from tuning.ledger.records import TrialRecord
-from tuning.search.cma_es import cma_proposal
 from tuning.search.optuna_encoder import OptunaEncoder, frozen_trials, study_of
 from tuning.search.prior_sampling import around_prior, prior_share
-from tuning.search.tpe import Evidence, TpeSampler
+from tuning.search.sampler_section import SamplerSection
+from tuning.search.searcher import PRIOR_SAMPLE, RANDOM, Proposal, Searcher, seeds
 from tuning.spaces.coordinates import Coordinate
-from tuning.spaces.searcher_sections import CmaEs, Gp, Grid, Nsga, Random, Tpe
 from tuning.spaces.space import SearchSpace
 
-PRIOR, PRIOR_SAMPLE, RANDOM = "prior", "prior_sample", "random"  # where a proposal came from
 
+class SamplerSearcher(Searcher):
+    """Asks the sampler of its section.
 
-def propose(
-    space: SearchSpace,
-    encoder: OptunaEncoder,
-    number: int,
-    records: Sequence[TrialRecord],
-    attempt: int = 0,
-) -> tuple[dict[str, Any], str]:
-    """The flat config of trial ``number``, and its source; another one for each ``attempt``.
-
-    ``records``: the trials so far, those of earlier experiments (`warm_start`) before them. The
-    source is ``prior_sample``, or the searcher's name, or ``random`` where its model had too few
-    results to be used.
+    The source of a proposal is ``prior_sample``, or the section's name, or ``random`` where the
+    sampler's model had too few results to be used.
     """
-    section = space.searcher
-    assert not isinstance(section, Grid), "a grid is enumerated"
-    words = [section.seed, number, *([attempt] if attempt else ())]
-    seed, other = (int(word) for word in np.random.SeedSequence(words).generate_state(2))
-    if isinstance(section, CmaEs):
-        return cma_proposal(space, section, _scored(encoder, records), seed), section.name
-    generator = random.Random(other)
-    if generator.random() < prior_share(section, sum(map(encoder.has_result, records))):
-        tried = [record.params for record in records]
-        return around_prior(space, section, generator, tried), PRIOR_SAMPLE
-    study, has_model = _study(section, encoder, records, seed)
-    params = space.walk(partial(suggest, study.ask()))
-    return params, section.name if has_model else RANDOM
+
+    def __init__(self, space: SearchSpace, section: SamplerSection) -> None:
+        super().__init__(space)
+        self.section = section
+        self.encoder = OptunaEncoder(space)
+
+    def propose(self, number: int, records: Sequence[TrialRecord], attempt: int = 0) -> Proposal:
+        """Another one for each ``attempt``."""
+        section = self.section
+        seed, other = seeds(section.seed, number, attempt)
+        generator = random.Random(other)
+        if generator.random() < prior_share(section, sum(map(self.encoder.has_result, records))):
+            tried = [record.params for record in records]
+            return around_prior(self.space, section, generator, tried), PRIOR_SAMPLE
+        study, has_model = section.study(self.encoder, records, seed)
+        params = self.space.walk(partial(suggest, study.ask()))
+        return params, section.name if has_model else RANDOM
 
 
-def _study(
-    section: Tpe | Gp | Nsga | Random,
+def study_with(
+    sampler: GPSampler | NSGAIISampler,
     encoder: OptunaEncoder,
     records: Sequence[TrialRecord],
-    seed: int,
+    least: int,
 ) -> tuple[optuna.Study, bool]:
-    """A study for one proposal, and whether its sampler has enough results to use its model."""
-    sampler: GPSampler | NSGAIISampler
-    match section:
-        case Random():  # it looks at no trial
-            return study_of([], RandomSampler(seed=seed), encoder.directions), False
-        case Tpe():
-            trials = frozen_trials(encoder, records)
-            evidence = Evidence(trials, encoder.distributions, encoder.directions)
-            tpe = TpeSampler(evidence, section.startup_trials, seed)
-            return study_of([], tpe, encoder.directions), tpe.has_model
-        case Gp():
-            least = section.startup_trials
-            sampler = GPSampler(
-                seed=seed,
-                n_startup_trials=least,
-                warn_independent_sampling=False,  # said when the space is read
-            )
-        case Nsga():
-            least = section.population
-            sampler = NSGAIISampler(seed=seed, population_size=least)
+    """A study of ``records``, and whether ``least`` of them are whole: then there is a model."""
     study = study_of(frozen_trials(encoder, records, sampler), sampler, encoder.directions)
     whole = study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE])
     return study, len(whole) >= least
@@ -100,24 +73,3 @@ def suggest(trial: optuna.Trial, coordinate: Coordinate) -> Any:
             )
         case "categorical":
             return trial.suggest_categorical(coordinate.path, coordinate.choices)
-
-
-def _scored(
-    encoder: OptunaEncoder, records: Sequence[TrialRecord]
-) -> list[tuple[dict[str, Any], tuple[float, ...]]]:
-    """CMA-ES's own proposals that have a result, with what sorts them.
-
-    Those that keep the constraints come first, then those that went further, as in TPE.
-    """
-    worst = encoder.worst(records)
-    found: list[tuple[dict[str, Any], tuple[float, ...]]] = []
-    for record in records:
-        if record.source == CmaEs.name and encoder.has_result(record):
-            frozen = encoder.frozen(record, worst)
-            if frozen.value is None:  # diverged before anybody had a number
-                continue
-            missed = sum(max(0.0, value) for value in frozen.constraints.values())
-            epochs = encoder.most if record.diverged else record.epochs
-            sign = 1.0 if encoder.mode == "min" else -1.0
-            found.append((record.params, (missed, -float(epochs), sign * frozen.value)))
-    return found

@@ -8,15 +8,36 @@ never killed.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
 
+from hpcm.schema import config_class
 from tuning.ledger.events import Failed, Finished, Paused, Stopped
 from tuning.ledger.ledger import Ledger
 from tuning.ledger.records import TrialRecord
 from tuning.search.decisions import Decision
+from tuning.spaces.documents import Problem
+from tuning.spaces.scheduler_section import SchedulerSection
 from tuning.spaces.space import SearchSpace
 
 WAITS_FOR_REFERENCES = "waits for the reference runs"  # begins the reason of such a pause
+
+
+@config_class
+class Fifo(SchedulerSection):
+    """Every trial trains to the maximum fidelity."""
+
+    name: Literal["fifo"] = "fifo"
+
+    def build(self, space: SearchSpace, ledger: Ledger, copy: Any) -> EpochScheduler:
+        """It compares nothing."""
+        return EpochScheduler(space, ledger)
+
+    def problems(self, space: SearchSpace) -> Iterator[Problem]:
+        """A first rung is given, and there is none."""
+        fidelity = space.fidelity
+        if fidelity.min != type(fidelity)().min:
+            yield "fidelity.min", f"{fidelity.min}, but fifo has no rungs; leave it out"
 
 
 class EpochScheduler:

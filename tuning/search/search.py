@@ -37,7 +37,7 @@ from tuning.search.decisions import Decision, Idle, Retry, Start
 from tuning.search.population import Copy
 from tuning.search.proposals import Proposals
 from tuning.search.retries import certain_failure, final_reason, may_retry
-from tuning.search.schedulers import build_scheduler
+from tuning.search.scheduler import EpochScheduler
 from tuning.search.sessions import IN_A_ROW, refused
 from tuning.spaces.draws import total_trials
 from tuning.spaces.space import SearchSpace
@@ -64,7 +64,8 @@ class Search:
         notify: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.space, self.ledger = space, ledger
-        self.scheduler = build_scheduler(space, ledger, copy)
+        self.scheduler: EpochScheduler = space.scheduler.build(space, ledger, copy)
+        self.scheduler.reconcile()
         self.proposals = Proposals(space, ledger, notify)
         self.notify = notify
         self._total = total_trials(space)

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from hpcm.schema import ConfigError
 from tuning.ledger.events import Closed, Opened
@@ -126,13 +127,13 @@ def _epochs(
 
 def seeded(space: SearchSpace, seed: int, trials: int | None) -> SearchSpace:
     """The space with these seeds and this budget; parts without a seed stay as they are."""
-    searcher, scheduler = space.searcher, space.scheduler
-    if hasattr(searcher, "seed"):
-        searcher = replace(searcher, seed=seed)  # type: ignore[arg-type]
-    if hasattr(scheduler, "seed"):
-        scheduler = replace(scheduler, seed=seed)  # type: ignore[arg-type]
     budget = space.budget if trials is None else replace(space.budget, trials=trials)
+    searcher, scheduler = _with_seed(space.searcher, seed), _with_seed(space.scheduler, seed)
     return replace(space, searcher=searcher, scheduler=scheduler, budget=budget)
+
+
+def _with_seed(section: Any, seed: int) -> Any:
+    return replace(section, seed=seed) if hasattr(section, "seed") else section
 
 
 def _info(space: SearchSpace, directory: Path, slots: int, name: str) -> ExperimentInfo:

@@ -13,8 +13,6 @@ from tuning.spaces.confirm_checks import check_confirm
 from tuning.spaces.documents import Problem
 from tuning.spaces.objective_checks import check_objective, objective_warnings
 from tuning.spaces.parameters import DISTRIBUTIONS, Float, Parameter
-from tuning.spaces.scheduler_checks import check_scheduler, scheduler_warnings
-from tuning.spaces.searcher_checks import check_searcher, searcher_warnings
 from tuning.spaces.space import SearchSpace
 
 # Fields that no trial may choose for itself, and why.
@@ -100,16 +98,16 @@ def check_sections(space: SearchSpace) -> Iterator[Problem]:
         )
     if space.resources.gpu > 1:
         yield "resources.gpu", f"{space.resources.gpu:g}; a run uses one GPU, so 1 at most"
-    yield from check_scheduler(space)
-    yield from check_searcher(space)
+    yield from space.scheduler.problems(space)
+    yield from space.searcher.problems(space)
     yield from check_confirm(space)
     yield from check_objective(space)
 
 
 def warnings_of(space: SearchSpace) -> Iterator[str]:
     """What is allowed, but probably not meant."""
-    yield from scheduler_warnings(space)
-    yield from searcher_warnings(space)
+    yield from space.scheduler.warnings(space)
+    yield from space.searcher.warnings(space)
     yield from objective_warnings(space)
 
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from tuning.spaces.coordinates import Coordinate, Suggest
-from tuning.spaces.searcher_sections import Grid
 from tuning.spaces.space import SearchSpace
 
 
@@ -24,21 +23,9 @@ def draw_one(coordinate: Coordinate, generator: random.Random) -> Any:
     return coordinate.at(generator.random())
 
 
-def grid(space: SearchSpace) -> list[dict[str, Any]]:
-    """Combinations of the active choices and whole numbers, once, the prior first.
-
-    All of them, or as many as the budget has trials.
-    """
-    prior, trials = space.prior(), space.budget.trials
-    others = (flat for flat in combinations(space, most=trials) if flat != prior)
-    return [prior, *others][:trials]
-
-
 def total_trials(space: SearchSpace) -> int:
     """Trials of the whole budget; no more than there are different configs."""
     trials = space.budget.trials
-    if isinstance(space.searcher, Grid):
-        return len(grid(space))
     if is_finite(space):
         return sum(1 for _ in combinations(space, most=trials))
     return trials

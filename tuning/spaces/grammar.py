@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
@@ -12,13 +10,14 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
+from hpcm.config_page import comment_of
 from tuning.spaces.checks import NOT_SEARCHED
 from tuning.spaces.documents import SHIPPED, shipped_spaces
 from tuning.spaces.fault_section import Faults
 from tuning.spaces.loading import load_space
 from tuning.spaces.parameters import DISTRIBUTIONS
-from tuning.spaces.scheduler_sections import Retired, Scheduler
-from tuning.spaces.searcher_sections import Searcher
+from tuning.spaces.scheduler_section import SCHEDULERS
+from tuning.spaces.searcher_section import SEARCHERS
 from tuning.spaces.sections import Budget, Confirm, Fidelity, Objective, Resources, Sections
 
 PAGE = SHIPPED / "README.md"
@@ -38,13 +37,11 @@ TOP_LEVEL = (
     ("confirm", "who is trained again on fresh seeds when the search is over"),
     ("profiles", "named overlays on everything but `parameters`"),
 )
-SECTIONS: dict[str, dict[str, type]] = {  # by the section's name, where it has a choice
+SECTIONS: dict[str, Mapping[str, type]] = {  # by the section's name, where it has a choice
     "fidelity": {"": Fidelity},
     "objective": {"": Objective},
-    "scheduler": {
-        section.name: section for section in get_args(Scheduler) if section is not Retired
-    },
-    "searcher": {section.name: section for section in get_args(Searcher)},
+    "scheduler": SCHEDULERS,
+    "searcher": SEARCHERS,
     "budget": {"": Budget},
     "resources": {"": Resources},
     "faults": {"": Faults},
@@ -174,11 +171,9 @@ def described(cls: type) -> Iterator[tuple[str, str, str]]:
 
     The fields of a section below a field follow it.
     """
-    source = inspect.getsource(cls)
     hints = get_type_hints(cls)
     for field in fields(cls):
-        found = re.search(rf"^    {field.name}: [^#\n]*  # (.+)$", source, re.MULTILINE)
-        comment = found[1] if found else ""
+        comment = comment_of(cls, field.name)
         choices = _choices(hints[field.name]) if field.name != "name" else []
         if choices:
             listed = ", ".join(f"`{choice}`" for choice in choices)

@@ -19,6 +19,12 @@ def check_objective(space: SearchSpace) -> Iterator[Problem]:
     objective = space.objective
     if objective.weights == "ema" and not space.of_base("ema", "decay"):
         yield "objective.weights", "ema, but ema.decay of base is null: there is no average"
+    if objective.pareto and not space.searcher.follows_pareto:
+        yield (
+            "objective.pareto",
+            f"{list(objective.pareto)}, but {space.searcher.name} follows objective.metric alone;"
+            " use nsga or tpe",
+        )
     if objective.metric != DELTA_RATE:
         if objective.reference != Reference():
             yield (

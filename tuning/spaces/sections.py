@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from dataclasses import field
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
+from hpcm.choices import OneOf
 from hpcm.schema import bounded, config_class
 from tuning.spaces.fault_section import Faults
-from tuning.spaces.scheduler_sections import Promote, SchedulerSection
-from tuning.spaces.searcher_sections import SearcherSection, Tpe
+from tuning.spaces.scheduler_section import FORMER, SCHEDULERS, SchedulerSection
+from tuning.spaces.searcher_section import SEARCHERS, SearcherSection
 
 MOST_EPOCHS = 999_999  # six digits in the names of checkpoints
 MOST_TRIALS = 1_000_000
@@ -182,8 +183,12 @@ class Sections:
 
     fidelity: Fidelity = field(default_factory=Fidelity)
     objective: Objective = field(default_factory=Objective)
-    scheduler: SchedulerSection = field(default_factory=Promote)
-    searcher: SearcherSection = field(default_factory=Tpe)
+    scheduler: Annotated[SchedulerSection, OneOf(SCHEDULERS, "promote", FORMER)] = field(
+        default_factory=lambda: SCHEDULERS["promote"]()
+    )
+    searcher: Annotated[SearcherSection, OneOf(SEARCHERS, "tpe")] = field(
+        default_factory=lambda: SEARCHERS["tpe"]()
+    )
     budget: Budget = field(default_factory=Budget)
     resources: Resources = field(default_factory=Resources)
     faults: Faults = field(default_factory=Faults)

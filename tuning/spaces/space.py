@@ -13,7 +13,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import hpcm
 from hpcm.schema import ConfigError, config_class, leaves, load, set_path, to_plain
@@ -22,8 +22,8 @@ from tuning.spaces.coordinates import Coordinate, Suggest, sampled
 from tuning.spaces.documents import SECTIONS
 from tuning.spaces.fault_section import Faults
 from tuning.spaces.parameters import DISTRIBUTIONS, Parameter
-from tuning.spaces.scheduler_sections import Scheduler
-from tuning.spaces.searcher_sections import Searcher
+from tuning.spaces.scheduler_section import SchedulerSection
+from tuning.spaces.searcher_section import SearcherSection
 from tuning.spaces.sections import (
     DELTA_RATE,
     Budget,
@@ -99,14 +99,17 @@ class SearchSpace:
     parameters: dict[str, Parameter]  # by the path of a run-config field, parents first
     fidelity: Fidelity
     objective: Objective
-    scheduler: Scheduler
-    searcher: Searcher
+    scheduler: SchedulerSection
+    searcher: SearcherSection
     budget: Budget
     resources: Resources
     faults: Faults
     confirm: Confirm
     path: str | None = None  # the file it was read from
     warnings: tuple[str, ...] = ()  # what a user should hear, one line each
+
+    ranks_trials: ClassVar[bool] = True  # whether one of its trials can be called the best
+    command: ClassVar[str] = "python tune.py"  # that runs it, and continues it by --resume
 
     def walk(self, suggest: Suggest) -> dict[str, Any]:
         """Draw one config: ``suggest`` is asked once for each active coordinate, parents first.
@@ -166,11 +169,15 @@ class SearchSpace:
         """The run config of a section tree."""
         plain["epochs"] = self.fidelity.max if epochs is None else epochs
         plain["schedule_horizon"] = self.fidelity.horizon
+        return hpcm.TrainConfig.from_plain(self.with_threads(plain), self.name)
+
+    def with_threads(self, plain: dict[str, Any]) -> dict[str, Any]:
+        """A section tree with as many threads as a trial has cores, unless it says otherwise."""
         precision = plain.setdefault("precision", {})
         sound = isinstance(precision, dict)  # else reading it as a run config says what is wrong
         if sound and precision.get("threads") is None and not self.resources.gpu:
             precision["threads"] = max(1, int(self.resources.cpu))
-        return hpcm.TrainConfig.from_plain(plain, self.name)
+        return plain
 
     @property
     def lmbda(self) -> float:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import torch
 
 import hpcm
 from hpcm.evaluation.image_sets import image_set
-from tuning.search.hyperband import planned_epochs
 from tuning.spaces.confirm_checks import most_runs
 from tuning.spaces.draws import total_trials
-from tuning.spaces.scheduler_sections import Hyperband
 from tuning.spaces.space import SearchSpace
 from tuning.spaces.wording import hours_text
 
@@ -60,7 +56,7 @@ def estimate(space: SearchSpace, seconds_per_epoch: float | None) -> Cost:
     budget = space.budget
     wide = budget.concurrent or trials
     return Cost(
-        likely_epochs=likely_epochs(space) + others,
+        likely_epochs=space.scheduler.planned_epochs(trials, rungs) + others,
         most_epochs=trials * rungs[-1] + others,
         full_epochs=rungs[-1],
         unit="GPU" if space.resources.gpu else "CPU",
@@ -68,19 +64,6 @@ def estimate(space: SearchSpace, seconds_per_epoch: float | None) -> Cost:
         seconds_per_epoch=seconds_per_epoch,
         limit_hours=budget.hours * wide * per_hour if budget.hours else None,
     )
-
-
-def likely_epochs(space: SearchSpace) -> int:
-    """Epochs of all trials if every rung passes on its share; all of them if there is no rung."""
-    if isinstance(space.scheduler, Hyperband):
-        return planned_epochs(space)
-    rungs, trials = space.rungs(), total_trials(space)
-    factor = getattr(space.scheduler, "reduction_factor", 1)
-    likely = trials * rungs[0]
-    for passed, (low, high) in enumerate(pairwise(rungs), start=1):
-        going = 1 + math.ceil((trials - 1) / factor**passed)  # the prior is never stopped
-        likely += min(trials, going) * (high - low)
-    return likely
 
 
 def can_measure(space: SearchSpace) -> bool:

@@ -20,7 +20,6 @@ from tuning.ledger.ledger import Ledger
 from tuning.results.confirm import planned_runs
 from tuning.results.tables import read_result, survival, trials_table
 from tuning.search.search import Search
-from tuning.spaces.scheduler_checks import check_scheduler
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "ledgers"
 STATES = {
@@ -88,6 +87,6 @@ def test_a_scheduler_that_is_gone_names_what_to_use_instead(name: str, tmp_path:
     """To whoever resumes it, and before that to whoever reads its space from a file again."""
     play = continued(tmp_path, name)
     told = f"{name} is gone; use {GONE[name]}"
-    assert list(check_scheduler(play.space)) == [("scheduler.name", told)]
+    assert list(play.space.scheduler.problems(play.space)) == [("scheduler.name", told)]
     with pytest.raises(ConfigError, match=f"scheduler.name: {told}"):
         Search(play.space, Ledger(play.directory))

@@ -9,8 +9,7 @@ import pytest
 
 from tests.tuning.lr_space import lr_space
 from tests.tuning.plays import Searched
-from tuning.search.hyperband import brackets, planned_epochs
-from tuning.spaces.scheduler_sections import Hyperband
+from tuning.search.hyperband import Hyperband, brackets
 from tuning.spaces.sections import Budget
 
 
@@ -71,7 +70,7 @@ def test_each_bracket_keeps_its_best(tmp_path: Path, concurrent: int) -> None:
     assert [t.number for t in trials[9:14] if t.epochs == 9] == best(list(range(9, 14)), 3, 1)
     assert all(t.epochs >= 3 for t in trials[9:14])
     assert [t.state for t in trials[14:]] == ["finished"] * 3
-    assert sum(t.epochs for t in trials) == planned_epochs(space)
+    assert sum(t.epochs for t in trials) == space.scheduler.planned_epochs(17, space.rungs())
     stopped = next(t for t in trials if t.state == "stopped")
     assert stopped.reason == f"rank {ranks(play)[stopped.number]} of 9"
 

@@ -20,6 +20,7 @@ from tuning.ledger.ledger import Ledger
 from tuning.ledger.records import TrialRecord
 from tuning.search.decisions import Start
 from tuning.simulation.drive import Epoch
+from tuning.spaces.scheduler_section import SCHEDULERS
 from tuning.spaces.sections import Budget, Confirm
 from tuning.spaces.space import SearchSpace
 
@@ -33,11 +34,9 @@ MUTABLE = {
         "mutable": True,
     }
 }
-SECTIONS: dict[str, dict[str, Any]] = {
-    "fifo": {},
-    "asha": {},
+#: Keys under which more of a scheduler is seen than with its defaults.
+SETTINGS: dict[str, dict[str, Any]] = {
     "promote": {"control": 0.2, "seed": 2},
-    "hyperband": {},
     "pbt": {"quantile": 0.4},
 }
 #: Those whose decisions do not depend on who reports first.
@@ -49,7 +48,7 @@ def space_of(name: str) -> SearchSpace:
     with tempfile.TemporaryDirectory() as folder:
         return lr_space(
             Path(folder),
-            scheduler={"name": name, **SECTIONS[name]},
+            scheduler={"name": name, **SETTINGS.get(name, {})},
             searcher={"name": "random", "seed": 1},
             fidelity={"min": 3 if name == "pbt" else 1},
             parameters=MUTABLE,
@@ -71,7 +70,7 @@ def windows(play: Searched) -> list[int]:
     )
 
 
-@pytest.mark.parametrize("name", SECTIONS)
+@pytest.mark.parametrize("name", SCHEDULERS)
 def test_killed_before_any_kind_of_line(name: str, tmp_path: Path) -> None:
     straight = searched(tmp_path / "straight", name)
     assert straight.session()
@@ -83,7 +82,7 @@ def test_killed_before_any_kind_of_line(name: str, tmp_path: Path) -> None:
         assert fates(play.trials()) == fates(straight.trials()), f"killed before line {line}"
 
 
-@pytest.mark.parametrize("name", SECTIONS)
+@pytest.mark.parametrize("name", SCHEDULERS)
 def test_killed_again_and_again(name: str, tmp_path: Path) -> None:
     straight = searched(tmp_path / "straight", name)
     assert straight.session()
@@ -95,7 +94,7 @@ def test_killed_again_and_again(name: str, tmp_path: Path) -> None:
     assert fates(play.trials()) == fates(straight.trials())
 
 
-@pytest.mark.parametrize("name", sorted(set(SECTIONS) - {"pbt"}))
+@pytest.mark.parametrize("name", sorted(set(SCHEDULERS) - {"pbt"}))
 def test_trials_that_stop_early_are_compared_to_the_end(name: str, tmp_path: Path) -> None:
     """One whose training ends by itself would else run for ever, and its search with it."""
 
@@ -136,7 +135,7 @@ def test_a_cohort_decides_the_same_with_any_number_at_a_time(name: str, tmp_path
     assert fates(play.trials()) == stories[0]
 
 
-@pytest.mark.parametrize("name", SECTIONS)
+@pytest.mark.parametrize("name", SCHEDULERS)
 def test_a_search_whose_hours_ended_goes_on_with_more(name: str, tmp_path: Path) -> None:
     """Who waited was not decided of; who was in training goes on from its checkpoint."""
     straight = searched(tmp_path / "straight", name)
@@ -158,7 +157,7 @@ def without_ranks(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     return [replace(t, reason=re.sub(r"\d+", "", t.reason or "")) for t in trials]
 
 
-@pytest.mark.parametrize("name", SECTIONS)
+@pytest.mark.parametrize("name", SCHEDULERS)
 def test_checkpoints_that_vanish_cost_epochs_and_no_decision(name: str, tmp_path: Path) -> None:
     """Of all trials, those that wait included; only a copy cannot begin again."""
     straight = searched(tmp_path / "straight", name)
@@ -202,7 +201,7 @@ def test_promotions_go_on_where_more_trials_come(tmp_path: Path) -> None:
     assert all(t.ended for t in more.trials())
 
 
-@pytest.mark.parametrize("name", SECTIONS)
+@pytest.mark.parametrize("name", SCHEDULERS)
 def test_a_search_in_which_all_diverge_ends(name: str, tmp_path: Path) -> None:
     play = searched(tmp_path, name)
     play.nan = set(range(7))
@@ -212,7 +211,7 @@ def test_a_search_in_which_all_diverge_ends(name: str, tmp_path: Path) -> None:
     assert states <= {"failed", "stopped"}  # some were stopped at epoch 1, before it showed
 
 
-@pytest.mark.parametrize("name", SECTIONS)
+@pytest.mark.parametrize("name", SCHEDULERS)
 def test_a_search_in_which_some_diverge_ends(name: str, tmp_path: Path) -> None:
     """A trial that fails while others wait for it lets them go on."""
     for broken in (0, 3, 6):
@@ -225,7 +224,7 @@ def test_a_search_in_which_some_diverge_ends(name: str, tmp_path: Path) -> None:
         assert any(t.state == "finished" for t in trials)
 
 
-@pytest.mark.parametrize("name", [n for n in SECTIONS if n != "pbt"])
+@pytest.mark.parametrize("name", [n for n in SCHEDULERS if n != "pbt"])
 @pytest.mark.parametrize("finalists", [0, 1])
 def test_more_trials_after_the_end(name: str, finalists: int, tmp_path: Path) -> None:
     """Runs that confirm the finalists have numbers between those of the trials."""

@@ -13,9 +13,10 @@ import pytest
 from tests.tuning.small_spaces import put
 from tuning import load_space
 from tuning.search.prior_sampling import around_prior, near, prior_share
+from tuning.search.random_draws import Random
+from tuning.search.tpe_section import Tpe
 from tuning.spaces.coordinates import Coordinate
 from tuning.spaces.parameters import Float, Simplex
-from tuning.spaces.searcher_sections import Random, Tpe
 from tuning.spaces.space import SearchSpace
 
 DRAWS = 4_000

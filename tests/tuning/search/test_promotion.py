@@ -216,11 +216,13 @@ def test_a_search_killed_at_every_step_promotes_the_same(tmp_path: Path) -> None
 def test_who_waits_is_no_zombie_to_the_sampler(play: Play) -> None:
     from optuna.trial import TrialState
 
+    from tuning.search.optuna_encoder import OptunaEncoder
+
     for _ in range(3):
         number = play.next()
         assert isinstance(number, int)
         play.run(number)
-    encoder = play.search.proposals.encoder
+    encoder = OptunaEncoder(play.space)
     states = [encoder.state(record, None)[0] for record in play.ledger.records()]
     assert TrialState.PRUNED in states
     assert TrialState.RUNNING not in states

@@ -18,7 +18,8 @@ from tests.tuning.small_spaces import SPACE, put, write
 from tuning import load_space
 from tuning.ledger.records import TrialRecord
 from tuning.search.optuna_encoder import OptunaEncoder, frozen_trials, study_of
-from tuning.search.samplers import propose
+from tuning.search.sampler_section import SamplerSection
+from tuning.spaces.searcher_section import SEARCHERS
 from tuning.spaces.space import SearchSpace
 
 FLOAT = {"type": "float", "low": 1.0e-6, "high": 1.0e-2, "log": True, "prior": 1.0e-3}
@@ -29,17 +30,16 @@ NUMBERS = {
 }
 CHOICES = {"optimizer.name": {"type": "categorical", "choices": ["adam", "adamw"], "prior": "adam"}}
 FRONT = ["val_bpp", "val_psnr"]
-SEARCHERS: dict[str, dict[str, Any]] = {
+#: Sections with which a searcher proposes something of its own after few trials.
+SETTINGS: dict[str, dict[str, Any]] = {
     "tpe": {"searcher": {"name": "tpe", "startup_trials": 4}},
-    "tpe for two": {
-        "searcher": {"name": "tpe", "startup_trials": 4},
-        "objective": {"pareto": FRONT},
-    },
     "gp": {"searcher": {"name": "gp", "startup_trials": 4}, "scheduler": {"name": "fifo"}},
     "cmaes": {"searcher": {"name": "cmaes", "population": 4}},
     "nsga": {"searcher": {"name": "nsga", "population": 4}, "objective": {"pareto": FRONT}},
-    "random": {"searcher": {"name": "random"}},
 }
+SECTIONS: dict[str, dict[str, Any]] = {
+    name: SETTINGS.get(name, {"searcher": {"name": name}}) for name in SEARCHERS if name != "grid"
+} | {"tpe for two": SETTINGS["tpe"] | {"objective": {"pareto": FRONT}}}
 
 
 def make(folder: Path, parameters: dict[str, Any] = NUMBERS, **sections: Any) -> SearchSpace:
@@ -84,10 +84,10 @@ def played(space: SearchSpace, number: int, params: dict[str, Any], source: str)
 
 def search(space: SearchSpace, trials: int) -> list[TrialRecord]:
     """One trial after the other, the prior first."""
-    outcomes = OptunaEncoder(space)
+    searcher = space.searcher.build(space)
     records = [played(space, 0, space.prior(), "prior")]
     for number in range(1, trials):
-        records.append(played(space, number, *propose(space, outcomes, number, records)))
+        records.append(played(space, number, *searcher.propose(number, records)))
     return records
 
 
@@ -98,31 +98,31 @@ def _no_warning() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("sections", SEARCHERS.values(), ids=SEARCHERS)
+@pytest.mark.parametrize("sections", SECTIONS.values(), ids=SECTIONS)
 def test_a_proposal_depends_on_seed_number_and_records(
     tmp_path: Path, sections: dict[str, Any]
 ) -> None:
     space = make(tmp_path, **sections)
     records = search(space, 14)
-    again = propose(space, OptunaEncoder(space), 14, records)
-    assert propose(space, OptunaEncoder(space), 14, records) == again
-    assert propose(space, OptunaEncoder(space), 15, records) != again
+    again = space.searcher.build(space).propose(14, records)
+    assert space.searcher.build(space).propose(14, records) == again
+    assert space.searcher.build(space).propose(15, records) != again
     for record in records:
         assert space.active(record.params) == record.params
-    other = sections | {"searcher": sections["searcher"] | {"seed": 7}}
-    assert propose(make(tmp_path, **other), OptunaEncoder(space), 14, records) != again
+    other_space = make(tmp_path, **(sections | {"searcher": sections["searcher"] | {"seed": 7}}))
+    assert other_space.searcher.build(other_space).propose(14, records) != again
 
 
-@pytest.mark.parametrize("sections", SEARCHERS.values(), ids=SEARCHERS)
+@pytest.mark.parametrize("sections", SECTIONS.values(), ids=SECTIONS)
 def test_the_source_says_where_a_proposal_came_from(
     tmp_path: Path, sections: dict[str, Any]
 ) -> None:
     space = make(tmp_path, **sections)
-    name = space.searcher.name
+    name, samples = space.searcher.name, isinstance(space.searcher, SamplerSection)
     told = Counter(record.source for record in search(space, 12 if name == "gp" else 30))
-    allowed = {"prior", name} if name == "cmaes" else {"prior", "prior_sample", "random", name}
+    allowed = {"prior", "prior_sample", "random", name} if samples else {"prior", name}
     assert set(told) == allowed
-    if name != "cmaes":
+    if samples:
         assert 2 <= told["prior_sample"] <= 15  # half at first; of 30 about 7 are expected
         nothing = sections | {"searcher": sections["searcher"] | {"prior_share": 0.0}}
         assert all(r.source != "prior_sample" for r in search(make(tmp_path, **nothing), 12))
@@ -131,7 +131,7 @@ def test_the_source_says_where_a_proposal_came_from(
 @pytest.mark.parametrize("name", ["tpe", "gp", "cmaes", "nsga", "tpe for two"])
 def test_what_learns_comes_near_the_optimum(tmp_path: Path, name: str) -> None:
     """The later proposals of the model are nearer to the optimum than random ones."""
-    sections = SEARCHERS[name]
+    sections = SECTIONS[name]
     if name != "cmaes":
         sections = sections | {"searcher": sections["searcher"] | {"prior_share": 0.0}}
     trials = 20 if name == "gp" else 80
@@ -145,19 +145,19 @@ def test_what_learns_comes_near_the_optimum(tmp_path: Path, name: str) -> None:
     assert medians[0] < 0.75 * medians[1]
 
 
-@pytest.mark.parametrize("sections", SEARCHERS.values(), ids=SEARCHERS)
+@pytest.mark.parametrize("sections", SECTIONS.values(), ids=SECTIONS)
 def test_trials_without_a_number_crash_no_proposal(
     tmp_path: Path, sections: dict[str, Any]
 ) -> None:
     """Diverged before anybody had reported; ended without the metrics that are asked for."""
     space = make(tmp_path, **sections)
-    outcomes, prior = OptunaEncoder(space), space.prior()
+    searcher, prior = space.searcher.build(space), space.prior()
     source = sections["searcher"]["name"]
     records = [TrialRecord("x-0", 0, prior, "prior", state="running")]
-    params = propose(space, outcomes, 1, records)[0]
+    params = searcher.propose(1, records)[0]
     records.append(TrialRecord("x-1", 1, params, source, state="failed", diverged=True))
-    assert space.active(propose(space, outcomes, 2, records)[0])
-    if outcomes.objective.pareto:
+    assert space.active(searcher.propose(2, records)[0])
+    if space.objective.pareto:
         for number, state in ((2, "finished"), (3, "stopped")):
             ended = played(space, number, prior, source)
             ended.state = state  # type: ignore[assignment]
@@ -169,7 +169,7 @@ def test_trials_without_a_number_crash_no_proposal(
         waits.reports = [report | {"val_psnr": math.nan} for report in waits.reports]
         records.append(waits)
         for number in (5, 6):
-            assert space.active(propose(space, outcomes, number, records)[0])
+            assert space.active(searcher.propose(number, records)[0])
 
 
 def front_study(space: SearchSpace, records: list[TrialRecord]) -> optuna.Study:
@@ -180,7 +180,7 @@ def front_study(space: SearchSpace, records: list[TrialRecord]) -> optuna.Study:
 
 def test_old_numbers_of_a_trial_that_lost_its_own_are_not_a_whole_trials(tmp_path: Path) -> None:
     """What was finite last was reported after the first of all epochs."""
-    space = make(tmp_path, **SEARCHERS["nsga"])
+    space = make(tmp_path, **SECTIONS["nsga"])
     records = search(space, 6)
     whole = next(record for record in records if record.state == "finished")
     whole.reports[0] |= {"val_bpp": 0.0, "val_psnr": 99.0}
@@ -193,7 +193,7 @@ def test_old_numbers_of_a_trial_that_lost_its_own_are_not_a_whole_trials(tmp_pat
 
 def test_a_stopped_trial_is_worse_than_a_whole_one_in_a_front(tmp_path: Path) -> None:
     """Its early values may look as if nothing beat them: few bits of a bad image."""
-    space = make(tmp_path, **SEARCHERS["nsga"])
+    space = make(tmp_path, **SECTIONS["nsga"])
     records = search(space, 12)
     records[5].reports[-1]["val_bpp"] = 0.0
     study = front_study(space, records)
@@ -206,7 +206,7 @@ def test_a_stopped_trial_is_worse_than_a_whole_one_in_a_front(tmp_path: Path) ->
 def test_constraints_keep_the_proposals_away(tmp_path: Path, name: str) -> None:
     """Without the bound the clip of the best bpp is far above it."""
     bound = {"constraints": {"val_bpp": {"max": 0.8}, "val_psnr": {"min": 20.0}}}
-    sections = dict(SEARCHERS[name])
+    sections = dict(SECTIONS[name])
     sections["objective"] = sections.get("objective", {}) | bound
     space = make(tmp_path, **sections)
     records = search(space, 16 if name == "gp" else 60)
@@ -292,17 +292,17 @@ def test_what_gp_does_with_conditions_and_rungs_is_said(space_file: Callable[...
 @pytest.mark.parametrize("name", ["tpe", "gp", "nsga", "random"])
 def test_conditional_spaces_get_whole_configs(tmp_path: Path, name: str) -> None:
     def change(data: dict[str, Any]) -> None:
-        data["searcher"] = SEARCHERS[name]["searcher"]
-        data["objective"] = SEARCHERS[name].get("objective", {})
+        data["searcher"] = SECTIONS[name]["searcher"]
+        data["objective"] = SECTIONS[name].get("objective", {})
 
     space = load_space(write(tmp_path, change))
-    outcomes = OptunaEncoder(space)
+    searcher = space.searcher.build(space)
     records = [TrialRecord("x-0", 0, space.prior(), "prior")]
     for number in range(1, 16):
         last = records[-1]
         last.reports, last.state = [{"epoch": 18.0, "val_rd_cost": 1.0}], "finished"
         last.reports[0] |= {"val_bpp": number / 9, "val_psnr": 30.0 - number % 4}
-        params, source = propose(space, outcomes, number, records)
+        params, source = searcher.propose(number, records)
         assert space.active(params) == params
         records.append(TrialRecord(f"x-{number}", number, params, source))
     assert {r.params["balancer.name"] for r in records} >= {"sum", "famo_per_scale"}

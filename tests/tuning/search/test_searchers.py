@@ -11,9 +11,9 @@ import pytest
 from tests.tuning.lr_space import METRIC, kill, lr_space, open_ledger
 from tuning.ledger.events import Finished, Report, Stopped
 from tuning.ledger.ledger import Ledger
-from tuning.search import proposals
 from tuning.search.decisions import Idle, Start
 from tuning.search.search import Search
+from tuning.search.tpe_section import Tpe
 from tuning.spaces.draws import total_trials
 from tuning.spaces.space import SearchSpace
 
@@ -64,14 +64,11 @@ def test_the_prior_is_trial_0_and_the_budget_is_kept(tmp_path: Path) -> None:
 def test_a_searcher_that_breaks_ends_no_search(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def breaks(space: SearchSpace, *given: Any) -> Any:
-        if space.searcher.name != "random":
-            raise RuntimeError("a single direction cannot be retrieved")
-        return propose(space, *given)
+    def breaks(section: Tpe, *given: object) -> Any:
+        raise RuntimeError("a single direction cannot be retrieved")
 
-    propose = proposals.propose
-    monkeypatch.setattr(proposals, "propose", breaks)
-    run = asked(tmp_path)
+    monkeypatch.setattr(Tpe, "study", breaks)
+    run = asked(tmp_path, searcher={"prior_share": 0.0})
     run.play(run.next())
     start = run.next()
     assert run.ledger.trials[1].source in ("random", "prior_sample")

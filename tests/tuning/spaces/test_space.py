@@ -14,8 +14,9 @@ import yaml
 from hpcm.schema import ConfigError
 from tests.tuning.small_spaces import Change, drop, put
 from tuning import load_space
+from tuning.search.grid import GridSearcher
 from tuning.spaces.coordinates import Coordinate
-from tuning.spaces.draws import combinations, draw, grid
+from tuning.spaces.draws import combinations, draw
 from tuning.spaces.space import SearchSpace
 
 
@@ -182,13 +183,13 @@ def test_grid_has_every_combination_once_and_the_prior_first(
         }
 
     space = load_space(space_file(change))
-    points = grid(space)
+    points = GridSearcher(space).points
     assert space.prior() == {"balancer.name": "famo", "balancer.gamma": 3e-3, "seed": 2}
     assert points[0] == space.prior()
     assert len(points) == len({tuple(point.items()) for point in points}) == 2 + 3 * 2
     assert len(list(combinations(space, most=5))) == 5
     space = load_space(space_file(lambda data: (change(data), put("budget/trials", 7)(data))))
-    assert grid(space) == points[:7]
+    assert GridSearcher(space).points == points[:7]
     assert space.warnings == (
         "budget.trials is 7, but the grid has more points: the rest is left out",
     )

@@ -90,7 +90,7 @@ function promotions() {
 function rampKey() {
   const bars = Array.from({ length: RAMP }, (_, k) => svg("path", { d: `M${k * 8} 4h7`, class: `r${k}`, "stroke-width": 5 }));
   const strip = svg("svg", { viewBox: "0 0 56 8", width: 56, height: 8, "aria-hidden": "true" }, ...bars);
-  return [el("span", { cls: "chip" }, "best", strip, "worst", ` last ${view.data.metric}`)];
+  return [el("span", { cls: "chip" }, "best", strip, "worst", ` ${view.data.metric}, at equal epochs`)];
 }
 
 function rates() {
