@@ -167,6 +167,13 @@ def convert(parser: Parser) -> None:
 def data(parser: Parser) -> None:
     """A set of images."""
     parser.add_argument("name", metavar="NAME", help="a set under $HPCM_DATA, sample, or a folder")
+    parser.add_argument(
+        "--cache",
+        nargs="?",
+        const="show",
+        choices=("show", "build", "remove"),
+        help="the frames that runs with data.cache=disk share: where, how many GB; build or remove",
+    )
 
 
 def schedule(parser: Parser) -> None:
