@@ -12,42 +12,52 @@ import importlib.util
 import sys
 import traceback
 from collections.abc import Iterable, Mapping, MutableMapping
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hpcm.files import read_bytes
-from hpcm.losses import DISTORTIONS, REGULARIZERS, TASK_SETS
-from hpcm.losses.distortions import Distortion
-from hpcm.losses.regularizer import RegularizerConfig
-from hpcm.losses.task_set import TaskSet
-from hpcm.model import MODELS
-from hpcm.model.spec import HPCMSpec
-from hpcm.optimizers import BALANCERS, OPTIMIZERS, BalancerConfig, OptimizerConfig
-from hpcm.optimizers.gamma_memory import GammaSchedule
-from hpcm.optimizers.gamma_schedules import GAMMA_SCHEDULES, SCALE_GAMMA_SCHEDULES
-from hpcm.schedules import LR_SCHEDULES, LrShape
 from hpcm.schema import ConfigError, did_you_mean
 
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """A kind of part: the dict that holds all of them, and what each of them is."""
+    """A kind of part: the dict that holds all of them, and what each of them is.
 
-    parts: MutableMapping[str, Any]
-    of: type  # the base of its config classes; if the dict holds objects, their class
+    Each is given as it is or as ``"module:name"``, which is imported when a part is registered.
+    """
+
+    dict_of_parts: MutableMapping[str, Any] | str
+    base: type | str  # of its config classes; if the dict holds objects, their class
+
+    @property
+    def parts(self) -> MutableMapping[str, Any]:
+        """The dict."""
+        return cast("MutableMapping[str, Any]", _found(self.dict_of_parts))
+
+    @property
+    def of(self) -> type:
+        """The class."""
+        return cast("type", _found(self.base))
 
 
 #: By the name that `register` takes. A package that has parts of its own adds a line.
 KINDS: dict[str, Kind] = {
-    "optimizer": Kind(OPTIMIZERS, OptimizerConfig),
-    "balancer": Kind(BALANCERS, BalancerConfig),
-    "regularizer": Kind(REGULARIZERS, RegularizerConfig),
-    "gamma_schedule": Kind(GAMMA_SCHEDULES, GammaSchedule),
-    "scale_gamma_schedule": Kind(SCALE_GAMMA_SCHEDULES, GammaSchedule),
-    "lr_schedule": Kind(LR_SCHEDULES, LrShape),
-    "task_set": Kind(TASK_SETS, TaskSet),
-    "distortion": Kind(DISTORTIONS, Distortion),
-    "model": Kind(MODELS, HPCMSpec),
+    "optimizer": Kind("hpcm.optimizers:OPTIMIZERS", "hpcm.optimizers:OptimizerConfig"),
+    "balancer": Kind("hpcm.optimizers:BALANCERS", "hpcm.optimizers:BalancerConfig"),
+    "regularizer": Kind("hpcm.losses:REGULARIZERS", "hpcm.losses.regularizer:RegularizerConfig"),
+    "gamma_schedule": Kind(
+        "hpcm.optimizers.gamma_schedules:GAMMA_SCHEDULES",
+        "hpcm.optimizers.gamma_memory:GammaSchedule",
+    ),
+    "scale_gamma_schedule": Kind(
+        "hpcm.optimizers.gamma_schedules:SCALE_GAMMA_SCHEDULES",
+        "hpcm.optimizers.gamma_memory:GammaSchedule",
+    ),
+    "lr_schedule": Kind("hpcm.schedules:LR_SCHEDULES", "hpcm.schedules:LrShape"),
+    "task_set": Kind("hpcm.losses:TASK_SETS", "hpcm.losses.task_set:TaskSet"),
+    "distortion": Kind("hpcm.losses:DISTORTIONS", "hpcm.losses.distortions:Distortion"),
+    "model": Kind("hpcm.model:MODELS", "hpcm.model.spec:HPCMSpec"),
 }
 
 _imported: dict[str, str] = {}  # name of a file to its SHA-256
@@ -115,6 +125,14 @@ def differences(saved: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
         elif before != after:
             changes.append(f"--import {name}: SHA-256 was {before}, now {after}")
     return changes
+
+
+def _found(what: Any) -> Any:
+    """What ``"module:name"`` names; anything else as it is."""
+    if not isinstance(what, str):
+        return what
+    module, _, name = what.partition(":")
+    return getattr(import_module(module), name)
 
 
 def _run(path: Path) -> None:

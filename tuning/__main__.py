@@ -1,4 +1,4 @@
-"""``python -m tuning``: look at an experiment (status, trials, export, serve), or mend its ledger.
+"""``python -m tuning``: look at an experiment, judge a config, or mend a ledger; see --help.
 
 Exit codes: 0 done; 2 something the user can mend, said in one message. What a command needs is
 imported when it runs: torch, Ray and pandas take seconds.
@@ -103,6 +103,15 @@ def _serve(flags: argparse.Namespace) -> None:
     serve(flags)
 
 
+def _report(flags: argparse.Namespace) -> None:
+    from tuning.page.report import REPORT_FILE, write_report
+    from tuning.results.tables import read_result
+
+    result = read_result(flags.experiment, flags.storage)
+    path = Path(flags.output) if flags.output else result.info.directory / REPORT_FILE
+    print(f"written {write_report(result, path)}")
+
+
 def _ladder(flags: argparse.Namespace) -> int:
     from tuning.ladders.command import run
 
@@ -126,12 +135,17 @@ def _parser() -> argparse.ArgumentParser:
         ("trials", _of_experiment(_trials), "all trials as CSV"),
         ("export", _of_experiment(_export), "write the best trial's run config"),
         ("serve", _serve, "the page of an experiment, live, in a browser"),
+        ("report", _report, "that page as it stands, in one file to send to others"),
     ):
         command = commands.add_parser(name, help=text, description=text)
         _add_experiment(command)
         command.set_defaults(command=run)
         if name == "serve":
             _add_address(command)
+        if name == "report":
+            command.add_argument(
+                "-o", "--output", metavar="FILE", help="default: report.html beside the ledger"
+            )
     command = commands.add_parser(
         "ladder",
         help=ladder.TEXT,

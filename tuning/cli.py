@@ -13,6 +13,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,10 @@ from tuning.flags import parse_flags
 from tuning.ledger import folders as places
 from tuning.ledger.provenance import git_commit
 from tuning.on_ray.experiment import run_experiment
-from tuning.on_ray.preflight import check_data
-from tuning.on_ray.profiles import choose_profile
+from tuning.on_ray.preflight import check_data, idle_text
+from tuning.on_ray.private_api import in_a_submitted_job
+from tuning.on_ray.profiles import choose_profile, joined
+from tuning.page.report import REPORT_FILE, write_report
 from tuning.results.export import REASON, export_best, source_of
 from tuning.results.outcome import ExperimentResult
 from tuning.simulation.experiment import simulate_experiment
@@ -104,6 +107,8 @@ def _dry_run(flags: argparse.Namespace, console: Console) -> int:
         )
     _check_data(space, console)
     _show_plan(space, console)
+    if idle := idle_text(space) if flags.address is None or joined() else "":
+        console.say(label_line("idle", idle))
     for title, lines in (
         ("the prior config, trial 0:", prior_lines(space)),
         ("the prior and five samples (- is not active):", sample_lines(space)),
@@ -173,7 +178,7 @@ def _conclude(result: ExperimentResult, console: Console) -> int:
     export, problem = None, ""
     if result.best and result.complete:
         try:
-            export = export_best(result)
+            export = replace(export_best(result), submitted=in_a_submitted_job())
         except (ConfigError, OSError) as error:  # the space is gone, the disk is full
             problem = f"not exported: {error}"
     for line in ["", *summary_lines(result, export)]:
@@ -183,7 +188,18 @@ def _conclude(result: ExperimentResult, console: Console) -> int:
             "" if result.info.simulated else f"; then python tune.py --resume {result.info.name}"
         )
         console.say(f"{problem}{again}", "red")
+    if not result.interrupted:
+        _write_report(result, console)
     return FAILED if problem else exit_code(result)
+
+
+def _write_report(result: ExperimentResult, console: Console) -> None:
+    """Beside the ledger; a search whose report cannot be written has ended all the same."""
+    try:
+        path = write_report(result, result.info.directory / REPORT_FILE)
+        console.say(label_line("report", str(path)))
+    except ConfigError as error:
+        console.say(f"no report: {error}", "red")
 
 
 def exit_code(result: ExperimentResult) -> int:

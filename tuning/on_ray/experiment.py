@@ -66,9 +66,7 @@ def run_experiment(
     experiment. ``train`` is what a trial iterates. Raises :class:`ConfigError` for what a user can
     mend, before anything is created.
     """
-    for path, problem in space.scheduler.problems(
-        space
-    ):  # a recorded space may name one that is gone
+    for path, problem in space.scheduler.problems(space):  # a recorded one may be gone
         raise ConfigError(f"{path}: {problem}")
     listeners = Listeners(on_start, on_change, Notices(on_notice), on_lost, tuple(callbacks))
     facts = provenance or {}

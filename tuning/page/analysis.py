@@ -17,7 +17,7 @@ from tuning.ledger.records import TrialRecord
 from tuning.page.axes import axes_of, points_of
 from tuning.page.data import GROUPS, group_data, rounded
 from tuning.page.health import health_data
-from tuning.page.ladders import ladders_data
+from tuning.page.ladders import ladders_data, verdict_lines
 from tuning.page.live_ledger import LiveLedger
 from tuning.results.answer import answer_lines
 from tuning.results.effects import common_epoch, edge_hits, scores_at, trend
@@ -39,9 +39,11 @@ def analysis_data(
     """All of it; ``result`` is what the same ledger comes to."""
     epoch = common_epoch(result.trials, space)
     scores = scores_at(result.trials, space, epoch) if epoch else {}
+    ladders = ladders_data(ledger.path.parent, space)
+    told = [*answer_lines(result), *verdict_lines(ladders)]
     level, steps = incumbent(ledger.timeline, ledger.trials, space)
     return {
-        "answer": answer_lines(result) or [_no_answer(result)],
+        "answer": told or [_no_answer(result)],
         "configs": _configs(result),
         "incumbent": {
             "epoch": level,
@@ -53,7 +55,7 @@ def analysis_data(
         "edges": [str(hit) for hit in edge_hits(result.best, space)] if result.best else [],
         "balance": _balance(result),
         "reference": _reference(ledger, space),
-        "ladders": ladders_data(ledger.path.parent, space),
+        "ladders": ladders,
         "health": health_data(ledger, space, result),
         "export": _export(ledger.path.parent),
     }
@@ -62,7 +64,7 @@ def analysis_data(
 def _no_answer(result: ExperimentResult) -> str:
     """Why there is none."""
     if not result.info.space.ranks_trials:
-        return "a ladder: its runs are compared by their curves, see below"
+        return "a ladder: its runs are compared by their curves, and no curve is there yet"
     if not result.trials:
         return "no trial was proposed yet: there is nothing to answer with"
     if all(trial.state == "failed" for trial in result.trials):

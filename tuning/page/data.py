@@ -17,7 +17,7 @@ from tuning.page.fidelity import fidelity_data
 from tuning.page.live_ledger import LiveLedger
 from tuning.results.confirm import Confirmation, confirmation
 from tuning.results.constraints import constraints_text, feasible
-from tuning.results.outcome import at_common_epoch, best_of, hours_without_stopping
+from tuning.results.outcome import at_common_epoch, best_of, hours_without_stopping, ranked
 from tuning.results.pareto import pareto_front
 from tuning.spaces.draws import total_trials
 from tuning.spaces.space import SearchSpace
@@ -35,13 +35,18 @@ def experiment_data(ledger: LiveLedger, space: SearchSpace) -> dict[str, Any]:
     """The whole page but the details of one trial."""
     records = ledger.records()
     word, sentence = status(ledger, space)
-    axes, prior = axes_of(space), space.values(space.prior())
+    axes, prior = axes_of(space), space.values(space.prior()) if space.ranks_trials else {}
     labels = dict(zip(space.parameters, short_labels(list(space.parameters)), strict=True))
     saved = [
         hours_without_stopping(r, space) - r.cost_hours for r in records if r.state == "stopped"
     ]
     spent = [*records, *ledger.confirmations()]
     confirmed = confirmation(records, ledger.confirmations(), space, ledger.reference_runs())
+    best = _best(records, space, confirmed)
+    order = [record.number for record in ranked(records, space)]
+    if best is not None:  # of the finalists on fresh seeds, or of those within the constraints
+        order = [best["trial"], *(number for number in order if number != best["trial"])]
+    places = {number: place for place, number in enumerate(order)}
     return {
         "name": ledger.experiment,
         "space": space.name,
@@ -66,13 +71,13 @@ def experiment_data(ledger: LiveLedger, space: SearchSpace) -> dict[str, Any]:
         "levels": list(space.rungs()),
         "unit": "GPU" if space.resources.gpu else "CPU",
         "hours": {"spent": sum(r.cost_hours for r in spent), "saved": sum(saved)},
-        "best": _best(records, space, confirmed),
+        "best": best,
         "confirm": confirm_data(confirmed),
         "axes": [axis.to_plain() for axis in axes],
         "trials": [
             _trial(record, records, space, word)
             | _parameters(space.values(record.params), labels, axes, prior)
-            | {"crashes": _crashes(ledger, record.number)}
+            | {"crashes": _crashes(ledger, record.number), "place": places.get(record.number)}
             for record in records
         ],
         "fidelity": fidelity_data(records, ledger.rungs, space),

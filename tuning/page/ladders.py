@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from tuning.ledger import folders
 from tuning.results.ladder import read_verdict
 from tuning.spaces.ladder_space import LadderSpace
 from tuning.spaces.space import SearchSpace
+
+NAMES = {"psnr": "PSNR", "ms_ssim_db": "MS-SSIM"}
 
 
 def ladders_data(directory: Path, space: SearchSpace) -> list[dict[str, Any]]:
@@ -23,6 +26,27 @@ def ladders_data(directory: Path, space: SearchSpace) -> list[dict[str, Any]]:
         return [_one(directory)]
     digest = _exported(directory)
     return [_one(path) for path in _others(directory) if digest and _source(path) == digest]
+
+
+def verdict_lines(ladders: Sequence[dict[str, Any]]) -> list[str]:
+    """The BD-rates of all ladders, a line each."""
+    lines = []
+    for ladder in ladders:
+        for one in (ladder["verdict"] or {}).get("sets", ()):
+            lines += [_verdict(one["dataset"], metric) for metric in one["metrics"]]
+    return lines
+
+
+def _verdict(dataset: str, metric: Mapping[str, Any]) -> str:
+    told = f"{dataset}: {metric['test']} against {metric['anchor']}, {NAMES[metric['metric']]}"
+    if metric["bd_rate"] is None:
+        return f"{told}: no BD-rate, {metric['refused']}"
+    found = f"{told}: BD-rate {metric['bd_rate']:+.2f} %"
+    if not metric["interval"]:
+        return found
+    low, high = metric["interval"]
+    sure = "" if low > 0 or high < 0 else ": not distinguishable from none"
+    return f"{found} [{low:+.2f}, {high:+.2f}]{sure}"
 
 
 def _one(directory: Path) -> dict[str, Any]:

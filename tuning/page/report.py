@@ -23,6 +23,7 @@ from tuning.page.data import experiment_data, plain, trial_data
 from tuning.page.live_ledger import LiveLedger
 from tuning.results.outcome import ExperimentResult
 
+REPORT_FILE = "report.html"  # of an experiment, once its search is over
 WEB = Path(__file__).parent / "web"
 STYLES = ("page.css", "analysis.css")
 #: The page's modules; each stands behind those that it imports.
@@ -50,7 +51,7 @@ def report_data(result: ExperimentResult) -> dict[str, Any]:
     """The answers of the page's server by their addresses."""
     space, directory = result.info.space, result.info.directory
     ledger = LiveLedger(directory, devices=space.resources.devices)
-    shown = _detailed(result)
+    shown = [number for number in _detailed(result) if number in ledger.trials]
     log = {"name": "logs are not in a report", "text": str(directory), "cut": 0}
     return {
         "written": time.time(),
@@ -75,8 +76,7 @@ def report_html(data: dict[str, Any]) -> str:
         " base-uri 'none'; form-action 'none'"
     )
     head = (
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        f"<style>{style}</style>\n"
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n<style>{style}</style>\n'
     )
     tail = (
         f'<script type="application/json" id="embedded">{inside}</script>\n'

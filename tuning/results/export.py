@@ -50,6 +50,7 @@ class Export:
     full_epochs: int  # its length
     is_proxy: bool
     problem: str | None = None  # why there is no copy in best/
+    submitted: bool = False  # by a submitted job: it lies on the cluster, not where the user is
 
 
 def export_best(result: ExperimentResult) -> Export:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
@@ -193,6 +194,13 @@ def export_lines(export: Export) -> list[str]:
     """Where the best config is, and the commands that use it."""
     both = f"  (and {export.stored})" if export.problem is None else f"  ({export.problem})"
     lines = [f"exported to  {export.shown}{both}"]
+    if export.submitted:
+        here = export.shown if not export.shown.is_absolute() else Path("best", export.shown.name)
+        lines += [
+            "  that is on the cluster, and the job's copy of the code goes with it; to have it",
+            "  on your machine, in the project's folder, with the file that started the cluster:",
+            f"  ray rsync-down CLUSTER.yaml {quote(str(export.stored))} {quote(str(here))}",
+        ]
     if export.is_proxy:
         lines += [
             "  a PROXY: a few hundred steps of a small model show mostly the learning rate;",

@@ -233,6 +233,19 @@ def test_where_best_cannot_be_written_the_experiment_has_the_only_copy(
     assert f"{export.shown}  ({tmp_path / 'best' / 'quick.yaml'} cannot be written: " in told
 
 
+def test_a_submitted_job_says_how_its_export_comes_to_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its working directory is on the cluster and is removed with the job."""
+    export = replace(export_best(exported(tmp_path, monkeypatch, "cluster")), submitted=True)
+    lines = export_lines(export)
+    assert f"  ray rsync-down CLUSTER.yaml {export.stored} best/quick.yaml" in lines
+    assert lines.count(lines[1]) == 1
+    elsewhere = export_lines(replace(export, shown=export.stored))
+    assert f"  ray rsync-down CLUSTER.yaml {export.stored} best/best.yaml" in elsewhere
+    assert not any("rsync" in line for line in export_lines(replace(export, submitted=False)))
+
+
 def test_what_is_printed_to_be_run_is_quoted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -98,5 +98,5 @@ export function referenceCurve() {
 export function referenceKey() {
   const found = view.analysis?.reference;
   if (!found) return [];
-  return found.points.length ? [key("curve ink reference", `the baseline at lmbda ${found.points.map(([, , lmbda]) => number(lmbda)).join(", ")}, epoch ${found.epoch}`)] : [el("span", {}, found.reason ?? "")];
+  return found.points.length ? [key("curve ink reference", `the baseline, epoch ${found.epoch}`)] : [el("span", {}, found.reason ?? "")];
 }

@@ -63,7 +63,7 @@ function curves(colours) {
     label: `${data.metric} of every trial over epochs; the table of trials holds the last values`,
     series: drawn().filter((t) => t.curve.length).map((trial) => ({
       id: trial.number, name: told(trial), points: trial.curve, className: curveClass(trial, colours), end: trial.state,
-      label: trial.number === data.best?.trial || trial.number === view.selected ? String(trial.number) : trial.number === 0 ? "prior" : null,
+      label: trial.number === data.best?.trial || trial.number === view.selected ? String(trial.number) : trial.number === 0 && data.ranks ? "prior" : null,
     })),
     marks: data.levels.map((x, k) => ({ x, text: k + 1 === data.levels.length ? "end" : `rung ${k + 1}` })),
     x: { name: "epoch", whole: true, log: at("log-x").checked, ticks: data.levels.length > 1 && at("log-x").checked ? data.levels : null },
@@ -92,7 +92,7 @@ function promotions() {
 function rampKey() {
   const bars = Array.from({ length: RAMP }, (_, k) => svg("path", { d: `M${k * 8} 4h7`, class: `r${k}`, "stroke-width": 5 }));
   const strip = svg("svg", { viewBox: "0 0 56 8", width: 56, height: 8, "aria-hidden": "true" }, ...bars);
-  return [el("span", { cls: "chip" }, "best", strip, "worst", ` last ${view.data.metric}`)];
+  return [el("span", { cls: "chip" }, "best", strip, "worst", ` ${view.data.metric}, at equal epochs`)];
 }
 
 function rates() {
@@ -103,7 +103,7 @@ function rates() {
     points: drawn().filter((t) => t.bpp !== null && t.psnr !== null).map((trial) => ({
       id: trial.number, x: trial.bpp, y: trial.psnr, state: trial.state, selected: trial.number === view.selected,
       text: `${told(trial)}\n${number(trial.bpp)} bpp, ${fixed(trial.psnr, 2)} dB`,
-      label: trial.number === data.best?.trial ? `${trial.number}, best` : trial.number === 0 ? "prior" : null,
+      label: trial.number === data.best?.trial ? `${trial.number}, best` : trial.number === 0 && data.ranks ? "prior" : null,
     })),
     front: front.map((t) => [t.bpp, t.psnr]).sort((a, b) => a[0] - b[0]), curves: referenceCurve(),
     trail: view.trial?.path ?? [], x: { name: "bits per pixel" }, y: { name: "PSNR, dB" }, tip, pick: select,
@@ -215,6 +215,7 @@ new ResizeObserver(([{ contentRect }]) => {
   if (contentRect.width !== width) requestAnimationFrame(draw);
   width = contentRect.width;
 }).observe(document.querySelector("main"));
+live();
 setInterval(live, 1000);
 const asked = /^#trial-(\d+)$/.exec(location.hash);
 if (asked) view.selected = Number(asked[1]);

@@ -23,13 +23,14 @@ export function panel() {
 // The curves of one group of a trial's metrics, and their legend.
 export function groupChart(id, group, gammas) {
   const names = Object.keys(group);
-  if (!names.length) { at(id).replaceChildren(el("p", { cls: "empty" }, "This balancer has none.")); return; }
+  at(id).nextElementSibling?.remove();
+  at(id).classList.toggle("empty", !names.length);
+  if (!names.length) { at(id).replaceChildren("This balancer has none."); return; }
   const values = names.flatMap((name) => group[name].map((p) => p[1])).filter((v) => v > 0);
   const log = gammas && values.length > 0;
   lines(at(id), {
     label: `${id} over epochs: ${names.join(", ")}`, x: { name: "epoch", whole: true }, y: { name: "", log }, tip,
     series: names.map((name, k) => ({ id: k, name, points: group[name], className: `l${(k % 5) + 1}` })),
   });
-  at(id).nextElementSibling?.remove();
   at(id).after(el("p", { cls: "legend" }, ...names.map((name, k) => key(`curve l${(k % 5) + 1}`, name))));
 }
