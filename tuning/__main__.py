@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from hpcm.commands.flags import add_imports
 from tuning.ladders import arguments as ladder
+from tuning.simulation import plan_arguments as plan
 from tuning.spaces.defaults import PAGE_HOST, PAGE_PORT, STORAGE
 
 if TYPE_CHECKING:
@@ -123,6 +124,12 @@ def _ladder(flags: argparse.Namespace) -> int:
     return run(flags)
 
 
+def _plan(flags: argparse.Namespace) -> None:
+    from tuning.simulation.plan_command import run
+
+    run(flags)
+
+
 def _salvage(flags: argparse.Namespace) -> None:
     from tuning.ledger.lines import salvage
 
@@ -160,6 +167,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     ladder.add_arguments(command)
     command.set_defaults(command=_ladder)
+    command = commands.add_parser(
+        "plan",
+        help=plan.TEXT,
+        description=f"{plan.TEXT}.",
+        epilog=plan.EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    plan.add_arguments(command)
+    command.set_defaults(command=_plan)
     text = "copy the whole lines of a damaged ledger before the damage"
     command = commands.add_parser("salvage", help=text, description=text)
     command.add_argument("ledger", metavar="LEDGER", help="a ledger.jsonl that is refused")
