@@ -39,9 +39,10 @@ class OneOf:
         return core_schema.with_info_plain_validator_function(self._read)
 
     def _read(self, value: Any, info: core_schema.ValidationInfo) -> Any:
-        if type(value) in (*self.parts.values(), *self.former.values()):
+        given = isinstance(value, Mapping)
+        if not given and type(value) in (*self.parts.values(), *self.former.values()):
             return value
-        name = str(value.get("name", self.default)) if isinstance(value, Mapping) else self.default
+        name = str(value.get("name", self.default)) if given else self.default
         if name in self.former:
             return read_as(self.former[name], value, info.mode)
         if name not in self.parts:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
+from pydantic import BeforeValidator
 
 from hpcm.atomic_files import write_atomically
 from hpcm.choices import OneOf
@@ -39,6 +40,11 @@ MAY_DIFFER = frozenset(
 )
 
 
+def _once_a_switch(value: Any) -> Any:
+    """``data.cache`` was true or false before 0.1.0."""
+    return {True: "memory", False: "none"}[value] if isinstance(value, bool) else value
+
+
 @config_class
 class DataConfig:
     """What is trained and validated on: image sets by name under ``$HPCM_DATA``, never paths."""
@@ -50,7 +56,8 @@ class DataConfig:
     batch_size: int = 32  # crops per optimiser step
     crops_per_epoch: int | None = None  # None: one crop per image; else this many, images cycling
     workers: int = 4  # loader processes; 0 loads in the training process
-    cache: bool = False  # keep decoded images in memory, for small sets
+    # keep decoded images: in the run's memory, or on disk, once for all runs of a machine
+    cache: Annotated[Literal["none", "memory", "disk"], BeforeValidator(_once_a_switch)] = "none"
 
     def __post_init__(self) -> None:
         bounded(self, "patch", "batch_size", "crops_per_epoch", "holdout", least=1)

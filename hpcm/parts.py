@@ -12,45 +12,72 @@ import importlib.util
 import sys
 import traceback
 from collections.abc import Iterable, Mapping, MutableMapping
+from importlib import import_module
+from importlib.machinery import ModuleSpec
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 
 from hpcm.files import read_bytes
-from hpcm.losses import DISTORTIONS, REGULARIZERS, TASK_SETS
-from hpcm.losses.distortions import Distortion
-from hpcm.losses.regularizer import RegularizerConfig
-from hpcm.losses.task_set import TaskSet
-from hpcm.model import MODELS
-from hpcm.model.spec import HPCMSpec
-from hpcm.optimizers import BALANCERS, OPTIMIZERS, BalancerConfig, OptimizerConfig
-from hpcm.optimizers.gamma_memory import GammaSchedule
-from hpcm.optimizers.gamma_schedules import GAMMA_SCHEDULES, SCALE_GAMMA_SCHEDULES
-from hpcm.schedules import LR_SCHEDULES, LrShape
 from hpcm.schema import ConfigError, did_you_mean
 
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """A kind of part: the dict that holds all of them, and what each of them is."""
+    """A kind of part: the dict that holds all of them, and what each of them is.
 
-    parts: MutableMapping[str, Any]
-    of: type  # the base of its config classes; if the dict holds objects, their class
+    Each is given as it is or as ``"module:name"``, which is imported when a part is registered.
+    """
+
+    dict_of_parts: MutableMapping[str, Any] | str
+    base: type | str  # of its config classes; if the dict holds objects, their class
+
+    @property
+    def parts(self) -> MutableMapping[str, Any]:
+        """The dict."""
+        return cast("MutableMapping[str, Any]", _found(self.dict_of_parts))
+
+    @property
+    def of(self) -> type:
+        """The class."""
+        return cast("type", _found(self.base))
 
 
 #: By the name that `register` takes. A package that has parts of its own adds a line.
 KINDS: dict[str, Kind] = {
-    "optimizer": Kind(OPTIMIZERS, OptimizerConfig),
-    "balancer": Kind(BALANCERS, BalancerConfig),
-    "regularizer": Kind(REGULARIZERS, RegularizerConfig),
-    "gamma_schedule": Kind(GAMMA_SCHEDULES, GammaSchedule),
-    "scale_gamma_schedule": Kind(SCALE_GAMMA_SCHEDULES, GammaSchedule),
-    "lr_schedule": Kind(LR_SCHEDULES, LrShape),
-    "task_set": Kind(TASK_SETS, TaskSet),
-    "distortion": Kind(DISTORTIONS, Distortion),
-    "model": Kind(MODELS, HPCMSpec),
+    "optimizer": Kind("hpcm.optimizers:OPTIMIZERS", "hpcm.optimizers:OptimizerConfig"),
+    "balancer": Kind("hpcm.optimizers:BALANCERS", "hpcm.optimizers:BalancerConfig"),
+    "regularizer": Kind("hpcm.losses:REGULARIZERS", "hpcm.losses.regularizer:RegularizerConfig"),
+    "gamma_schedule": Kind(
+        "hpcm.optimizers.gamma_schedules:GAMMA_SCHEDULES",
+        "hpcm.optimizers.gamma_memory:GammaSchedule",
+    ),
+    "scale_gamma_schedule": Kind(
+        "hpcm.optimizers.gamma_schedules:SCALE_GAMMA_SCHEDULES",
+        "hpcm.optimizers.gamma_memory:GammaSchedule",
+    ),
+    "lr_schedule": Kind("hpcm.schedules:LR_SCHEDULES", "hpcm.schedules:LrShape"),
+    "task_set": Kind("hpcm.losses:TASK_SETS", "hpcm.losses.task_set:TaskSet"),
+    "distortion": Kind("hpcm.losses:DISTORTIONS", "hpcm.losses.distortions:Distortion"),
+    "model": Kind("hpcm.model:MODELS", "hpcm.model.spec:HPCMSpec"),
 }
 
-_imported: dict[str, str] = {}  # name of a file to its SHA-256
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A file that was imported, as it was read."""
+
+    path: str  # as it was given
+    content: bytes
+
+    @property
+    def digest(self) -> str:
+        """Its SHA-256."""
+        return hashlib.sha256(self.content).hexdigest()
+
+
+_imported: dict[str, Source] = {}  # by the file's name
+_registered: list[tuple[str, str]] = []  # kind and name, in order
 
 
 def register(kind: str, name: str, part: Any) -> None:
@@ -77,6 +104,7 @@ def register(kind: str, name: str, part: Any) -> None:
     if own != name:
         raise ConfigError(f"register: {kind} {name!r} calls itself {own!r}")
     parts[name] = part
+    _registered.append((kind, name))
 
 
 def import_parts(paths: Iterable[str | Path]) -> None:
@@ -87,20 +115,44 @@ def import_parts(paths: Iterable[str | Path]) -> None:
     """
     for path in map(Path, paths):
         try:
-            digest = hashlib.sha256(read_bytes(path)).hexdigest()
+            source = Source(str(path), read_bytes(path))
         except ConfigError as error:
             raise ConfigError(f"--import {error}") from None
-        if _imported.get(path.name) == digest:
-            continue
-        if path.name in _imported:
-            raise ConfigError(f"--import {path}: another {path.name} is imported already")
-        _run(path)
-        _imported[path.name] = digest
+        if _is_new(path, source):
+            _refuse_name(path)
+            _run(path, source)
+
+
+def import_sources(sources: Iterable[Source]) -> None:
+    """Run the files that another process has imported: its :func:`sources`.
+
+    Nothing is read from a disk. Raises :class:`ConfigError` as :func:`import_parts`.
+    """
+    for source in sources:
+        if _is_new(Path(source.path), source):
+            _run(Path(source.path), source)
 
 
 def imported() -> dict[str, str]:
     """The files that were imported: name to SHA-256, in this order."""
-    return dict(_imported)
+    return {name: source.digest for name, source in _imported.items()}
+
+
+def sources() -> tuple[Source, ...]:
+    """The files that were imported, in this order."""
+    return tuple(_imported.values())
+
+
+def import_words() -> list[str]:
+    """How a command line imports the same files; empty if there is none."""
+    paths = [source.path for source in _imported.values()]
+    return ["--import", *paths] if paths else []
+
+
+def missing_parts(what: str, saved: Mapping[str, str]) -> str:
+    """A line on the files that ``what`` was made with and that are not imported now, if any."""
+    missing = [name for name in saved if name not in _imported]
+    return f"\n{what} had --import {' '.join(sorted(missing))}" if missing else ""
 
 
 def differences(saved: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
@@ -117,28 +169,50 @@ def differences(saved: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     return changes
 
 
-def _run(path: Path) -> None:
-    """Execute ``path`` as the module of its name, so that what it defines can be pickled."""
-    name = path.stem
-    if path.suffix != ".py" or not name.isidentifier():
+def _found(what: Any) -> Any:
+    """What ``"module:name"`` names; anything else as it is."""
+    if not isinstance(what, str):
+        return what
+    module, _, name = what.partition(":")
+    return getattr(import_module(module), name)
+
+
+def _is_new(path: Path, source: Source) -> bool:
+    """Whether it is still to be run. Raises :class:`ConfigError` if another has its name."""
+    known = _imported.get(path.name)
+    if known is not None and known.content != source.content:
+        raise ConfigError(f"--import {path}: another {path.name} is imported already")
+    return known is None
+
+
+def _refuse_name(path: Path) -> None:
+    """Raise :class:`ConfigError` if it cannot be a module, or is not the one of its name."""
+    if path.suffix != ".py" or not path.stem.isidentifier():
         raise ConfigError(f"--import {path}: must be a Python file whose name is an identifier")
-    known = importlib.util.find_spec(name)
+    known = importlib.util.find_spec(path.stem)
     if known is not None and Path(known.origin or "").resolve() != path.resolve():
-        raise ConfigError(f"--import {path}: there is a module {name!r} already; rename the file")
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+        raise ConfigError(
+            f"--import {path}: there is a module {path.stem!r} already; rename the file"
+        )
+
+
+def _run(path: Path, source: Source) -> None:
+    """Execute a file as the module of its name, so that what it defines can be pickled."""
+    name, before = path.stem, len(_registered)
+    module = ModuleType(name)
+    module.__file__ = str(path)
+    module.__spec__ = ModuleSpec(name, None, origin=str(path))
     sys.modules[name] = module
-    before = {kind: dict(KINDS[kind].parts) for kind in KINDS}
     try:
-        spec.loader.exec_module(module)
+        code = compile(source.content, str(path), "exec", dont_inherit=True)
+        exec(code, module.__dict__)
     except Exception as error:
         del sys.modules[name]
-        for kind, parts in before.items():  # a file adds all of its parts or none
-            KINDS[kind].parts.clear()
-            KINDS[kind].parts.update(parts)
+        for kind, part in _registered[before:]:  # a file adds all of its parts or none
+            del KINDS[kind].parts[part]
+        del _registered[before:]
         raise ConfigError(f"--import {path}{_line(error, path)}: {error or type(error)}") from error
+    _imported[path.name] = source
 
 
 def _line(error: Exception, path: Path) -> str:

@@ -240,8 +240,7 @@ def sections_of(annotation: Any) -> list[tuple[str, type]]:
 def leaf(annotation: Any) -> Any:
     """The type of a leaf; a name out of a dict is a literal of its keys."""
     for one in getattr(annotation, "__metadata__", ()):
-        if isinstance(one, NameOf):
-            return Literal[one.names]
+        return Literal[one.names] if isinstance(one, NameOf) else annotation.__origin__
     return annotation
 
 

@@ -74,7 +74,7 @@ ROOMS = [
     "watching page",
     "on_ray simulation",
     "flags watch",
-    "cli",
+    "cli ladders",
     "__main__",
 ]
 ROOM = {room: level for level, rooms in enumerate(ROOMS) for room in rooms.split()}

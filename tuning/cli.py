@@ -13,10 +13,12 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hpcm.evaluation.image_sets import SkippedImages
+from hpcm.parts import import_parts
 from hpcm.schema import ConfigError
 from hpcm.streams import escape_what_cannot_be_shown, printable
 from tuning.checkpoints.places import checkpoint_place
@@ -24,8 +26,10 @@ from tuning.flags import parse_flags
 from tuning.ledger import folders as places
 from tuning.ledger.provenance import git_commit
 from tuning.on_ray.experiment import run_experiment
-from tuning.on_ray.preflight import check_data
-from tuning.on_ray.profiles import choose_profile
+from tuning.on_ray.preflight import check_data, idle_text
+from tuning.on_ray.private_api import in_a_submitted_job
+from tuning.on_ray.profiles import choose_profile, joined
+from tuning.page.report import REPORT_FILE, write_report
 from tuning.results.export import REASON, export_best, source_of
 from tuning.results.outcome import ExperimentResult
 from tuning.simulation.experiment import simulate_experiment
@@ -54,6 +58,7 @@ def main(words: Sequence[str]) -> int:
     try:
         with _warnings_on(console):
             flags = parse_flags(words)
+            import_parts(flags.imports)
             if flags.simulate is not None:
                 return _simulate(flags, console)
             return _dry_run(flags, console) if flags.dry_run else _search(flags, console)
@@ -104,6 +109,8 @@ def _dry_run(flags: argparse.Namespace, console: Console) -> int:
         )
     _check_data(space, console)
     _show_plan(space, console)
+    if idle := idle_text(space) if flags.address is None or joined() else "":
+        console.say(label_line("idle", idle))
     for title, lines in (
         ("the prior config, trial 0:", prior_lines(space)),
         ("the prior and five samples (- is not active):", sample_lines(space)),
@@ -173,7 +180,7 @@ def _conclude(result: ExperimentResult, console: Console) -> int:
     export, problem = None, ""
     if result.best and result.complete:
         try:
-            export = export_best(result)
+            export = replace(export_best(result), submitted=in_a_submitted_job())
         except (ConfigError, OSError) as error:  # the space is gone, the disk is full
             problem = f"not exported: {error}"
     for line in ["", *summary_lines(result, export)]:
@@ -183,7 +190,18 @@ def _conclude(result: ExperimentResult, console: Console) -> int:
             "" if result.info.simulated else f"; then python tune.py --resume {result.info.name}"
         )
         console.say(f"{problem}{again}", "red")
+    if not result.interrupted:
+        _write_report(result, console)
     return FAILED if problem else exit_code(result)
+
+
+def _write_report(result: ExperimentResult, console: Console) -> None:
+    """Beside the ledger; a search whose report cannot be written has ended all the same."""
+    try:
+        path = write_report(result, result.info.directory / REPORT_FILE)
+        console.say(label_line("report", str(path)))
+    except ConfigError as error:
+        console.say(f"no report: {error}", "red")
 
 
 def exit_code(result: ExperimentResult) -> int:
@@ -218,7 +236,11 @@ def _reopen_space(flags: argparse.Namespace, console: Console) -> tuple[ProfileC
     folder = places.storage_folder(flags.storage)
     wanted = Path(flags.space).stem if flags.space else None
     directory = places.find(folder, flags.resume, wanted)
+    places.refuse_other_parts(directory)
     recorded, facts = places.read_experiment(directory), places.read_provenance(directory)
+    if not recorded.ranks_trials:
+        command = f"{recorded.command} --resume {directory.name}"
+        raise ConfigError(f"--resume {directory.name}: a ladder; {command}")
     flags.resume = directory.name
     flags.set = [*facts.get("overrides", []), *flags.set]
     choice = ProfileChoice(recorded.profile, str(facts.get("profile_reason", REASON)))

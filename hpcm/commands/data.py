@@ -1,10 +1,12 @@
-"""``data NAME``: what an image set holds, before anything is trained on it."""
+"""``data NAME``: what an image set holds, before anything is trained on it; its decoded frames."""
 
 from __future__ import annotations
 
 import argparse
 
 from hpcm.commands.arguments import images_at
+from hpcm.evaluation.frame_store import bytes_needed, remove, store_path, stored
+from hpcm.evaluation.image_sets import ImageSet
 
 SHOWN = 8  # sizes and skipped images listed
 
@@ -23,7 +25,23 @@ def run(arguments: argparse.Namespace) -> int:
     for item in images.skipped[:SHOWN]:
         print(f"  {item.name}: {item.reason}")
     _more(len(images.skipped), "skipped")
+    if arguments.cache is not None:
+        _cache(images, arguments.cache)
     return 0
+
+
+def _cache(images: ImageSet, what: str) -> None:
+    """Say whether the frames of ``data.cache: disk`` are there; build or remove them first."""
+    if what == "build":
+        stored(images)
+    if what == "remove" and remove(images):
+        print(f"removed {store_path(images)}")
+        return
+    path = store_path(images)
+    if path.exists():
+        print(f"frames {path}  {path.stat().st_size / 1e9:.3f} GB")
+    else:
+        print(f"frames not built; {bytes_needed(images) / 1e9:.3f} GB in {path}")
 
 
 def _more(count: int, what: str) -> None:

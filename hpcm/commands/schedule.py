@@ -33,12 +33,13 @@ def run(arguments: argparse.Namespace) -> int:
 def schedule_table(cfg: TrainConfig, rows: int) -> Table:
     """Columns ``epoch t lr gamma/.. spectral/..`` at up to ``rows`` epochs over the horizon.
 
-    ``lr/<part>`` is there for a part of the model whose rate differs from the optimizer's; it is 0
-    while the part is frozen. Values are those of the epoch that starts; tau is 2 ** 0.5 or more
-    (every frequency) once there is no truncation, delta 0 before the inter-scale term counts.
+    The first and the last that train are among them. ``lr/<part>`` is there for a part of the model
+    whose rate differs from the optimizer's; it is 0 while the part is frozen. Values are those of
+    the epoch that starts; tau is 2 ** 0.5 or more (every frequency) once there is no truncation,
+    delta 0 before the inter-scale term counts.
     """
-    last = cfg.schedule_horizon
-    epochs = sorted({round(last * row / (rows - 1)) for row in range(rows)})
+    end = cfg.schedule_horizon  # t = 1, at which no epoch starts any more
+    epochs = sorted({min(round(end * row / (rows - 1)), end - 1) for row in range(rows)})
     found = [_values(cfg, epoch) for epoch in epochs]
     return {name: [values[name] for values in found] for name in _shown(found)}
 

@@ -105,7 +105,7 @@ class ImageSet:
     @cached_property
     def digests(self) -> tuple[bytes, ...]:
         """SHA-256 of each image's file, or of its ends: what :attr:`fingerprint` is made of."""
-        return tuple(_each(lambda item: _digest(item.path, self._whole), self.items))
+        return tuple(in_threads(lambda item: _digest(item.path, self._whole), self.items))
 
     @property
     def _whole(self) -> bool:
@@ -163,7 +163,7 @@ def decode(images: ImageSet) -> tuple[ImageSet, list[NDArray[np.uint8]]]:
 
     Raises :class:`ConfigError` if nothing can be decoded.
     """
-    read = _each(lambda item: item.read(), images.items)
+    read = in_threads(lambda item: item.read(), images.items)
     pixels = [found for found in read if isinstance(found, np.ndarray)]
     damaged = tuple(found for found in read if isinstance(found, SkippedItem))
     if not pixels:
@@ -271,7 +271,7 @@ def _printable(path: Path) -> str:
 
 
 def _scan(name: str, files: list[tuple[str, Path]], where: str) -> ImageSet:
-    found = _each(lambda entry: _item(*entry), files)
+    found = in_threads(lambda entry: _item(*entry), files)
     items = tuple(entry for entry in found if isinstance(entry, ImageItem))
     skipped = tuple(entry for entry in found if isinstance(entry, SkippedItem))
     if not items:
@@ -301,6 +301,7 @@ def _digest(path: Path, whole: bool) -> bytes:
         return digest.digest()
 
 
-def _each(function: Callable[[T], R], entries: Iterable[T]) -> list[R]:
+def in_threads(function: Callable[[T], R], entries: Iterable[T]) -> list[R]:
+    """``function`` of each entry, in their order; for what waits for storage, or for Pillow."""
     with ThreadPoolExecutor(_THREADS) as pool:
         return list(pool.map(function, entries))

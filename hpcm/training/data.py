@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +14,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from hpcm.config import DataConfig
-from hpcm.evaluation.image_sets import ImageSet, SkippedItem, none_left, warn_skipped
+from hpcm.evaluation.frame_store import stored
+from hpcm.evaluation.image_sets import ImageItem, ImageSet, SkippedItem, none_left, warn_skipped
 from hpcm.schema import ConfigError, about
 from hpcm.training.seeding import derive
 
@@ -27,16 +29,25 @@ class CropKey:
     index: int
 
 
-@dataclass(frozen=True)
-class Crop:
-    """The pixels, uint8 (3, p, p), and the images that had to be passed over to get them.
+class Crops(NamedTuple):
+    """A batch as it is loaded, and the images that had to be passed over to get it.
 
     ``pixels`` is None if no image of the set can be decoded: an error of a worker process would
     arrive wrapped in its traceback.
     """
 
-    pixels: Tensor | None
+    pixels: Tensor | None  # uint8 (B, p, p, 3), not yet flipped
+    flips: Tensor  # bool (2, B): left-right, top-bottom
     damaged: tuple[SkippedItem, ...] = ()
+
+    def on(self, device: torch.device) -> Tensor:
+        """The batch, float32 (B, 3, p, p) in [0, 1]; flipped and scaled on ``device``."""
+        assert self.pixels is not None
+        x = self.pixels.to(device, non_blocking=True).permute(0, 3, 1, 2)  # (B, 3, p, p)
+        mirror, upend = self.flips.to(device, non_blocking=True)[..., None, None, None]
+        x = torch.where(mirror, x.flip(3), x)
+        x = torch.where(upend, x.flip(2), x)
+        return x.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
 
 
 def crop_images(images: ImageSet, config: DataConfig, stride: int) -> ImageSet:
@@ -86,10 +97,11 @@ class CropLoader:
         self._device = device or torch.device("cpu")
         self._keys = _EpochKeys(config.batch_size, self.steps_per_epoch)
         self._loader = DataLoader(
-            _Crops(self.images, config.patch, seed, config.cache),
-            batch_sampler=self._keys,
+            _Batches(self.images, config.patch, seed, _frames(images, config.cache)),
+            sampler=self._keys,
+            batch_size=None,  # an item is a batch
             num_workers=self.workers,
-            collate_fn=_collate,
+            collate_fn=_as_it_is,
             persistent_workers=self.workers > 0,
             pin_memory=self._device.type == "cuda",
             generator=torch.Generator(),  # else it would draw from the global one
@@ -97,14 +109,19 @@ class CropLoader:
 
     def batches(self, epoch: int) -> Iterator[Tensor]:
         """The batches of one epoch (any number from 0): float32 (B, 3, p, p) in [0, 1]."""
-        self._keys.epoch = epoch
-        for pixels, damaged in self._loader:
-            new = {item.name: item.reason for item in damaged if item.name not in self.damaged}
+        for crops in self.loaded(epoch):
+            found = {item.name: item.reason for item in crops.damaged}
+            new = {name: why for name, why in found.items() if name not in self.damaged}
             self.damaged |= new
-            if pixels is None:
-                raise ConfigError(none_left(self.images, damaged[0]))
+            if crops.pixels is None:
+                raise ConfigError(none_left(self.images, crops.damaged[0]))
             warn_skipped(self.images.name, tuple(SkippedItem(*entry) for entry in new.items()))
-            yield pixels.to(self._device, non_blocking=True).float() / 255  # (B, 3, p, p)
+            yield crops.on(self._device)
+
+    def loaded(self, epoch: int) -> Iterator[Crops]:
+        """The same as bytes that are on no device yet; damaged images are not told."""
+        self._keys.epoch = epoch
+        return iter(self._loader)
 
 
 class _EpochKeys(Sampler[list[CropKey]]):
@@ -124,23 +141,55 @@ class _EpochKeys(Sampler[list[CropKey]]):
             yield [CropKey(first + index, self.epoch, index) for index in indices]
 
 
-class _Crops(Dataset[Crop]):
-    """From a key to its crop; has no state that matters, so it may live in any process."""
+Frames = Mapping[str, NDArray[np.uint8] | SkippedItem]
 
-    def __init__(self, images: ImageSet, patch: int, seed: int, cache: bool) -> None:
-        self._images, self._patch, self._seed = images, patch, seed
-        # Filled before workers start, so that they share it.
-        self._decoded = [item.read() for item in images.items] if cache else []
+
+def _frames(images: ImageSet, cache: str) -> Frames | None:
+    """All decoded images by name, as ``data.cache`` says; None if files are read as they come."""
+    if cache == "memory":  # filled before workers start, so that they share it
+        return {item.name: item.read() for item in images.items}
+    return stored(images) if cache == "disk" else None
+
+
+class _Batches(Dataset[Crops]):
+    """From keys to their crops; has no state that matters, so it may live in any process."""
+
+    def __init__(self, images: ImageSet, patch: int, seed: int, frames: Frames | None) -> None:
+        self._images, self._patch, self._seed, self._frames = images, patch, seed, frames
         self._cycle, self._order = -1, np.empty(0, int)  # the order last drawn
 
-    def __getitem__(self, key: CropKey) -> Crop:
+    def __getitem__(self, keys: list[CropKey]) -> Crops:
+        pixels = torch.empty(len(keys), self._patch, self._patch, 3, dtype=torch.uint8)
+        flips = torch.empty(2, len(keys), dtype=torch.bool)
         damaged: list[SkippedItem] = []
+        for key, out, flip in zip(keys, pixels.numpy(), flips.numpy().T, strict=True):
+            if not self._load(key, out, flip, damaged):
+                return Crops(None, flips, tuple(damaged))
+        return Crops(pixels, flips, tuple(damaged))
+
+    def _load(
+        self,
+        key: CropKey,
+        out: NDArray[np.uint8],
+        flips: NDArray[np.bool_],
+        damaged: list[SkippedItem],
+    ) -> bool:
+        """Write a crop to ``out`` (p, p, 3) and ``flips`` (2,); False if no image can be decoded.
+
+        Images that are passed over are added to ``damaged``.
+        """
         for offset in range(self._images.count):
-            found = self._crop(self._image_at(key.position, offset), key)
-            if isinstance(found, Tensor):
-                return Crop(found, tuple(damaged))
-            damaged.append(found)
-        return Crop(None, tuple(damaged))
+            item = self._images.items[self._image_at(key.position, offset)]
+            draw = np.random.default_rng(derive(self._seed, "crop", key.epoch, key.index))
+            left = int(draw.integers(item.width - self._patch + 1))
+            top = int(draw.integers(item.height - self._patch + 1))
+            np.less(draw.random(2), 0.5, out=flips)
+            pixels = self._pixels(item, left, top)
+            if not isinstance(pixels, SkippedItem):
+                out[:] = pixels
+                return True
+            damaged.append(pixels)
+        return False
 
     def _image_at(self, position: int, offset: int) -> int:
         """The image for the crop at ``position``; with an offset, a later one in that order."""
@@ -151,31 +200,17 @@ class _Crops(Dataset[Crop]):
             self._cycle, self._order = cycle, draw.permutation(count)
         return int(self._order[(place + offset) % count])
 
-    def _crop(self, image: int, key: CropKey) -> Tensor | SkippedItem:
-        item, side = self._images.items[image], self._patch
-        draw = np.random.default_rng(derive(self._seed, "crop", key.epoch, key.index))
-        left = int(draw.integers(item.width - side + 1))
-        top = int(draw.integers(item.height - side + 1))
-        mirror, upend = draw.random(2) < 0.5
-        pixels = self._pixels(image, left, top)  # (p, p, 3)
-        if isinstance(pixels, SkippedItem):
-            return pixels
-        pixels = pixels[:, ::-1] if mirror else pixels
-        pixels = pixels[::-1] if upend else pixels
-        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))  # (3, p, p)
-
-    def _pixels(self, image: int, left: int, top: int) -> NDArray[np.uint8] | SkippedItem:
+    def _pixels(self, item: ImageItem, left: int, top: int) -> NDArray[np.uint8] | SkippedItem:
+        """The window (p, p, 3) of an image."""
         right, bottom = left + self._patch, top + self._patch
-        if not self._decoded:
-            return self._images.items[image].read((left, top, right, bottom))
-        whole = self._decoded[image]
+        if self._frames is None:
+            return item.read((left, top, right, bottom))
+        whole = self._frames[item.name]
         return whole if isinstance(whole, SkippedItem) else whole[top:bottom, left:right]
 
 
-def _collate(crops: list[Crop]) -> tuple[Tensor | None, list[SkippedItem]]:
-    found = [crop.pixels for crop in crops if crop.pixels is not None]
-    pixels = torch.stack(found) if len(found) == len(crops) else None  # (B, 3, p, p)
-    return pixels, [item for crop in crops for item in crop.damaged]
+def _as_it_is(crops: Any) -> Any:
+    return crops
 
 
 def _cores() -> int:

@@ -96,7 +96,7 @@ def config(settings: Mapping[str, Any]) -> TrainConfig:
     data = {"train": "waves", "val": "waves", "patch": 64, "batch_size": 2, "crops_per_epoch": 4}
     start = {f"data.{name}": value for name, value in data.items()}
     start |= {"data.workers": 0, "optimizer.lr": 1e-2, "epochs": 4, "schedule_horizon": 4}
-    start |= {"data.cache": True, "validate_every": 100}
+    start |= {"data.cache": "memory", "validate_every": 100}
     if settings.get("model.name") == "hpcm_tiny":
         start |= {"data.patch": 256, "data.batch_size": 1, "data.crops_per_epoch": 1, "epochs": 1}
     for path, value in {**start, **settings}.items():

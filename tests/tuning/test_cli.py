@@ -13,6 +13,7 @@ from tests.tuning.searches import make_result, write_space
 from tuning import cli, watch
 from tuning.flags import flag_names
 from tuning.ledger.folders import write_experiment
+from tuning.on_ray import preflight
 from tuning.results.outcome import ExperimentResult
 from tuning.spaces.loading import load_space
 from tuning.spaces.refusals import NotNowError
@@ -29,6 +30,7 @@ def test_these_are_all_the_flags() -> None:
         "--storage",
         "--checkpoints",
         "--study-url",
+        "--import",
         "--address",
         "--simulate",
         "--slots",
@@ -143,6 +145,28 @@ def test_dry_run_shows_the_plan_and_creates_nothing(
     assert "model.name" in shown
     assert "sample 5" in shown
     assert not storage.exists()
+
+
+def test_dry_run_says_what_stays_idle(
+    storage: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(preflight, "_nodes", lambda: [{"CPU": 64.0, "GPU": 8.0}])
+    words = ["--space", "quick.yaml", "--dry-run", "--profile", "laptop"]
+    assert cli.main(words) == 0
+    assert "idle        8 of 8 GPUs: resources.gpu is 0\n" in capsys.readouterr().out
+    assert cli.main([*words, "--address", "10.0.0.1:6379"]) == 0  # of that cluster nothing is known
+    assert "idle" not in capsys.readouterr().out
+
+
+def test_a_submitted_jobs_export_is_on_the_cluster(
+    searched: list[dict[str, Any]],
+    storage: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    assert cli.main(["--space", "quick.yaml", "--storage", str(storage)]) == 0
+    assert "ray rsync-down CLUSTER.yaml" in capsys.readouterr().out
 
 
 def test_a_search_prints_profile_size_and_dashboard_then_the_end(

@@ -187,6 +187,7 @@ class ExperimentInfo:
     token_hint: str | None  # the command that prints the dashboard's token, where it wants one
     address: str  # "local", or the address of the cluster
     resources: dict[str, float]  # what the cluster has now: {"CPU": 2.0, ..}
+    idle: str = ""  # GPUs that it leaves idle, and why: "24 of 32 GPUs: .."
     trials: Mapping[int, TrialRecord] = field(default_factory=dict)  # live, by number
     drained: Sequence[str] = ()  # live; nodes that were drained, and why
     protected: bool = True  # a changed line of its ledger would be seen

@@ -66,9 +66,7 @@ def run_experiment(
     experiment. ``train`` is what a trial iterates. Raises :class:`ConfigError` for what a user can
     mend, before anything is created.
     """
-    for path, problem in space.scheduler.problems(
-        space
-    ):  # a recorded space may name one that is gone
+    for path, problem in space.scheduler.problems(space):  # a recorded one may be gone
         raise ConfigError(f"{path}: {problem}")
     listeners = Listeners(on_start, on_change, Notices(on_notice), on_lost, tuple(callbacks))
     facts = provenance or {}
@@ -132,6 +130,7 @@ class Experiment:
     ) -> Experiment:
         """One that was begun, to go on; refused if the space changed or something is lost."""
         directory = folders.find(folder, resume, space.name)
+        folders.refuse_other_parts(directory)
         folders.refuse_changes(folders.read_experiment(directory), space, directory.name)
         folders.refuse_lost_ledger(directory)
         ledger = Ledger(directory, devices=space.resources.devices)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import ray
+import torch
 
 from hpcm import ConfigError, TrainConfig, check_inputs
 from hpcm.evaluation.run_images import run_images
@@ -18,11 +21,13 @@ from tuning.on_ray.autoscaling import autoscaling
 from tuning.on_ray.cluster import Cluster
 from tuning.on_ray.node_checks import SharedPaths, check_nodes
 from tuning.on_ray.node_facts import Inputs, Reference
+from tuning.spaces.ladder_space import CONFIG
 from tuning.spaces.probes import corners
 from tuning.spaces.refusals import NotNowError
 from tuning.spaces.space import SearchSpace
+from tuning.spaces.wording import count_text
 
-READ = ("data.", "model.", "start_from")  # fields that decide what a trial reads
+READ = ("data.", "model.", "start_from", CONFIG)  # fields that decide what a trial reads
 HEAD = "node:__internal_head__"  # a resource that Ray gives to the head alone
 MS_SSIM = "val_ms_ssim_db"
 EPS = 1e-9  # Ray counts in ten-thousandths
@@ -67,12 +72,32 @@ def concurrent_now(space: SearchSpace) -> int:
     return _within(space, sum(_fits(need.cpu, need.gpu, node) for node in _nodes()))
 
 
+def idle_text(space: SearchSpace) -> str:
+    """How many GPUs of the cluster, or of this machine, trials will leave idle, and why; or ""."""
+    gpus = int(sum(node.get("GPU", 0) for node in _nodes()))
+    need, budget, at_a_time = space.resources, space.budget, concurrent_now(space)
+    left = gpus - math.ceil(at_a_time * need.gpu - EPS)
+    if left < 1 or (need.gpu and not at_a_time):  # of a cluster that is still starting
+        return ""
+    if not need.gpu:
+        reason = "resources.gpu is 0"
+    elif at_a_time == budget.concurrent:
+        reason = f"budget.concurrent is {at_a_time}"
+    elif at_a_time == budget.trials:
+        reason = f"budget.trials is {at_a_time}"
+    else:
+        reason = f"a trial takes {need.cpu:g} CPU as well, resources.cpu"
+    return f"{left} of {count_text(gpus, 'GPU')}: {reason}"
+
+
 def _within(space: SearchSpace, fit: int) -> int:
     return min(fit, space.budget.concurrent or fit, space.budget.trials)
 
 
 def _nodes() -> list[dict[str, float]]:
-    """The resources of each node that is there."""
+    """The resources of each node that is there; without Ray of this machine."""
+    if not ray.is_initialized():
+        return [{"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}]
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 

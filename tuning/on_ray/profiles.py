@@ -60,6 +60,11 @@ def _choose(asked: str, address: str | None) -> ProfileChoice:
     )
 
 
+def joined() -> bool:
+    """Whether this process is part of a Ray cluster already."""
+    return bool(ray.is_initialized())
+
+
 def connect(address: str) -> None:
     """Join the Ray cluster at ``address``, once. Raises :class:`NotNowError` where none answers."""
     if ray.is_initialized():

@@ -27,10 +27,11 @@ from tuning.on_ray.cluster import Cluster
 from tuning.on_ray.concurrency import GrowingLimiter
 from tuning.on_ray.head_watch import HeadWatch, gcs_answers, patience
 from tuning.on_ray.metrics import SearchMetrics
-from tuning.on_ray.preflight import concurrent_now
+from tuning.on_ray.preflight import concurrent_now, idle_text
 from tuning.on_ray.private_api import patched_actor_manager
 from tuning.on_ray.progress_callback import OnChange, ProgressCallback
 from tuning.on_ray.recovery import Recovery
+from tuning.on_ray.tensorboard import TensorBoardCallback
 from tuning.on_ray.trainable import TrialContext, trainable, trial_name
 from tuning.on_ray.watchdog import Watchdog
 from tuning.results.outcome import ExperimentResult, experiment_result
@@ -149,6 +150,7 @@ class Session:
             token_hint=self.joined.token_hint,
             address=self.joined.address,
             resources=self.joined.resources,
+            idle=idle_text(self.space),
             trials=ledger.trials,
             drained=ledger.drained,
             study=self.study.shown,
@@ -178,7 +180,7 @@ class Session:
             trial_name_creator=_name_of(space),
             trial_dirname_creator=_name_of(space),
             stop=closing,
-            callbacks=[watchdog, *callbacks, *self.listeners.callbacks],
+            callbacks=[watchdog, *callbacks, TensorBoardCallback(), *self.listeners.callbacks],
             max_failures=0,  # the search decides, see tuning/search/retries.py
             raise_on_failed_trial=False,
             log_to_file=True,

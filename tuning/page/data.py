@@ -17,7 +17,7 @@ from tuning.page.fidelity import fidelity_data
 from tuning.page.live_ledger import LiveLedger
 from tuning.results.confirm import Confirmation, confirmation
 from tuning.results.constraints import constraints_text, feasible
-from tuning.results.outcome import at_common_epoch, best_of, hours_without_stopping
+from tuning.results.outcome import at_common_epoch, best_of, hours_without_stopping, ranked
 from tuning.results.pareto import pareto_front
 from tuning.spaces.draws import total_trials
 from tuning.spaces.space import SearchSpace
@@ -34,14 +34,19 @@ Point = tuple[int, float]
 def experiment_data(ledger: LiveLedger, space: SearchSpace) -> dict[str, Any]:
     """The whole page but the details of one trial."""
     records = ledger.records()
-    word, sentence = status(ledger)
-    axes, prior = axes_of(space), space.values(space.prior())
+    word, sentence = status(ledger, space)
+    axes, prior = axes_of(space), space.values(space.prior()) if space.ranks_trials else {}
     labels = dict(zip(space.parameters, short_labels(list(space.parameters)), strict=True))
     saved = [
         hours_without_stopping(r, space) - r.cost_hours for r in records if r.state == "stopped"
     ]
     spent = [*records, *ledger.confirmations()]
     confirmed = confirmation(records, ledger.confirmations(), space, ledger.reference_runs())
+    best = _best(records, space, confirmed)
+    order = [record.number for record in ranked(records, space)]
+    if best is not None:  # of the finalists on fresh seeds, or of those within the constraints
+        order = [best["trial"], *(number for number in order if number != best["trial"])]
+    places = {number: place for place, number in enumerate(order)}
     return {
         "name": ledger.experiment,
         "space": space.name,
@@ -54,6 +59,7 @@ def experiment_data(ledger: LiveLedger, space: SearchSpace) -> dict[str, Any]:
         "updated": ledger.latest,
         "elapsed": ledger.seconds,
         "metric": metric_name(space.objective.score),
+        "ranks": space.ranks_trials,
         "relative": UNITS.get(space.objective.score, " %").strip(),
         "mode": space.objective.mode,
         "constraints": constraints_text(space.objective),
@@ -65,13 +71,13 @@ def experiment_data(ledger: LiveLedger, space: SearchSpace) -> dict[str, Any]:
         "levels": list(space.rungs()),
         "unit": "GPU" if space.resources.gpu else "CPU",
         "hours": {"spent": sum(r.cost_hours for r in spent), "saved": sum(saved)},
-        "best": _best(records, space, confirmed),
+        "best": best,
         "confirm": confirm_data(confirmed),
         "axes": [axis.to_plain() for axis in axes],
         "trials": [
             _trial(record, records, space, word)
             | _parameters(space.values(record.params), labels, axes, prior)
-            | {"crashes": _crashes(ledger, record.number)}
+            | {"crashes": _crashes(ledger, record.number), "place": places.get(record.number)}
             for record in records
         ],
         "fidelity": fidelity_data(records, ledger.rungs, space),
@@ -93,28 +99,28 @@ def trial_data(ledger: LiveLedger, space: SearchSpace, number: int) -> dict[str,
             for path in space.parameters
             if path in values or path in prior
         ],
-        "groups": {group: _group(record, group, space) for group in GROUPS},
+        "groups": {group: group_data(record, group, space) for group in GROUPS},
         "path": [(bpp[epoch], psnr[epoch]) for epoch in thin(bpp, space) if epoch in psnr],
         "metrics": {key: value for key, value in newest.items() if key.startswith("val_")},
         "history": [_event(event) for event in ledger.history.get(number, [])],
     }
 
 
-def status(ledger: LiveLedger) -> tuple[str, str]:
+def status(ledger: LiveLedger, space: SearchSpace) -> tuple[str, str]:
     """How the experiment stands, in a word and in a sentence."""
-    closed = ledger.closed
+    closed, resume = ledger.closed, f"{space.command} --resume {ledger.experiment}"
     if ledger.opened is None:
         return "starting", "nothing was written yet"
     if closed is None:
         if driver_of(ledger.path.parent):
             return "running", "the search is under way"
-        return "killed", f"its driver is gone; python tune.py --resume {ledger.experiment}"
+        return "killed", f"its driver is gone; {resume}"
     if closed.error:
         return "broke off", closed.error
     if closed.complete:
         return "complete", "every trial of the budget has ended, or its hours are spent"
     word = "interrupted" if closed.interrupted else "not complete"
-    return word, f"python tune.py --resume {ledger.experiment}"
+    return word, resume
 
 
 def plain(value: Any) -> Any:
@@ -173,7 +179,7 @@ def _trial(
     its = records[0].curve(metric) if records[0].is_prior else {}
     reference, value = its.get(int(last.get("epoch", 0))), last.get(metric)
     relative = None
-    if value is not None and reference and not record.is_prior:
+    if value is not None and reference and not record.is_prior and space.ranks_trials:
         relative = value - reference if metric in UNITS else 100 * (value / reference - 1)
     return {
         "number": record.number,
@@ -278,7 +284,8 @@ def _crashes(ledger: LiveLedger, number: int) -> list[str]:
     return [event.reason for event in events if isinstance(event, Retried)]
 
 
-def _group(record: TrialRecord, group: str, space: SearchSpace) -> dict[str, list[Point]]:
+def group_data(record: TrialRecord, group: str, space: SearchSpace) -> dict[str, list[Point]]:
+    """The curves of a group of metrics by their names in it."""
     names = dict.fromkeys(
         key for report in record.reports for key in report if key.partition("/")[0] == group
     )

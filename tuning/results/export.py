@@ -17,7 +17,13 @@ from tuning.ledger.records import TrialRecord
 from tuning.results.confirm_text import confirmed_text
 from tuning.results.lineage import history_lines, lineage
 from tuning.results.outcome import ExperimentResult, at_common_epoch
-from tuning.results.train_commands import differences, full_command, repeat_command, repeat_commands
+from tuning.results.train_commands import (
+    differences,
+    full_command,
+    ladder_command,
+    repeat_command,
+    repeat_commands,
+)
 from tuning.spaces.documents import SHIPPED, shipped_spaces
 from tuning.spaces.draws import total_trials
 from tuning.spaces.loading import load_space
@@ -40,9 +46,11 @@ class Export:
     shown: Path  # the copy, relative to the working directory where it lies below it
     repeat: str  # the command that gives the trial's own numbers
     full: str  # the command that trains in full
+    ladder: str  # the command that trains it and the baseline at every lmbda, and judges
     full_epochs: int  # its length
     is_proxy: bool
     problem: str | None = None  # why there is no copy in best/
+    submitted: bool = False  # by a submitted job: it lies on the cluster, not where the user is
 
 
 def export_best(result: ExperimentResult) -> Export:
@@ -67,6 +75,7 @@ def export_best(result: ExperimentResult) -> Export:
         shown=shown,
         repeat=_repeat(result, shown, config),
         full=full_command(shown, config, target),
+        ladder=ladder_command(shown, config, target),
         full_epochs=target.epochs,
         is_proxy=proxy,
         problem=problem,
@@ -179,6 +188,7 @@ def _header(result: ExperimentResult, export: Export) -> list[str]:
         *_confirmed_rows(result),
         ("profile", str(ProfileChoice(space.profile, facts.get("profile_reason", REASON)))),
         ("overrides", " ".join(facts.get("overrides", [])) or "none"),
+        *_import_rows(facts.get("imports", {})),
         ("written", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
         ("git commit", git_commit()),
         ("config digest", export.config.digest),
@@ -197,7 +207,14 @@ def _header(result: ExperimentResult, export: Export) -> list[str]:
         "",
         f"repeat the trial:  {export.repeat}",
         f"run it in full:    {export.full}",
+        f"its whole curve:   {export.ladder}",
     ]
+
+
+def _import_rows(imports: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The files with parts of the user's own, without which this config cannot be read."""
+    files = [f"{name} (SHA-256 {digest})" for name, digest in imports.items()]
+    return [("needs --import", ", ".join(files))] if files else []
 
 
 def _history(result: ExperimentResult) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -81,19 +82,21 @@ def experiment_result(
 
 def _scored_at_the_end(trials: Sequence[TrialRecord], space: SearchSpace) -> bool:
     """Whether any trial has a score at the maximum fidelity."""
-    score, most = space.objective.score, space.fidelity.max
-    return any(trial.scored(score).get("epoch") == most for trial in trials)
+    return any(_whole(trial, space) for trial in trials)
 
 
 def best_of(trials: Sequence[TrialRecord], space: SearchSpace) -> TrialRecord | None:
     """The best trial so far, at the highest epoch at which trials can be compared.
 
     That is the maximum fidelity once a trial is there; before, the highest epoch that two of them
-    reported the objective at. None where no trial there keeps the objective's constraints.
+    reported the objective at. None where no trial there keeps the objective's constraints, and in a
+    ladder.
     """
+    if not space.ranks_trials:
+        return None
     metric, sign = space.objective.score, 1 if space.objective.mode == "min" else -1
     searched = [trial for trial in trials if trial.role == "search" and trial.state != "failed"]
-    whole = [t for t in searched if t.scored(metric).get("epoch") == space.fidelity.max]
+    whole = [trial for trial in searched if _whole(trial, space)]
     if whole:  # no curve is walked through, as it would be at every screen of a long search
         scores = {trial.number: trial.scored(metric)[metric] for trial in whole}
     else:
@@ -109,6 +112,30 @@ def _scores_at_a_common_epoch(trials: Sequence[TrialRecord], metric: str) -> dic
     shared = [epoch for epoch, count in reached.items() if count > 1]
     epoch = max(shared or reached, default=0)
     return {number: curve[epoch] for number, curve in curves.items() if epoch in curve}
+
+
+def ranked(trials: Sequence[TrialRecord], space: SearchSpace) -> list[TrialRecord]:
+    """Those with a score, best first: in the order of `best_of` at the epoch at which it compares.
+
+    Then those that did not get so far, or failed: who got further, or has the better score there.
+    """
+    metric, sign = space.objective.score, 1 if space.objective.mode == "min" else -1
+    sound = [t for t in trials if t.state != "failed"]
+    level = {t.number: t.scored(metric)[metric] for t in sound if _whole(t, space)}
+    level = level or _scores_at_a_common_epoch(sound, metric)
+
+    def place(trial: TrialRecord) -> tuple[float, ...]:
+        there = trial.number in level
+        score = level[trial.number] if there else trial.scored(metric)[metric]
+        return trial.state == "failed", not there, 0 if there else -trial.epochs, sign * score
+
+    scored = [t for t in trials if math.isfinite(t.scored(metric).get(metric, math.nan))]
+    return sorted(scored, key=place)
+
+
+def _whole(trial: TrialRecord, space: SearchSpace) -> bool:
+    """Whether a trial has a score at the maximum fidelity."""
+    return trial.scored(space.objective.score).get("epoch") == space.fidelity.max
 
 
 def at_common_epoch(

@@ -27,6 +27,7 @@ from tuning.results.constraints import violations
 from tuning.spaces.coordinates import Coordinate
 from tuning.spaces.sections import LARGER_IS_BETTER
 from tuning.spaces.space import SearchSpace
+from tuning.spaces.wording import UNITS, metric_name
 
 NUMBER = "trial"  # user attribute: our number of the trial
 
@@ -98,6 +99,13 @@ class OptunaEncoder:
     def directions(self) -> list[str]:
         """Optuna's word for the mode of each value."""
         return ["maximize" if m in LARGER_IS_BETTER else "minimize" for m in self.metrics]
+
+    @property
+    def names(self) -> list[str]:
+        """What each value is called in the copy: its short name, and its unit if it has one."""
+        units = [UNITS.get(metric, "").strip() for metric in self.metrics]
+        names = [metric_name(metric) for metric in self.metrics]
+        return [f"{n}, {unit}" if unit else n for n, unit in zip(names, units, strict=True)]
 
     def study_name(self, experiment: str) -> str:
         """Of the copy: a study has its directions for good, so each pair of metrics has its own."""

@@ -12,8 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from tuning.ledger.events import Promoted
 from tuning.ledger.ledger import Ledger
 from tuning.ledger.records import RungEntry
@@ -63,5 +61,7 @@ class PromotionTable(RungTable):
         return peers // self.reduction_factor if peers >= self.min_peers else 0
 
     def _is_control(self, level: int, trial: int) -> bool:
+        import numpy as np  # whoever only reads a space needs none
+
         words = np.random.SeedSequence([self.seed, level, trial]).generate_state(1)
         return bool(words[0] < self.control * 2**32)

@@ -63,15 +63,13 @@ class SamplerSection(SearcherSection, ABC):
 class LearningSection(SamplerSection, ABC):
     """A sampler that learns."""
 
-    warm_start: tuple[str, ...] = ()  # earlier experiments of this storage to learn from
+    warm_start: tuple[str, ...] = ()  # experiments of this storage, CSV or JSON files
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in self.warm_start:
             if self.warm_start.count(name) > 1:
-                raise ValueError(
-                    f"warm_start is {list(self.warm_start)}; must name each experiment once"
-                )
+                raise ValueError(f"warm_start is {list(self.warm_start)}; must name each once")
 
 
 def startup_warning(space: SearchSpace, startup_trials: int) -> Iterator[str]:

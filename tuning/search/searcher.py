@@ -6,8 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, TypeAlias
 
-import numpy as np
-
 from tuning.ledger.records import TrialRecord
 from tuning.spaces.space import SearchSpace
 
@@ -41,6 +39,8 @@ class Searcher(ABC):
 
 def seeds(seed: int, number: int, attempt: int) -> tuple[int, int]:
     """Two seeds of what is drawn for trial ``number``, others for each ``attempt``."""
+    import numpy as np  # whoever only reads a space needs none
+
     words = [seed, number, *([attempt] if attempt else ())]
     first, second = np.random.SeedSequence(words).generate_state(2)
     return int(first), int(second)

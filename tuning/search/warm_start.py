@@ -1,6 +1,7 @@
-"""`searcher.warm_start`: trials of earlier experiments from which the searcher learns.
+"""`searcher.warm_start`: trials of earlier experiments, or of files, that the searcher learns from.
 
-They are read once, from the ledgers under the same storage, and kept in ``warm_start.json`` of the
+They are read once, from the ledgers under the same storage or from the CSV or JSON files that are
+named (:mod:`tuning.search.results_file`), and kept in ``warm_start.json`` of the
 experiment: a resume proposes what it would have proposed, whatever has become of the earlier
 experiments. They are evidence only, never trials of this experiment. A trial is used where its
 config lies in this space and has a result; what it reported beyond this space's maximum fidelity is
@@ -24,6 +25,7 @@ from tuning.ledger import folders as places
 from tuning.ledger.ledger import Ledger
 from tuning.ledger.records import TrialRecord
 from tuning.search.optuna_encoder import OptunaEncoder
+from tuning.search.results_file import is_results_file, read_results_file
 from tuning.spaces.sections import DELTA_RATE, Metric
 from tuning.spaces.space import SearchSpace
 
@@ -59,7 +61,7 @@ def gather(space: SearchSpace, folder: Path, directory: Path) -> list[Earlier]:
         raise ConfigError(f"searcher.warm_start: {directory.name}: is this experiment itself")
     frozen = _read(directory)
     found = [
-        frozen[name] if name in frozen else _read_earlier(space, folder, name)
+        frozen[name] if name in frozen else _read_named(space, folder, name)
         for name in names_in(space)
     ]
     count = sum(len(earlier.trials) for earlier in found)
@@ -101,6 +103,21 @@ def names_in(space: SearchSpace) -> tuple[str, ...]:
 
 
 _STATE = ("params", "state", "diverged")
+
+
+def _read_named(space: SearchSpace, folder: Path, name: str) -> Earlier:
+    """Of an experiment, or of a file."""
+    if not is_results_file(name):
+        return _read_earlier(space, folder, name)
+    try:
+        trials = read_results_file(name, space, KEPT[1:])
+    except ConfigError as error:
+        lines = str(error).splitlines()
+        raise ConfigError("\n".join(f"searcher.warm_start: {line}" for line in lines)) from None
+    encoder = OptunaEncoder(space)
+    known = tuple(trial for trial in trials if encoder.has_result(trial))
+    without = len(trials) - len(known)
+    return Earlier(name, known, {"without a result": without} if without else {})
 
 
 def _read_earlier(space: SearchSpace, folder: Path, name: str) -> Earlier:

@@ -13,12 +13,12 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import hpcm
 from hpcm.schema import ConfigError, config_class, leaves, load, set_path, to_plain
 from tuning.spaces.conditions import holds
-from tuning.spaces.coordinates import Coordinate, Suggest, sampled
+from tuning.spaces.coordinates import Coordinate, Suggest, fields_named, sampled
 from tuning.spaces.documents import SECTIONS
 from tuning.spaces.fault_section import Faults
 from tuning.spaces.parameters import DISTRIBUTIONS, Parameter
@@ -115,6 +115,9 @@ class SearchSpace:
     path: str | None = None  # the file it was read from
     warnings: tuple[str, ...] = ()  # what a user should hear, one line each
 
+    ranks_trials: ClassVar[bool] = True  # whether one of its trials can be called the best
+    command: ClassVar[str] = "python tune.py"  # that runs it, and continues it by --resume
+
     def walk(self, suggest: Suggest) -> dict[str, Any]:
         """Draw one config: ``suggest`` is asked once for each active coordinate, parents first.
 
@@ -166,18 +169,24 @@ class SearchSpace:
         """
         plain = copy.deepcopy(self.base)
         for path, value in self.values(flat).items():
-            set_path(plain, path, value)
+            fields = fields_named(path)
+            for field, one in zip(fields, value if len(fields) > 1 else [value], strict=True):
+                set_path(plain, field, one)
         return self._built(plain, epochs)
 
     def _built(self, plain: dict[str, Any], epochs: int | None) -> hpcm.TrainConfig:
         """The run config of a section tree."""
         plain["epochs"] = self.fidelity.max if epochs is None else epochs
         plain["schedule_horizon"] = self.fidelity.horizon
+        return hpcm.TrainConfig.from_plain(self.with_threads(plain), self.name)
+
+    def with_threads(self, plain: dict[str, Any]) -> dict[str, Any]:
+        """A section tree with as many threads as a trial has cores, unless it says otherwise."""
         precision = plain.setdefault("precision", {})
         sound = isinstance(precision, dict)  # else reading it as a run config says what is wrong
         if sound and precision.get("threads") is None and not self.resources.gpu:
             precision["threads"] = max(1, int(self.resources.cpu))
-        return hpcm.TrainConfig.from_plain(plain, self.name)
+        return plain
 
     @property
     def lmbda(self) -> float:

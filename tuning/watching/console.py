@@ -120,7 +120,10 @@ def opening_lines(info: ExperimentInfo, trials: Sequence[TrialRecord]) -> list[s
         lines.append(label_line("dashboard", f"{info.dashboard_url}{token}"))
     has = ", ".join(f"{int(info.resources.get(kind, 0))} {kind}" for kind in ("CPU", "GPU"))
     where = "started here, on loopback alone" if info.address == LOCAL else info.address
-    return [*lines, label_line("ray", f"{where}: {has}"), label_line("page", page_command(info))]
+    lines.append(label_line("ray", f"{where}: {has}"))
+    if info.idle:
+        lines.append(label_line("idle", info.idle))
+    return [*lines, label_line("page", page_command(info))]
 
 
 def page_command(info: ExperimentInfo) -> str:

@@ -67,6 +67,8 @@ def tries_text(trial: TrialRecord, space: SearchSpace) -> str:
         return f"reference run, lmbda {trial.lmbda:g}"
     if trial.confirms is not None:
         return f"trial {trial.confirms} once more, on seed {trial.seed}"
+    if not space.ranks_trials:
+        return params_text(space.values(trial.params), {})
     if trial.is_prior:
         return "the prior config, the hand-tuned baseline"
     prior = space.values(space.prior())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection
 
 import optuna
@@ -32,6 +33,10 @@ class StudyWriter:
             raise ConfigError(f"the study {name} there belongs to another experiment")
         if OWNER not in study.user_attrs:
             study.set_user_attr(OWNER, owner)
+        if study.metric_names != encoder.names:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                study.set_metric_names(encoder.names)
         self._study_id = study._study_id
         self._ids: dict[int, int] = {}  # our number to the storage's trial id
         self._reported: dict[int, int] = {}  # last epoch told

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+from hpcm.parts import import_words
 from tuning.ledger.folders import storage_folder
 from tuning.ledger.records import ExperimentInfo, TrialRecord
 from tuning.results.answer import answer_lines
@@ -162,7 +164,8 @@ def resume_hint(info: ExperimentInfo) -> str:
     """How to continue an experiment."""
     default = info.storage == storage_folder(STORAGE, write=False)
     where = "" if default else f" --storage {quote(str(info.storage))}"
-    return f"continue with python tune.py --resume {quote(info.name)}{where}"
+    parts = "".join(f" {quote(word)}" for word in import_words())
+    return f"continue with {info.space.command} --resume {quote(info.name)}{where}{parts}"
 
 
 def _failures(result: ExperimentResult) -> list[str]:
@@ -193,16 +196,25 @@ def export_lines(export: Export) -> list[str]:
     """Where the best config is, and the commands that use it."""
     both = f"  (and {export.stored})" if export.problem is None else f"  ({export.problem})"
     lines = [f"exported to  {export.shown}{both}"]
+    if export.submitted:
+        here = export.shown if not export.shown.is_absolute() else Path("best", export.shown.name)
+        lines += [
+            "  that is on the cluster, and the job's copy of the code goes with it; to have it",
+            "  on your machine, in the project's folder, with the file that started the cluster:",
+            f"  ray rsync-down CLUSTER.yaml {quote(str(export.stored))} {quote(str(here))}",
+        ]
     if export.is_proxy:
         lines += [
             "  a PROXY: a few hundred steps of a small model show mostly the learning rate;",
             "  it shows that everything works, and does not rank settings for the full model",
         ]
+    ladder = ["its whole curve against the baseline, with a BD-rate:", f"  {export.ladder}"]
     if export.repeat == export.full:
         return [
             *lines,
             f"train it again, all {export.full_epochs} epochs, the same numbers epoch by epoch:",
             f"  {export.full}",
+            *ladder,
         ]
     return [
         *lines,
@@ -210,6 +222,7 @@ def export_lines(export: Export) -> list[str]:
         f"  {export.repeat}",
         f"run it in full, {export.full_epochs} epochs:",
         f"  {export.full}",
+        *ladder,
     ]
 
 

@@ -11,10 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from hpcm import ConfigError
+from hpcm import ConfigError, TrainConfig
 from hpcm.config import DataConfig
 from hpcm.evaluation.image_sets import SkippedImages, image_set
 from hpcm.training.data import CropLoader
+from hpcm.training.seeding import derive
 
 SIDE = 8
 
@@ -83,14 +84,64 @@ def test_the_same_for_a_seed_and_epoch_and_other_for_others(numbered: Path) -> N
     assert not torch.equal(epochs(loader(seed=1), 1)[0], first[0])
 
 
-@pytest.mark.parametrize("changes", [{"workers": 1}, {"workers": 2}, {"cache": True}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"workers": 1},
+        {"workers": 2},
+        {"cache": "memory"},
+        {"cache": "disk"},
+        {"cache": "disk", "workers": 2},
+    ],
+)
 def test_how_it_is_loaded_changes_nothing(
     numbered: Path, changes: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hpcm.training.data._cores", lambda: 2)
+    monkeypatch.setenv("HPCM_CACHE", str(numbered.parent / "cache"))
     plain, other = epochs(loader(), 3), epochs(loader(**changes), 3)
     for one, two in zip(plain, other, strict=True):
         assert torch.equal(one, two)
+
+
+def test_a_batch_is_windows_flipped_and_divided_by_255_to_the_bit(numbered: Path) -> None:
+    """Said once more, crop by crop, in NumPy: windows and flips are draws of seed and position."""
+    crops = loader(crops_per_epoch=20, batch_size=20, seed=3)
+    for index, crop in enumerate(next(crops.batches(2))):
+        if index % 5 == 0:  # a round; two epochs of 20 crops were eight of them
+            order = np.random.default_rng(derive(3, "order", 8 + index // 5)).permutation(5)
+        frame = image_set("numbered").items[order[index % 5]].read()
+        draw = np.random.default_rng(derive(3, "crop", 2, index))
+        left, top = draw.integers(16 - SIDE + 1), draw.integers(12 - SIDE + 1)
+        mirror, upend = draw.random(2) < 0.5
+        pixels = frame[top : top + SIDE, left : left + SIDE]
+        pixels = pixels[:: -1 if upend else 1, :: -1 if mirror else 1]
+        expected = pixels.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
+        assert np.array_equal(crop.numpy(), expected)
+
+
+def test_crops_are_bytes_until_they_are_on_the_device(numbered: Path) -> None:
+    crops = loader()
+    loaded = next(crops.loaded(0))
+    assert loaded.pixels.dtype == torch.uint8
+    assert loaded.on(torch.device("meta")).is_meta
+    batch = loaded.on(torch.device("cpu"))
+    assert batch.dtype == torch.float32
+    assert batch.is_contiguous()
+
+
+@pytest.mark.parametrize(
+    ("written", "means"), [(True, "memory"), (False, "none"), ("disk", "disk"), ("none", "none")]
+)
+def test_a_cache_was_a_switch_once(written: object, means: str) -> None:
+    cfg = TrainConfig.from_plain({"data": {"cache": written}}, "test")
+    assert cfg.data.cache == means
+    assert cfg.digest == TrainConfig().digest
+
+
+def test_another_cache_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"data\.cache: 'ram' is unknown; allowed: disk, memory"):
+        TrainConfig.from_plain({"data": {"cache": "ram"}}, "test")
 
 
 def test_no_more_workers_than_cores(numbered: Path, monkeypatch: pytest.MonkeyPatch) -> None:

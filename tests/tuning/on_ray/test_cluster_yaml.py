@@ -126,7 +126,7 @@ def replace(old: str, new: str) -> Change:
         ),
         (
             "deploy/onprem.yaml",
-            replace("--num-gpus=0", "--num-gpu=0"),
+            replace("--dashboard-host=127.0.0.1", "--dashboard-hosts=127.0.0.1"),
             "head_start_ray_commands: ray start: No such option",
         ),
         (
@@ -218,6 +218,10 @@ def test_a_file_that_is_no_cluster_is_named(tmp_path: Path) -> None:
     assert "not valid YAML" in problems(tmp_path / "a.yaml")[0]
     assert "holds list" in problems(tmp_path / "b.yaml")[0]
     assert "Ray refuses it" in next(iter(ray_up_problems({"cluster_name": "x", "nodes": 3})))
+
+
+def test_on_ones_own_machines_ray_counts_the_heads_gpus_too() -> None:
+    assert "--num-" not in str(read("deploy/onprem.yaml")["head_start_ray_commands"])
 
 
 def test_cluster_has_an_on_demand_head_without_trials_and_spot_gpu_workers() -> None:

@@ -23,6 +23,7 @@ def nodes(
 ) -> None:
     found = [{"Alive": True, "Resources": each} for each in resources]
     dead = {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}}
+    monkeypatch.setattr(preflight.ray, "is_initialized", lambda: True)
     monkeypatch.setattr(preflight.ray, "nodes", lambda: [*found, dead])
     monkeypatch.setattr(preflight, "autoscaling", lambda: more)
 
@@ -49,6 +50,44 @@ def test_slots(
 ) -> None:
     nodes(monkeypatch, *cluster, more=more)
     assert preflight.slots(lr_space(tmp_path, resources=resources)) == slots
+
+
+BIG = [{"CPU": 64.0, "GPU": 8.0}] * 4
+
+
+@pytest.mark.parametrize(
+    ("sections", "cluster", "text"),
+    [
+        ({"budget": {"trials": 64, "concurrent": 8}}, BIG, "24 of 32 GPUs: budget.concurrent is 8"),
+        ({"budget": {"trials": 12}}, BIG, "20 of 32 GPUs: budget.trials is 12"),
+        ({"resources": {"gpu": 0, "cpu": 1}}, BIG, "32 of 32 GPUs: resources.gpu is 0"),
+        (
+            {"resources": {"gpu": 1, "cpu": 16}},
+            BIG,
+            "16 of 32 GPUs: a trial takes 16 CPU as well, resources.cpu",
+        ),
+        ({}, BIG, ""),
+        ({"resources": {"gpu": 0.25, "cpu": 1}}, BIG[:1], ""),
+        (
+            {"budget": {"trials": 5}, "resources": {"gpu": 0.25, "cpu": 1}},
+            BIG[:1],
+            "6 of 8 GPUs: budget.trials is 5",
+        ),
+        ({}, [{"CPU": 4.0, "GPU": 1.0}], ""),  # none fits here: an autoscaler will start more
+        ({"resources": {"gpu": 0, "cpu": 1}}, [{"CPU": 4.0}], ""),
+    ],
+)
+def test_gpus_that_stay_idle_are_told_before_a_search(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    sections: dict[str, Any],
+    cluster: list[dict[str, float]],
+    text: str,
+) -> None:
+    nodes(monkeypatch, *cluster)
+    given = {"resources": {"gpu": 1, "cpu": 8}} | sections
+    given["budget"] = {"concurrent": None} | given.get("budget", {"trials": 64})
+    assert preflight.idle_text(lr_space(tmp_path, **given)) == text
 
 
 def test_a_trial_that_fits_nowhere_is_refused_at_once(

@@ -12,14 +12,14 @@ import pytest
 
 from tests.tuning.searches import make_space
 from tests.tuning.served import SECRET, STATES, Made, ask, data, decide, score
-from tuning.ledger.events import Closed, Promoted, Proposed, RungDecision
-from tuning.ledger.folders import read_experiment
-from tuning.ledger.ledger import LEDGER_FILE
+from tuning.ledger.events import Closed, Promoted, Proposed, RungDecision, Started
+from tuning.ledger.folders import read_experiment, write_experiment
+from tuning.ledger.ledger import LEDGER_FILE, Ledger
 from tuning.ledger.lines import Chain, whole_lines
 from tuning.page.data import MOST_POINTS, experiment_data, thin
 from tuning.page.live_ledger import LiveLedger
 from tuning.page.trial_logs import TAIL
-from tuning.spaces.scheduler_sections import Fifo
+from tuning.search.scheduler import Fifo
 from tuning.spaces.sections import Bound, Objective
 
 # --- what it tells -------------------------------------------------------------------------------
@@ -40,6 +40,24 @@ def test_trials_in_every_state(experiment: Made) -> None:
     ]
     assert (trials[2]["rung"], trials[2]["reason"]) == (1, "rank 3 of 3")
     assert found["hours"]["saved"] == pytest.approx(8 * 10 / 3600)
+
+
+def test_the_best_trial_has_the_first_place_while_the_search_runs(tmp_path: Path) -> None:
+    """Scores of early epochs may be lower than those of trials that got further."""
+    space = make_space(tmp_path)
+    write_experiment(tmp_path / "storage" / "quick-x", space)
+    ledger = Ledger(tmp_path / "storage" / "quick-x")
+    ledger.open()
+    for number in range(5):
+        ledger.append(Proposed(number, params=space.prior(), source="tpe" if number else "prior"))
+        ledger.append(Started(number, ray_id=f"r{number}"))
+    for number, values in enumerate(([1, 2, 4], [1, 2, 3], [0.5], [0.7], [])):
+        for epoch, value in enumerate(values, 1):
+            score(ledger, number, epoch, value)
+    found = data(ledger.path.parent)
+    ledger.close()
+    assert found["best"]["trial"] == 1
+    assert [trial["place"] for trial in found["trials"]] == [1, 0, 2, 3, None]
 
 
 def test_what_is_not_a_number_is_null(experiment: Made) -> None:

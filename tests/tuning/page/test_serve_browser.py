@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from tests.tuning.searches import make_space
 from tests.tuning.served import ATTACK, STATES, score
 from tests.tuning.served import served as written
 from tests.tuning.webdriver import Browser, browser
@@ -123,6 +124,47 @@ def test_an_attack_is_shown_and_does_nothing(page: Browser, served: Served) -> N
     )
     page.run(f"try {{ {inline} document.body.append(s) }} catch (e) {{}}")
     assert page.run("return document.title").endswith("quick-x")
+
+
+def test_the_best_trial_has_the_best_colour(page: Browser, served: Served) -> None:
+    """Trials of early epochs have lower scores than it here."""
+    for epoch in (1, 2):
+        for number in (2, 4):
+            score(served.ledger, number, 1 + epoch, 0.01)
+    page.wait("return document.querySelector('#leaderboard').innerText.includes('0.01')")
+    best = "return document.querySelector('#curves path.best').getAttribute('class')"
+    assert page.run(best).split()[:2] == ["curve", "r0"]
+
+
+def test_a_panel_without_anything_to_draw_is_a_line(page: Browser, served: Served) -> None:
+    """On a phone an empty frame of 260 pixels was most of the screen."""
+    page.size(400, 900)
+    page.get(f"{served.url}?phone#trial-1")
+    page.wait("return document.querySelectorAll('#weights path.curve').length == 2")
+    heights = "return document.querySelector(arguments[0]).getBoundingClientRect().height"
+    assert text(page, "#shares") == "This balancer has none."
+    assert page.run(heights, "#shares") < 40 < page.run(heights, "#weights")
+    page.run("document.querySelector('#leaderboard tr[data-number=\"5\"] button').click()")
+    page.wait("return document.querySelector('#h-trial').innerText === 'Trial 5'")
+    assert page.run(heights, "#weights") < 40
+
+
+def test_a_search_that_has_just_begun_has_no_empty_frames(window: Browser, tmp_path: Path) -> None:
+    directory = tmp_path / "storage" / "quick-x"
+    write_experiment(directory, make_space(tmp_path))
+    ledger = Ledger(directory)
+    ledger.open()
+    ledger.append(Proposed(0, params=make_space(tmp_path).prior(), source="prior"))
+    made = Served(directory, ledger)
+    window.size(400, 900)
+    window.get(made.url)
+    window.wait(DRAWN)
+    for chart in ("#curves", "#rates"):
+        assert text(window, chart) == "nothing to draw yet"
+        heights = "return document.querySelector(arguments[0]).getBoundingClientRect().height"
+        assert window.run(heights, chart) < 40
+    made.close()
+    ledger.close()
 
 
 def test_it_is_live(page: Browser, served: Served) -> None:

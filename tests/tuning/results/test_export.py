@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import argparse
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,8 @@ from hpcm.config import TrainConfig
 from hpcm.schema import ConfigError, overlay
 from hpcm.yaml_files import override
 from tests.tuning.searches import make_result, make_space
+from tuning.ladders.arguments import add_arguments
+from tuning.ladders.request import new_space
 from tuning.ledger.folders import write_experiment
 from tuning.ledger.provenance import git_commit
 from tuning.results.export import best_config, export_best, source_of
@@ -230,6 +233,19 @@ def test_where_best_cannot_be_written_the_experiment_has_the_only_copy(
     assert f"{export.shown}  ({tmp_path / 'best' / 'quick.yaml'} cannot be written: " in told
 
 
+def test_a_submitted_job_says_how_its_export_comes_to_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its working directory is on the cluster and is removed with the job."""
+    export = replace(export_best(exported(tmp_path, monkeypatch, "cluster")), submitted=True)
+    lines = export_lines(export)
+    assert f"  ray rsync-down CLUSTER.yaml {export.stored} best/quick.yaml" in lines
+    assert lines.count(lines[1]) == 1
+    elsewhere = export_lines(replace(export, shown=export.stored))
+    assert f"  ray rsync-down CLUSTER.yaml {export.stored} best/best.yaml" in elsewhere
+    assert not any("rsync" in line for line in export_lines(replace(export, submitted=False)))
+
+
 def test_what_is_printed_to_be_run_is_quoted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -250,9 +266,28 @@ def test_where_the_full_run_is_the_trial_again_it_is_said_once(
 ) -> None:
     export = export_best(exported(tmp_path, monkeypatch, "cluster"))
     assert export.repeat != export.full
-    assert export_lines(export)[-4].startswith("repeat the trial")
+    assert export_lines(export)[-6].startswith("repeat the trial")
     same = replace(export, repeat=export.full)
     assert export_lines(same)[1:] == [
         f"train it again, all {export.full_epochs} epochs, the same numbers epoch by epoch:",
         f"  {export.full}",
+        "its whole curve against the baseline, with a BD-rate:",
+        f"  {export.ladder}",
     ]
+
+
+@pytest.mark.parametrize("profile", ["laptop", "cluster"])
+def test_the_command_of_the_whole_curve_is_read_as_the_full_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profile: str
+) -> None:
+    """As `python -m tuning ladder` reads it; its export is named after the profile."""
+    export = export_best(exported(tmp_path, monkeypatch, profile))
+    assert export.ladder in export.stored.read_text()
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    space = new_space(parser.parse_args(shlex.split(export.ladder)[4:]), "cluster")
+    assert space.lmbdas == (0.0018, 0.0035, 0.0067, 0.013, 0.025, 0.0483)
+    assert space.seeds == (1, 2)
+    full = set_on(export.config, shlex.split(export.full)[6:])
+    flat = {"seed": 1, "loss.lmbda": 0.025, "config": space.names[-1]}
+    assert space.config(flat) == replace(full, seed=1, loss=replace(full.loss, lmbda=0.025))

@@ -18,6 +18,9 @@ from tests.tuning.small_spaces import SPACE, put, write
 from tuning import load_space
 from tuning.ledger.records import TrialRecord
 from tuning.search.optuna_encoder import OptunaEncoder, frozen_trials, study_of
+from tuning.search.sampler_section import SamplerSection
+from tuning.search.tpe_section import Tpe
+from tuning.spaces.searcher_section import SEARCHERS
 from tuning.spaces.space import SearchSpace
 
 FLOAT = {"type": "float", "low": 1.0e-6, "high": 1.0e-2, "log": True, "prior": 1.0e-3}
@@ -28,17 +31,16 @@ NUMBERS = {
 }
 CHOICES = {"optimizer.name": {"type": "categorical", "choices": ["adam", "adamw"], "prior": "adam"}}
 FRONT = ["val_bpp", "val_psnr"]
-SEARCHERS: dict[str, dict[str, Any]] = {
+#: Sections with which a searcher proposes something of its own after few trials.
+SETTINGS: dict[str, dict[str, Any]] = {
     "tpe": {"searcher": {"name": "tpe", "startup_trials": 4}},
-    "tpe for two": {
-        "searcher": {"name": "tpe", "startup_trials": 4},
-        "objective": {"pareto": FRONT},
-    },
     "gp": {"searcher": {"name": "gp", "startup_trials": 4}, "scheduler": {"name": "fifo"}},
     "cmaes": {"searcher": {"name": "cmaes", "population": 4}},
     "nsga": {"searcher": {"name": "nsga", "population": 4}, "objective": {"pareto": FRONT}},
-    "random": {"searcher": {"name": "random"}},
 }
+SECTIONS: dict[str, dict[str, Any]] = {
+    name: SETTINGS.get(name, {"searcher": {"name": name}}) for name in SEARCHERS if name != "grid"
+} | {"tpe for two": SETTINGS["tpe"] | {"objective": {"pareto": FRONT}}}
 
 
 def make(folder: Path, parameters: dict[str, Any] = NUMBERS, **sections: Any) -> SearchSpace:
@@ -97,7 +99,7 @@ def _no_warning() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("sections", SEARCHERS.values(), ids=SEARCHERS)
+@pytest.mark.parametrize("sections", SECTIONS.values(), ids=SECTIONS)
 def test_a_proposal_depends_on_seed_number_and_records(
     tmp_path: Path, sections: dict[str, Any]
 ) -> None:
@@ -112,19 +114,20 @@ def test_a_proposal_depends_on_seed_number_and_records(
     assert other_space.searcher.build(other_space).propose(14, records) != again
 
 
-@pytest.mark.parametrize("sections", SEARCHERS.values(), ids=SEARCHERS)
+@pytest.mark.parametrize("sections", SECTIONS.values(), ids=SECTIONS)
 def test_the_source_says_where_a_proposal_came_from(
     tmp_path: Path, sections: dict[str, Any]
 ) -> None:
-    if sections["searcher"]["name"] != "cmaes":
+    if isinstance(make(tmp_path, **sections).searcher, SamplerSection):
         sections = sections | {"searcher": sections["searcher"] | {"prior_share": 0.5}}
     space = make(tmp_path, **sections)
-    name = space.searcher.name
+    name, samples = space.searcher.name, isinstance(space.searcher, SamplerSection)
     told = Counter(record.source for record in search(space, 12 if name == "gp" else 30))
-    allowed = {"prior", name} if name == "cmaes" else {"prior", "prior_sample", "random", name}
-    allowed |= {"incumbent"} if name == "tpe" and not space.objective.pareto else set()
+    allowed = {"prior", "prior_sample", "random", name} if samples else {"prior", name}
+    if isinstance(space.searcher, Tpe) and not space.objective.pareto:
+        allowed |= {"incumbent"}
     assert set(told) == allowed
-    if name != "cmaes":
+    if samples:
         assert 2 <= told["prior_sample"] <= 15  # half at first; of 30 about 7 are expected
         nothing = sections | {"searcher": sections["searcher"] | {"prior_share": 0.0}}
         assert all(r.source != "prior_sample" for r in search(make(tmp_path, **nothing), 12))
@@ -133,7 +136,7 @@ def test_the_source_says_where_a_proposal_came_from(
 @pytest.mark.parametrize("name", ["tpe", "gp", "cmaes", "nsga", "tpe for two"])
 def test_what_learns_comes_near_the_optimum(tmp_path: Path, name: str) -> None:
     """The later proposals of the model are nearer to the optimum than random ones."""
-    sections = SEARCHERS[name]
+    sections = SECTIONS[name]
     if name != "cmaes":
         sections = sections | {"searcher": sections["searcher"] | {"prior_share": 0.0}}
     trials = 20 if name == "gp" else 80
@@ -147,7 +150,7 @@ def test_what_learns_comes_near_the_optimum(tmp_path: Path, name: str) -> None:
     assert medians[0] < 0.75 * medians[1]
 
 
-@pytest.mark.parametrize("sections", SEARCHERS.values(), ids=SEARCHERS)
+@pytest.mark.parametrize("sections", SECTIONS.values(), ids=SECTIONS)
 def test_trials_without_a_number_crash_no_proposal(
     tmp_path: Path, sections: dict[str, Any]
 ) -> None:
@@ -182,7 +185,7 @@ def front_study(space: SearchSpace, records: list[TrialRecord]) -> optuna.Study:
 
 def test_old_numbers_of_a_trial_that_lost_its_own_are_not_a_whole_trials(tmp_path: Path) -> None:
     """What was finite last was reported after the first of all epochs."""
-    space = make(tmp_path, **SEARCHERS["nsga"])
+    space = make(tmp_path, **SECTIONS["nsga"])
     records = search(space, 6)
     whole = next(record for record in records if record.state == "finished")
     whole.reports[0] |= {"val_bpp": 0.0, "val_psnr": 99.0}
@@ -195,7 +198,7 @@ def test_old_numbers_of_a_trial_that_lost_its_own_are_not_a_whole_trials(tmp_pat
 
 def test_a_stopped_trial_is_worse_than_a_whole_one_in_a_front(tmp_path: Path) -> None:
     """Its early values may look as if nothing beat them: few bits of a bad image."""
-    space = make(tmp_path, **SEARCHERS["nsga"])
+    space = make(tmp_path, **SECTIONS["nsga"])
     records = search(space, 12)
     records[5].reports[-1]["val_bpp"] = 0.0
     study = front_study(space, records)
@@ -208,7 +211,7 @@ def test_a_stopped_trial_is_worse_than_a_whole_one_in_a_front(tmp_path: Path) ->
 def test_constraints_keep_the_proposals_away(tmp_path: Path, name: str) -> None:
     """Without the bound the clip of the best bpp is far above it."""
     bound = {"constraints": {"val_bpp": {"max": 0.8}, "val_psnr": {"min": 20.0}}}
-    sections = dict(SEARCHERS[name])
+    sections = dict(SECTIONS[name])
     sections["objective"] = sections.get("objective", {}) | bound
     space = make(tmp_path, **sections)
     records = search(space, 16 if name == "gp" else 60)
@@ -294,8 +297,8 @@ def test_what_gp_does_with_conditions_and_rungs_is_said(space_file: Callable[...
 @pytest.mark.parametrize("name", ["tpe", "gp", "nsga", "random"])
 def test_conditional_spaces_get_whole_configs(tmp_path: Path, name: str) -> None:
     def change(data: dict[str, Any]) -> None:
-        data["searcher"] = SEARCHERS[name]["searcher"]
-        data["objective"] = SEARCHERS[name].get("objective", {})
+        data["searcher"] = SECTIONS[name]["searcher"]
+        data["objective"] = SECTIONS[name].get("objective", {})
 
     space = load_space(write(tmp_path, change))
     searcher = space.searcher.build(space)

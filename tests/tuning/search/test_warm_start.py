@@ -163,7 +163,7 @@ def test_names_that_cannot_be(tmp_path: Path) -> None:
     wrong = lr_space(tmp_path, searcher=named(warm_start=["rates-20260101-000001"]))
     with pytest.raises(ConfigError, match=f"Did you mean '{EARLIER}'"):
         warm_start.gather(wrong, tmp_path, tmp_path / "none")
-    with pytest.raises(ConfigError, match="must name each experiment once"):
+    with pytest.raises(ConfigError, match="must name each once"):
         lr_space(tmp_path, searcher=named(warm_start=[EARLIER, EARLIER]))
     with pytest.raises(ConfigError, match="searcher.warm_start: unknown"):
         lr_space(tmp_path, searcher={"name": "random", "warm_start": [EARLIER]})

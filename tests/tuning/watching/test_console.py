@@ -5,6 +5,7 @@ import io
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from tests.tuning.searches import make_info, make_space, make_trials, report
 from tuning.ledger.records import TrialRecord
 from tuning.results.outcome import best_of
 from tuning.spaces.space import SearchSpace
-from tuning.watching.console import Console
+from tuning.watching.console import Console, opening_lines
 from tuning.watching.progress import Progress
 from tuning.watching.trial_table import trial_table
 
@@ -128,6 +129,12 @@ def test_opening_names_the_dashboard_and_its_token(space: SearchSpace, tmp_path:
     assert "ray         started here, on loopback alone: 2 CPU, 0 GPU" in stream.getvalue()
     page = f"page        python -m tuning serve quick-x --storage {tmp_path / 'storage'}"
     assert page in stream.getvalue()
+
+
+def test_opening_says_what_stays_idle(space: SearchSpace, tmp_path: Path) -> None:
+    for idle, told in (("", False), ("24 of 32 GPUs: budget.concurrent is 8", True)):
+        lines = opening_lines(replace(make_info(space, tmp_path), idle=idle), [])
+        assert ("idle        24 of 32 GPUs: budget.concurrent is 8" in lines) is told
 
 
 def test_plain_lines_carry_no_terminal_codes(space: SearchSpace, tmp_path: Path) -> None:

@@ -66,6 +66,30 @@ def test_optuna_hears_the_truth(session: Callable[..., Session]) -> None:
     assert (failed.value, running.value) == (None, None)
 
 
+@pytest.mark.parametrize(
+    ("objective", "names"),
+    [
+        ({}, ["rd_cost"]),
+        ({"metric": "val_psnr", "mode": "max"}, ["PSNR, dB"]),
+        ({"pareto": ["val_bpp", "val_psnr"]}, ["bpp", "PSNR, dB"]),
+    ],
+)
+def test_the_values_have_names(
+    session: Callable[..., Session],
+    tmp_path: Path,
+    objective: dict[str, Any],
+    names: list[str],
+) -> None:
+    """optuna-dashboard calls them "Objective 0" otherwise; a copy of before gets them too."""
+    path = tmp_path / "rates-x" / STUDY_FILE
+    for _ in range(2):
+        run = session(objective=objective)
+        assert run.copy.settle(), run.told
+        (study,) = JournalStorage(JournalFileBackend(str(path))).get_all_studies()
+        assert study.system_attrs["study:metric_names"] == names
+        run.end()
+
+
 def test_a_trial_that_finished_without_a_score_stops_no_copy(
     session: Callable[..., Session],
 ) -> None:

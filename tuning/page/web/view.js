@@ -4,7 +4,7 @@ import { number } from "./charts.js";
 
 export const RAMP = 7;
 export const STATES = ["running", "finished", "stopped", "waiting", "pending", "failed"];
-export const view = { data: null, trial: null, selected: null, sort: ["standing", 1], hidden: new Set(), all: false, allFailures: false, seen: 0, select: null };
+export const view = { data: null, trial: null, analysis: null, selected: null, sort: ["standing", 1], hidden: new Set(), all: false, allFailures: false, seen: 0, select: null };
 
 export const better = (a, b) => (view.data.mode === "min" ? a - b : b - a);
 export const scored = (trial) => trial.objective !== null;
@@ -17,11 +17,11 @@ export function standing(a, b) {
   return scored(a) && scored(b) ? better(a.objective, b.objective) : Number(scored(b)) - Number(scored(a));
 }
 
-// By trial: its place between the best (r0) and the worst (r6) last objective.
+// By trial: its place between the best (r0) and the worst (r6), compared at equal epochs.
 export function ramp() {
-  const ranked = view.data.trials.filter(scored).sort((a, b) => better(a.objective, b.objective));
+  const ranked = view.data.trials.filter((trial) => trial.place !== null);
   const last = Math.max(1, ranked.length - 1);
-  return new Map(ranked.map((trial, k) => [trial.number, `r${Math.min(RAMP - 1, Math.floor((k / last) * RAMP))}`]));
+  return new Map(ranked.map((trial) => [trial.number, `r${Math.min(RAMP - 1, Math.floor((trial.place / last) * RAMP))}`]));
 }
 
 export function told(trial) {

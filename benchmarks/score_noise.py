@@ -1,0 +1,166 @@
+"""Do scores of averaged weights rank trials better? Raw against EMA, by searches without stops.
+
+Two experiments of the same configs on different seeds, for example
+
+    for seed in 0 1; do python tune.py --space phase3 --profile laptop --name noise-$seed \\
+        --set scheduler.name=fifo --set searcher.name=random --set budget.trials=24 \\
+        --set base.seed=$seed; done
+    python -m benchmarks score_noise noise-0 noise-1
+
+For the weights as trained and for their average: how far a trial's cost moves from one epoch to the
+next, and how well the scores at a rung rank the scores at the end, of the same run and of the other
+seed's; rank correlations with bootstrap intervals over the configs.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from statistics import median, stdev
+from typing import Any
+
+import numpy as np
+from scipy.stats import bootstrap, kendalltau, spearmanr
+
+from benchmarks.record import write_record
+from tuning.ledger.folders import find, read_experiment, storage_folder
+from tuning.ledger.ledger import Ledger
+from tuning.ledger.records import TrialRecord
+from tuning.ledger.reference_curve import RatePoint, ReferenceCurve
+
+WEIGHTS = {"raw": "val_", "ema": "val_ema_"}  # and what begins the names of their metrics
+CORRELATIONS: dict[str, Callable[[Any, Any], Any]] = {
+    "kendall": lambda a, b: kendalltau(a, b).statistic,
+    "spearman": lambda a, b: spearmanr(a, b).statistic,
+}
+Scores = dict[int, dict[int, float]]  # by trial, by epoch
+
+
+class Run:
+    """One experiment: its trials' costs and rates at equal quality, by kind of weights."""
+
+    def __init__(self, directory: Path) -> None:
+        self.space = read_experiment(directory)
+        ledger = Ledger(directory)
+        self.trials, references = ledger.records(), ledger.reference_runs()
+        self.cost = {w: _scores(self.trials, f"{p}rd_cost") for w, p in WEIGHTS.items()}
+        self.delta = {w: _deltas(self.trials, references, p) for w, p in WEIGHTS.items()}
+
+    def key(self, number: int) -> tuple[Any, ...]:
+        """The config, for pairing."""
+        return tuple(sorted((k, str(v)) for k, v in self.trials[number].params.items()))
+
+
+def _scores(trials: Sequence[TrialRecord], metric: str) -> Scores:
+    return {
+        trial.number: {int(r["epoch"]): r[metric] for r in trial.reports if metric in r}
+        for trial in trials
+    }
+
+
+def _deltas(
+    trials: Sequence[TrialRecord], references: Sequence[TrialRecord], prefix: str
+) -> Scores:
+    found: Scores = {trial.number: {} for trial in trials}
+    rate, quality = f"{prefix}bpp", f"{prefix}psnr"
+    for epoch in {int(report["epoch"]) for run in references for report in run.reports}:
+        points = [
+            RatePoint(run.lmbda or 0.0, report[rate], report[quality])
+            for run in references
+            if (report := run.report_at(epoch)) and rate in report
+        ]
+        curve = ReferenceCurve.through(points)
+        for trial in trials:
+            report = trial.report_at(epoch)
+            if report and rate in report:
+                value = curve.delta_rate(report[rate], report[quality])
+                if value is not None:
+                    found[trial.number][epoch] = value
+    return found
+
+
+def correlations(early: Sequence[float], late: Sequence[float]) -> dict[str, list[float]]:
+    """Each correlation as [value, lower, upper]: a 95 % bootstrap over the pairs."""
+    found = {}
+    for name, correlation in CORRELATIONS.items():
+        drawn = bootstrap(
+            (np.array(early), np.array(late)),
+            correlation,
+            paired=True,
+            vectorized=False,
+            method="percentile",
+            n_resamples=2000,
+            rng=np.random.default_rng(0),
+        ).confidence_interval
+        value = float(correlation(early, late))
+        found[name] = [round(x, 3) for x in (value, float(drawn.low), float(drawn.high))]
+    return found
+
+
+def steps_between_epochs(scores: Scores) -> float:
+    """Median over trials of the standard deviation of a score's change from epoch to epoch."""
+    changes = [
+        [after - before for before, after in pairwise(curve.values())] for curve in scores.values()
+    ]
+    return median(stdev(change) for change in changes if len(change) > 1)
+
+
+def measure(runs: Sequence[Run]) -> dict[str, Any]:
+    """All numbers."""
+    rungs = runs[0].space.fidelity.max, [1, 3]
+    end, early = rungs
+    numbers: dict[str, Any] = {"trials": [len(run.trials) for run in runs]}
+    for weights in WEIGHTS:
+        found: dict[str, Any] = {
+            "sd_of_rd_cost_between_epochs": [
+                round(steps_between_epochs(run.cost[weights]), 5) for run in runs
+            ]
+        }
+        for epoch in early:
+            for name, pairs in _pairs(runs, weights, epoch, end).items():
+                if len(pairs) > 3:
+                    first, last = zip(*pairs, strict=True)
+                    found[f"epoch {epoch} with the end, {name}"] = {
+                        "n": len(pairs),
+                        **correlations(first, last),
+                    }
+        numbers[weights] = found
+    return numbers
+
+
+def _pairs(
+    runs: Sequence[Run], weights: str, epoch: int, end: int
+) -> dict[str, list[tuple[float, float]]]:
+    """(score at ``epoch``, score at the end), of one seed and across seeds."""
+    same, across = [], []
+    for run in runs:
+        for number, curve in run.delta[weights].items():
+            if epoch not in curve:
+                continue
+            if end in curve:
+                same.append((curve[epoch], curve[end]))
+            for other in runs:
+                if other is run:
+                    continue
+                mates = {other.key(n): c for n, c in other.delta[weights].items()}
+                mate = mates.get(run.key(number), {})
+                if end in mate:
+                    across.append((curve[epoch], mate[end]))
+    return {"same seed": same, "other seed": across}
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print the numbers and write them to ``results/bench/score_noise-cpu.json``."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("experiments", nargs="+", help="names, or folders")
+    parser.add_argument("--storage", default="runs", help="where the experiments are")
+    options = parser.parse_args(arguments)
+    folder = storage_folder(options.storage, write=False)
+    numbers = measure([Run(find(folder, name)) for name in options.experiments])
+    for weights in WEIGHTS:
+        print(weights)
+        for name, value in numbers[weights].items():
+            print(f"  {name}: {value}")
+    write_record("score_noise", "cpu", {"experiments": options.experiments, **numbers})

@@ -1,0 +1,236 @@
+"""What a ladder came to: a curve per config on each test set, and the BD-rate between them.
+
+Below the experiment's folder lie, for each test set and kind of rate,
+``ladder/<set>-<rate>/runs/<trial>.json`` (one run, scored), ``ladder/<set>-<rate>/<config>.json``
+(the curve, CompressAI's schema) and the plot; and ``ladder/verdict.json``, what reports show.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hpcm.atomic_files import write_atomically
+from hpcm.evaluation.bd_rate import BDRateError
+from hpcm.evaluation.comparison import Comparison, Refused, compare_or_refuse
+from hpcm.evaluation.curves import join, over_seeds
+from hpcm.evaluation.interval import Interval
+from hpcm.evaluation.rate_saving import RateSaving, rate_savings, sign_change
+from hpcm.evaluation.results import Results
+from hpcm.evaluation.scores import METRICS, points_of
+from hpcm.files import read_json
+from tuning.ledger.records import TrialRecord
+from tuning.spaces.ladder_space import CONFIG, LMBDA, SEED, LadderSpace
+
+FOLDER = "ladder"  # of an experiment
+VERDICT = "verdict.json"
+ENOUGH = 4  # points that a BD-rate needs
+Cell = tuple[int, float]  # seed and lmbda
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The ladder on one test set."""
+
+    folder: Path
+    curves: dict[str, Results]  # by config, the anchor first; empty: no lmbda is complete
+    left_out: list[str]  # runs that are in no curve, each with the reason
+
+    @property
+    def files(self) -> list[Path]:
+        """The results files, the anchor's first."""
+        return [self.folder / f"{name}.json" for name in self.curves]
+
+
+def set_folder(directory: Path, dataset: str, real: bool) -> Path:
+    """Where the scores of a test set are."""
+    return directory / FOLDER / f"{dataset}-{'real' if real else 'estimated'}"
+
+
+def run_file(folder: Path, number: int) -> Path:
+    """The scores of one run."""
+    return folder / "runs" / f"{number:04d}.json"
+
+
+def judge(folder: Path, space: LadderSpace, trials: Sequence[TrialRecord]) -> Judged:
+    """Join the scored runs of a test set to one curve per config, and write the curves.
+
+    A curve needs every seed at every lmbda: what cannot be in it is left out, and said.
+    """
+    scored = {
+        (t.params[CONFIG], (t.params[SEED], t.params[LMBDA])): t
+        for t in trials
+        if run_file(folder, t.number).is_file()
+    }
+    whole = [
+        (seed, lmbda)
+        for seed in space.seeds
+        for lmbda in space.lmbdas
+        if all((name, (seed, lmbda)) in scored for name in space.names)
+    ]
+    kept = largest_grid(whole)
+    curves = {}
+    for name in space.names if kept else ():
+        points = [
+            Results.load(run_file(folder, scored[name, cell].number)) for cell in sorted(kept)
+        ]
+        curves[name] = over_seeds(join([replace(point, name=name) for point in points], name))
+        curves[name].save(folder / f"{name}.json")
+    return Judged(folder, curves, _left_out(space, trials, kept))
+
+
+def largest_grid(cells: Sequence[Cell]) -> set[Cell]:
+    """The seeds and lmbda, every seed with every lmbda, that make the best curve of ``cells``.
+
+    First as many lmbda as a BD-rate needs, then as many runs as there are.
+    """
+    there: dict[int, set[float]] = {}
+    for seed, lmbda in cells:
+        there.setdefault(seed, set()).add(lmbda)
+    ranked = sorted(there, key=lambda seed: -len(there[seed]))
+    best: set[Cell] = set()
+    for count in range(1, len(ranked) + 1):
+        seeds = ranked[:count]
+        lmbdas = set.intersection(*(there[seed] for seed in seeds))
+        grid = {(seed, lmbda) for seed in seeds for lmbda in lmbdas}
+        if _worth(grid) > _worth(best):
+            best = grid
+    return best
+
+
+def _worth(grid: set[Cell]) -> tuple[int, int]:
+    return min(ENOUGH, len({lmbda for _, lmbda in grid})), len(grid)
+
+
+def _left_out(space: LadderSpace, trials: Sequence[TrialRecord], kept: set[Cell]) -> list[str]:
+    by_run = {(t.params[CONFIG], t.params[SEED], t.params[LMBDA]): t for t in trials}
+    lines = []
+    for flat in space.runs():
+        if (flat[SEED], flat[LMBDA]) in kept:
+            continue
+        run = by_run.get((flat[CONFIG], flat[SEED], flat[LMBDA]))
+        name = f"{flat[CONFIG]} at lmbda {flat[LMBDA]:g}, seed {flat[SEED]}"
+        lines.append(f"{name}: {_reason(run)}")
+    return lines
+
+
+def _reason(run: TrialRecord | None) -> str:
+    if run is None:
+        return "not begun"
+    match run.state:
+        case "finished":
+            return "trained, but another config or seed has no run there"
+        case "failed":
+            return f"failed (trial {run.number}): {run.reason or 'no reason recorded'}"
+        case _:
+            return f"{run.status} at epoch {run.epochs} (trial {run.number})"
+
+
+# --- what reports show ---------------------------------------------------------------------------
+
+
+def verdict_data(space: LadderSpace, judged: Sequence[Judged]) -> dict[str, Any]:
+    """Every number of the ladder as plain data."""
+    return {
+        "configs": list(space.names),
+        "lmbdas": sorted(space.lmbdas),
+        "seeds": list(space.seeds),
+        "epochs": space.fidelity.max,
+        "sets": [_set_data(one) for one in judged],
+    }
+
+
+def write_verdict(directory: Path, data: Mapping[str, Any]) -> None:
+    """Keep it in the experiment's folder. Raises OSError."""
+    (directory / FOLDER).mkdir(exist_ok=True)
+    write_atomically(directory / FOLDER / VERDICT, json.dumps(data, indent=1).encode())
+
+
+def read_verdict(directory: Path) -> dict[str, Any] | None:
+    """What was written; None: nothing was judged yet. Raises :class:`ConfigError`."""
+    path = directory / FOLDER / VERDICT
+    if not path.is_file():
+        return None
+    found: dict[str, Any] = read_json(path, "the verdict of a ladder")
+    return found
+
+
+def _set_data(judged: Judged) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "folder": judged.folder.name,
+        "left_out": judged.left_out,
+        "curves": [],
+        "metrics": [],
+    }
+    if not judged.curves:
+        return data
+    anchor, *others = judged.curves.values()
+    data["dataset"], data["conditions"] = anchor.dataset, anchor.conditions
+    data["curves"] = [
+        {"name": one.name, "results": one.results, "points": one.points}
+        for one in judged.curves.values()
+    ]
+    data["metrics"] = [
+        _metric_data(anchor, other, metric)
+        for other in others
+        for metric in METRICS
+        if _has(anchor, metric) and _has(other, metric)
+    ]
+    return data
+
+
+def _has(results: Results, metric: str) -> bool:
+    try:
+        points_of(results, metric)
+    except BDRateError:
+        return False
+    return True
+
+
+def _metric_data(anchor: Results, test: Results, metric: str) -> dict[str, Any]:
+    row = compare_or_refuse(anchor, test, metric, "pchip")
+    try:
+        savings = rate_savings(anchor, test, metric)
+    except BDRateError:
+        savings = []
+    return {
+        "anchor": anchor.name,
+        "test": test.name,
+        "metric": metric,
+        **_bd_data(row),
+        "savings": [_saving_data(one) for one in savings],
+        "sign_change": sign_change(savings),
+    }
+
+
+def _bd_data(row: Comparison | Refused) -> dict[str, Any]:
+    if isinstance(row, Refused):
+        return {"bd_rate": None, "refused": row.error.reason, "advice": row.error.advice}
+    return {
+        "bd_rate": row.bd_rate,
+        "bd_quality": row.bd_quality,
+        "low": row.low,
+        "high": row.high,
+        "no_interval": row.no_interval,
+        **_interval_data(row.interval),
+    }
+
+
+def _saving_data(one: RateSaving) -> dict[str, Any]:
+    return {
+        "label": one.label,
+        "lmbda": one.lmbda,
+        "quality": one.quality,
+        "percent": one.percent,
+        "extended": one.extended,
+        **_interval_data(one.interval),
+    }
+
+
+def _interval_data(interval: Interval | None) -> dict[str, Any]:
+    if interval is None:
+        return {"interval": None}
+    return {"interval": [interval.low, interval.high], "basis": interval.basis}
