@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import math
 import multiprocessing
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -131,18 +132,22 @@ def _excess(source: Recorded, space: SearchSpace, params: Mapping[str, Any]) -> 
 
 
 def jobs(options: argparse.Namespace) -> Iterator[Job]:
-    """All sources, seed by seed, so that what was played when it is cut short is balanced."""
+    """All sources in turn, so that what was played when time is up is balanced."""
     policies, slots = tuple(options.policies), options.slots
     workloads = sorted(read_curves(Path(options.curves))) if options.curves else []
-    for seed in range(max(options.seeds, options.orders)):
-        if seed < options.orders:
-            for workload in workloads:
-                yield Job(workload, "recorded", seed, slots, policies, options.curves)
-        if seed < options.seeds:
-            for name in options.families:
-                yield Job(name, name, seed, slots, policies)
-            for folder in options.experiment:
-                yield Job(Path(folder).name, "experiment", seed, slots, policies, None, folder)
+    recorded = [
+        Job(workload, "recorded", order, slots, policies, options.curves)
+        for order in range(options.orders)
+        for workload in workloads
+    ]
+    at_once = -(-len(recorded) // max(1, options.seeds))
+    for seed in range(options.seeds):
+        for name in options.families:
+            yield Job(name, name, seed, slots, policies)
+        for folder in options.experiment:
+            yield Job(Path(folder).name, "experiment", seed, slots, policies, None, folder)
+        yield from recorded[seed * at_once : (seed + 1) * at_once]
+    yield from recorded[options.seeds * at_once :]
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -150,16 +155,16 @@ def main(arguments: Sequence[str]) -> None:
     options = _options(arguments)
     todo = list(jobs(options))
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in options.policies}
+    until = time.monotonic() + 60 * options.minutes
     with multiprocessing.get_context("spawn").Pool(options.processes) as pool:
-        try:
-            for done, results in enumerate(pool.imap(play, todo), start=1):
-                for name, result in results.items():
-                    found[name].append(result)
-                if done % 10 == 0:
-                    print(f"{done} of {len(todo)} sources and seeds", flush=True)
-        except KeyboardInterrupt:
-            print(f"cut short after {len(found[options.policies[0]])} of {len(todo)}")
-            pool.terminate()
+        for done, results in enumerate(pool.imap(play, todo), start=1):
+            for name, result in results.items():
+                found[name].append(result)
+            if done % 10 == 0:
+                print(f"{done} of {len(todo)} sources and seeds", flush=True)
+            if time.monotonic() > until:
+                print(f"the minutes are over after {done} of {len(todo)}")
+                break
     numbers = _tables(found)
     shown = {key: value for key, value in vars(options).items() if key != "curves"}
     shown["curves"] = Path(options.curves).name if options.curves else None
@@ -244,6 +249,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--experiment", metavar="DIR", nargs="*", default=[])
     parser.add_argument("--policies", metavar="NAME", nargs="+", default=every, choices=every)
     parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="then no more is played")
     parser.add_argument("--quick", action="store_true", help="two families, three seeds")
     parser.add_argument("--name", default="search_policy", help="of the record")
     options = parser.parse_args(list(arguments))

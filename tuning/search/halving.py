@@ -51,12 +51,16 @@ class HalvingSection(SchedulerSection, ABC):
         """Epochs from ``low`` to below ``high`` at which trials are compared, ascending."""
         return geometric(low, high, self.reduction_factor)
 
-    def planned_epochs(self, trials: int, rungs: Sequence[int]) -> int:
-        """Epochs of all ``trials`` if every rung passes on its share; the prior is not stopped."""
-        planned = trials * rungs[0]
+    def planned_epochs(self, trials: int, rungs: Sequence[int], at_a_time: int = 1) -> int:
+        """Epochs of all ``trials`` if every rung passes on its share; the prior is not stopped.
+
+        Until the pilots have ended, whoever runs goes on to the end.
+        """
+        whole = max(self.pilots, at_a_time) if self.pilots and len(rungs) > 1 else 1
+        whole = min(trials, whole)  # the prior is one of them
+        planned = whole * rungs[-1] + (trials - whole) * rungs[0]
         for passed, (low, high) in enumerate(pairwise(rungs), start=1):
-            going = 1 + math.ceil((trials - 1) / self.reduction_factor**passed)
-            planned += min(trials, going) * (high - low)
+            planned += math.ceil((trials - whole) / self.reduction_factor**passed) * (high - low)
         return planned
 
     def warnings(self, space: SearchSpace) -> Iterator[str]:
