@@ -166,7 +166,7 @@ def main(arguments: Sequence[str]) -> None:
                 print(f"the minutes are over after {done} of {len(todo)}")
                 break
     numbers = _tables(found)
-    shown = {key: value for key, value in vars(options).items() if key != "curves"}
+    shown = {key: value for key, value in vars(options).items() if value != math.inf}
     shown["curves"] = Path(options.curves).name if options.curves else None
     write_record(options.name, "cpu", {"options": shown, **numbers, "searches": found})
 

@@ -72,7 +72,7 @@ def space_of(folder: Path, name: str = "promote", low: int = 1, **scheduler: Any
     return lr_space(
         folder,
         scheduler={"name": name} | PILOTS.get(name, {}) | scheduler,
-        searcher={"name": "random"},
+        searcher={"name": "random", "prior_share": 0.5},
         parameters=MUTABLE,
         fidelity={"min": low, "max": 9},
     )
