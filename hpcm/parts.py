@@ -13,7 +13,9 @@ import sys
 import traceback
 from collections.abc import Iterable, Mapping, MutableMapping
 from importlib import import_module
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any, cast
 
 from hpcm.files import read_bytes
@@ -60,7 +62,22 @@ KINDS: dict[str, Kind] = {
     "model": Kind("hpcm.model:MODELS", "hpcm.model.spec:HPCMSpec"),
 }
 
-_imported: dict[str, str] = {}  # name of a file to its SHA-256
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A file that was imported, as it was read."""
+
+    path: str  # as it was given
+    content: bytes
+
+    @property
+    def digest(self) -> str:
+        """Its SHA-256."""
+        return hashlib.sha256(self.content).hexdigest()
+
+
+_imported: dict[str, Source] = {}  # by the file's name
+_registered: list[tuple[str, str]] = []  # kind and name, in order
 
 
 def register(kind: str, name: str, part: Any) -> None:
@@ -87,6 +104,7 @@ def register(kind: str, name: str, part: Any) -> None:
     if own != name:
         raise ConfigError(f"register: {kind} {name!r} calls itself {own!r}")
     parts[name] = part
+    _registered.append((kind, name))
 
 
 def import_parts(paths: Iterable[str | Path]) -> None:
@@ -97,20 +115,44 @@ def import_parts(paths: Iterable[str | Path]) -> None:
     """
     for path in map(Path, paths):
         try:
-            digest = hashlib.sha256(read_bytes(path)).hexdigest()
+            source = Source(str(path), read_bytes(path))
         except ConfigError as error:
             raise ConfigError(f"--import {error}") from None
-        if _imported.get(path.name) == digest:
-            continue
-        if path.name in _imported:
-            raise ConfigError(f"--import {path}: another {path.name} is imported already")
-        _run(path)
-        _imported[path.name] = digest
+        if _is_new(path, source):
+            _refuse_name(path)
+            _run(path, source)
+
+
+def import_sources(sources: Iterable[Source]) -> None:
+    """Run the files that another process has imported: its :func:`sources`.
+
+    Nothing is read from a disk. Raises :class:`ConfigError` as :func:`import_parts`.
+    """
+    for source in sources:
+        if _is_new(Path(source.path), source):
+            _run(Path(source.path), source)
 
 
 def imported() -> dict[str, str]:
     """The files that were imported: name to SHA-256, in this order."""
-    return dict(_imported)
+    return {name: source.digest for name, source in _imported.items()}
+
+
+def sources() -> tuple[Source, ...]:
+    """The files that were imported, in this order."""
+    return tuple(_imported.values())
+
+
+def import_words() -> list[str]:
+    """How a command line imports the same files; empty if there is none."""
+    paths = [source.path for source in _imported.values()]
+    return ["--import", *paths] if paths else []
+
+
+def missing_parts(what: str, saved: Mapping[str, str]) -> str:
+    """A line on the files that ``what`` was made with and that are not imported now, if any."""
+    missing = [name for name in saved if name not in _imported]
+    return f"\n{what} had --import {' '.join(sorted(missing))}" if missing else ""
 
 
 def differences(saved: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
@@ -135,28 +177,42 @@ def _found(what: Any) -> Any:
     return getattr(import_module(module), name)
 
 
-def _run(path: Path) -> None:
-    """Execute ``path`` as the module of its name, so that what it defines can be pickled."""
-    name = path.stem
-    if path.suffix != ".py" or not name.isidentifier():
+def _is_new(path: Path, source: Source) -> bool:
+    """Whether it is still to be run. Raises :class:`ConfigError` if another has its name."""
+    known = _imported.get(path.name)
+    if known is not None and known.content != source.content:
+        raise ConfigError(f"--import {path}: another {path.name} is imported already")
+    return known is None
+
+
+def _refuse_name(path: Path) -> None:
+    """Raise :class:`ConfigError` if it cannot be a module, or is not the one of its name."""
+    if path.suffix != ".py" or not path.stem.isidentifier():
         raise ConfigError(f"--import {path}: must be a Python file whose name is an identifier")
-    known = importlib.util.find_spec(name)
+    known = importlib.util.find_spec(path.stem)
     if known is not None and Path(known.origin or "").resolve() != path.resolve():
-        raise ConfigError(f"--import {path}: there is a module {name!r} already; rename the file")
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+        raise ConfigError(
+            f"--import {path}: there is a module {path.stem!r} already; rename the file"
+        )
+
+
+def _run(path: Path, source: Source) -> None:
+    """Execute a file as the module of its name, so that what it defines can be pickled."""
+    name, before = path.stem, len(_registered)
+    module = ModuleType(name)
+    module.__file__ = str(path)
+    module.__spec__ = ModuleSpec(name, None, origin=str(path))
     sys.modules[name] = module
-    before = {kind: dict(KINDS[kind].parts) for kind in KINDS}
     try:
-        spec.loader.exec_module(module)
+        code = compile(source.content, str(path), "exec", dont_inherit=True)
+        exec(code, module.__dict__)
     except Exception as error:
         del sys.modules[name]
-        for kind, parts in before.items():  # a file adds all of its parts or none
-            KINDS[kind].parts.clear()
-            KINDS[kind].parts.update(parts)
+        for kind, part in _registered[before:]:  # a file adds all of its parts or none
+            del KINDS[kind].parts[part]
+        del _registered[before:]
         raise ConfigError(f"--import {path}{_line(error, path)}: {error or type(error)}") from error
+    _imported[path.name] = source
 
 
 def _line(error: Exception, path: Path) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from hpcm.commands.flags import add_imports
 from tuning.ladders import arguments as ladder
 from tuning.spaces.defaults import PAGE_HOST, PAGE_PORT, STORAGE
 
@@ -37,6 +38,10 @@ def main(words: Sequence[str] | None = None) -> int:
 
     escape_what_cannot_be_shown()
     try:
+        if imports := getattr(flags, "imports", ()):
+            from hpcm.parts import import_parts
+
+            import_parts(imports)
         code = flags.command(flags)
         sys.stdout.flush()
         return code or 0
@@ -159,6 +164,7 @@ def _add_experiment(command: argparse.ArgumentParser) -> None:
         default=STORAGE,
         help=f"folder of all experiments (default {STORAGE})",
     )
+    add_imports(command)
 
 
 def _add_address(command: argparse.ArgumentParser) -> None:

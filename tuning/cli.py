@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcm.evaluation.image_sets import SkippedImages
+from hpcm.parts import import_parts
 from hpcm.schema import ConfigError
 from hpcm.streams import escape_what_cannot_be_shown, printable
 from tuning.checkpoints.places import checkpoint_place
@@ -56,6 +57,7 @@ def main(words: Sequence[str]) -> int:
     try:
         with _warnings_on(console):
             flags = parse_flags(words)
+            import_parts(flags.imports)
             if flags.simulate is not None:
                 return _simulate(flags, console)
             return _dry_run(flags, console) if flags.dry_run else _search(flags, console)
@@ -222,6 +224,7 @@ def _reopen_space(flags: argparse.Namespace, console: Console) -> tuple[ProfileC
     folder = places.storage_folder(flags.storage)
     wanted = Path(flags.space).stem if flags.space else None
     directory = places.find(folder, flags.resume, wanted)
+    places.refuse_other_parts(directory)
     recorded, facts = places.read_experiment(directory), places.read_provenance(directory)
     if not recorded.ranks_trials:
         command = f"{recorded.command} --resume {directory.name}"

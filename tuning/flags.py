@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import NoReturn
 
+from hpcm.commands.flags import add_imports
 from hpcm.schema import ConfigError, did_you_mean
 from tuning.spaces.defaults import STORAGE, STUDY_URL_FORM, STUDY_URL_VARIABLE
 
@@ -113,6 +114,7 @@ def flag_parser() -> argparse.ArgumentParser:
         f" {STUDY_URL_FORM}; also {STUDY_URL_VARIABLE} of the environment (default: a file of the"
         " experiment)",
     )
+    add_imports(parser)
     add("--address", metavar="HOST:PORT|auto", help="a Ray cluster; default: start Ray here")
     add(
         "--simulate",

@@ -46,7 +46,7 @@ def train(parser: Parser) -> None:
         choices=sorted(LOGGERS),
         help="send the metrics of each epoch there as well",
     )
-    _add_imports(parser)
+    add_imports(parser)
     _add_device(parser)
 
 
@@ -72,7 +72,7 @@ def evaluate(parser: Parser) -> None:
     parser.add_argument(
         "--table", type=Path, metavar="FILE", help="a row per image, CSV or Parquet"
     )
-    _add_imports(parser)
+    add_imports(parser)
     _add_device(parser)
 
 
@@ -120,7 +120,7 @@ def inspect(parser: Parser) -> None:
         "-o", "--output", type=Path, required=True, metavar="DIR", help="a new folder"
     )
     _add_variant(parser, "the variant, of weights")
-    _add_imports(parser)
+    add_imports(parser)
     _add_device(parser)
 
 
@@ -161,7 +161,7 @@ def convert(parser: Parser) -> None:
         "ours: the same with the variant's name, code tables and where it comes from",
     )
     _add_variant(parser, "the variant, if not recognised")
-    _add_imports(parser)
+    add_imports(parser)
 
 
 def data(parser: Parser) -> None:
@@ -184,7 +184,7 @@ def schedule(parser: Parser) -> None:
     parser.add_argument(
         "--plot", type=Path, metavar="FILE", help="draw all epochs, .png .svg or .pdf"
     )
-    _add_imports(parser)
+    add_imports(parser)
 
 
 #: What each command is for, and what adds its flags. Its module in `hpcm.commands` has its name and
@@ -220,7 +220,7 @@ def _add_codec(parser: Parser) -> None:
         "--checkpoint", type=Path, required=True, metavar="CHECKPOINT", help=CHECKPOINT
     )
     _add_variant(parser, "the variant, of weights")
-    _add_imports(parser)
+    add_imports(parser)
     _add_device(parser)
 
 
@@ -231,16 +231,14 @@ def _add_set(parser: Parser, text: str) -> None:
 
 
 def _add_variant(parser: Parser, text: str) -> None:
-    from hpcm.model import MODELS
-
-    parser.add_argument("--model", choices=sorted(MODELS), help=text)
+    parser.add_argument("--model", metavar="NAME", help=text)
 
 
 def _add_device(parser: Parser) -> None:
     parser.add_argument("--device", help="cpu, cuda or cuda:N; default: a GPU if there is one")
 
 
-def _add_imports(parser: Parser) -> None:
+def add_imports(parser: Parser) -> None:
     """``--import``: files with parts of the user's own, which `main` runs before the command."""
     parser.add_argument(
         "--import",

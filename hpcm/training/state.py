@@ -60,8 +60,7 @@ def config_of(record: Record, where: str | Path) -> TrainConfig:
     try:
         return TrainConfig.from_plain(record.run["config"], str(where))
     except ConfigError as error:
-        missing = record.run.get("imports", {}).keys() - parts.imported().keys()
-        advice = f"\nthe run had --import {' '.join(sorted(missing))}" if missing else ""
+        advice = parts.missing_parts("the run", record.run.get("imports", {}))
         raise ConfigError(f"{error}{advice}") from None
 
 

@@ -19,6 +19,7 @@ from hpcm.losses.task_set import TaskSet
 from hpcm.optimizers import BALANCERS, Sum
 from hpcm.schema import config_class
 from tests.hpcm.toy_run import CONFIG, toy_run
+from tests.own_parts import as_before
 
 OWN = '''
 """A balancer under another name."""
@@ -40,13 +41,9 @@ hpcm.register("balancer", "mine", Mine)
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
     """Each test starts and ends without parts of its own."""
-    before = {kind: dict(kind_.parts) for kind, kind_ in parts.KINDS.items()}
-    yield
-    for kind, known in before.items():
-        parts.KINDS[kind].parts.clear()
-        parts.KINDS[kind].parts.update(known)
+    with as_before():
+        yield
     sys.modules.pop("mine", None)
-    parts._imported.clear()
 
 
 @pytest.fixture
@@ -158,7 +155,7 @@ def test_a_resume_with_another_file_is_refused_with_the_difference(
     assert main([*train, "--epochs", "1", "--import", "mine.py"]) == 0
     (digest,) = parts.imported().values()
     Path("mine.py").write_text(OWN + "\n# another\n")
-    other = hashlib.sha256(Path("mine.py").read_bytes()).hexdigest()
+    other = parts.Source("mine.py", Path("mine.py").read_bytes())
     again = [*train, "--epochs", "2", "--resume", "--import", "mine.py"]
     assert main(again) == 2
     assert "another mine.py is imported already" in capsys.readouterr().err
@@ -166,7 +163,9 @@ def test_a_resume_with_another_file_is_refused_with_the_difference(
     parts._imported["mine.py"] = other  # as in a new process
     assert main(again) == 2
     said = capsys.readouterr().err
-    assert f"cannot be continued: --import mine.py: SHA-256 was {digest}, now {other}" in said
+    assert (
+        f"cannot be continued: --import mine.py: SHA-256 was {digest}, now {other.digest}" in said
+    )
     parts._imported.clear()
     assert main(again[:-2]) == 2
     assert f"--import mine.py is missing (SHA-256 {digest})" in capsys.readouterr().err

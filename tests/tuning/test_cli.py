@@ -30,6 +30,7 @@ def test_these_are_all_the_flags() -> None:
         "--storage",
         "--checkpoints",
         "--study-url",
+        "--import",
         "--address",
         "--simulate",
         "--slots",

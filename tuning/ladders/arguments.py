@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 
+from hpcm.commands.flags import add_imports
 from tuning.spaces.defaults import STORAGE
 
 TEXT = "train a config and its baseline at several lmbda and seeds: curves, BD-rate, plot"
@@ -54,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--profile", default="auto", choices=("auto", "cluster", "laptop"))
     add("--storage", default=STORAGE, metavar="DIR", help=f"of all experiments (default {STORAGE})")
     add("--checkpoints", metavar="DIR|URL", help="where checkpoints go, as in tune.py")
+    add_imports(parser)
     add("--address", metavar="HOST:PORT|auto", help="a Ray cluster; default: start Ray here")
     add("--dry-run", action="store_true", help="check, show what it costs, create nothing")
 

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from hpcm.atomic_files import write_atomically
 from hpcm.files import read_json
+from hpcm.parts import differences, imported, missing_parts
 from hpcm.schema import ConfigError, about, config_class, did_you_mean, load, shown
 from tuning.ledger.ledger import LEDGER_FILE, Ledger
 from tuning.ledger.lines import whole_lines
@@ -34,6 +35,7 @@ class Facts:
     checkpoints: str | None = None
     study: str | None = None
     profile_reason: str = ""
+    imports: dict[str, str] = dataclasses.field(default_factory=dict)  # name to SHA-256
 
 
 def storage_folder(storage: str, write: bool = True) -> Path:
@@ -86,7 +88,7 @@ def find(folder: Path, name: str, space: str | None = None) -> Path:
     names = experiments(folder)
     if name == LAST:
         for last in reversed(names):
-            if space is None or read_experiment(folder / last).name == space:
+            if space is None or read_provenance(folder / last)["space"].get("name") == space:
                 return folder / last
         of = f" of {space}" if space else ""
         raise ConfigError(f"--resume last: no experiment{of} in {folder} (--storage names another)")
@@ -100,8 +102,10 @@ def find(folder: Path, name: str, space: str | None = None) -> Path:
 
 
 def write_experiment(directory: Path, space: SearchSpace, **provenance: Any) -> None:
-    """Record the space that is searched, and where it came from."""
+    """Record the space that is searched, where it came from, and the imported parts."""
     directory.mkdir(parents=True, exist_ok=True)
+    if parts := imported():
+        provenance["imports"] = parts
     if (directory / EXPERIMENT_FILE).exists():  # a driver may die before its ledger is opened
         provenance["digest_before"] = read_provenance(directory).get("digest")
     record = {**provenance, "digest": space.digest, "space": space.to_plain()}
@@ -118,6 +122,8 @@ def read_experiment(directory: Path) -> SearchSpace:
             raise ConfigError(f"its space lacks or misplaces {error}") from None
         except RecursionError:
             raise ConfigError("its space is nested too deeply") from None
+        except ConfigError as error:
+            raise ConfigError(f"{error}{missing_parts('it', record.get('imports', {}))}") from None
 
 
 def read_provenance(directory: Path) -> dict[str, Any]:
@@ -140,6 +146,13 @@ def refuse_changes(old: SearchSpace, new: SearchSpace, name: str) -> None:
             f"--resume {name}: the search space changed since, so its trials would not compare:\n"
             f"  {listed}\nput the old values back, or start a new experiment without --resume"
         )
+
+
+def refuse_other_parts(directory: Path) -> None:
+    """Raise :class:`ConfigError` where other files were imported than when it was last started."""
+    changes = differences(read_provenance(directory).get("imports", {}), imported())
+    if changes:
+        raise ConfigError(f"--resume {directory.name}: cannot go on: {'; '.join(changes)}")
 
 
 def refuse_smaller_budget(ledger: Ledger, space: SearchSpace) -> None:

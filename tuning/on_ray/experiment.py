@@ -130,6 +130,7 @@ class Experiment:
     ) -> Experiment:
         """One that was begun, to go on; refused if the space changed or something is lost."""
         directory = folders.find(folder, resume, space.name)
+        folders.refuse_other_parts(directory)
         folders.refuse_changes(folders.read_experiment(directory), space, directory.name)
         folders.refuse_lost_ledger(directory)
         ledger = Ledger(directory, devices=space.resources.devices)

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from ray import tune
+from ray import cloudpickle, tune
 from ray.tune import Trainable
 
 import hpcm
 from hpcm import ConfigError, Diverged, EpochReport, TrainConfig
+from hpcm.parts import Source, import_sources, sources
 from tuning.checkpoints.store import CheckpointStore
 from tuning.ledger.failures import REFUSED
 from tuning.on_ray.diagnosis import StoreAwayError, one_line
@@ -50,6 +51,10 @@ class TrialContext:
     checkpoints_at: str | None = None  # folder or URL; None: in the experiment's directory
     stop_file: str = STOP_FILE  # each session has its own: a node may see an old one for a minute
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As it is sent: with the files of the user's own parts, which its content may need."""
+        return _received, (sources(), cloudpickle.dumps(vars(self)))
+
     def closing(self) -> bool:
         """Whether the experiment asks its trials to save and stop."""
         return (self.directory / self.stop_file).exists()
@@ -66,6 +71,12 @@ class TrialContext:
         """The checkpoints of one trial."""
         name = trial_name(self.space, number)
         return CheckpointStore(self.directory, name, self.checkpoints_at)
+
+
+def _received(files: tuple[Source, ...], content: bytes) -> TrialContext:
+    """The inverse of :meth:`TrialContext.__reduce__`."""
+    import_sources(files)
+    return TrialContext(**cloudpickle.loads(content))
 
 
 def run_trial(sampled: Mapping[str, Any], context: TrialContext) -> None:

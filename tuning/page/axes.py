@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tuning.spaces.parameters import Bool, Categorical, Parameter, Simplex
+from tuning.spaces.categorical import Categorical
+from tuning.spaces.parameters import Bool, Parameter, Simplex
 from tuning.spaces.space import SearchSpace
 from tuning.spaces.wording import value_text
 
@@ -44,8 +45,9 @@ def axes_of(space: SearchSpace) -> list[Axis]:
 def points_of(values: Mapping[str, Any], axes: list[Axis]) -> list[float | str | None]:
     """Where a trial's values (``SearchSpace.values``) lie on each axis; None: not active in it."""
     flat: dict[str, Any] = {}
+    whole = {axis.path for axis in axes}
     for path, value in values.items():
-        if isinstance(value, list | tuple):
+        if isinstance(value, list | tuple) and path not in whole:
             flat |= {f"{path}.{k}": part for k, part in enumerate(value)}
         else:
             flat[path] = value

@@ -14,7 +14,7 @@ from math import sqrt
 from tuning.ledger.records import TrialRecord
 from tuning.results.confirm import Finalist, Spread
 from tuning.results.outcome import ExperimentResult, at_common_epoch
-from tuning.spaces.parameters import Categorical
+from tuning.spaces.categorical import Categorical
 from tuning.spaces.sections import DELTA_RATE
 from tuning.spaces.space import SearchSpace
 from tuning.spaces.wording import count_text, metric_name, metric_text, value_text

@@ -188,6 +188,7 @@ def _header(result: ExperimentResult, export: Export) -> list[str]:
         *_confirmed_rows(result),
         ("profile", str(ProfileChoice(space.profile, facts.get("profile_reason", REASON)))),
         ("overrides", " ".join(facts.get("overrides", [])) or "none"),
+        *_import_rows(facts.get("imports", {})),
         ("written", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
         ("git commit", git_commit()),
         ("config digest", export.config.digest),
@@ -208,6 +209,12 @@ def _header(result: ExperimentResult, export: Export) -> list[str]:
         f"run it in full:    {export.full}",
         f"its whole curve:   {export.ladder}",
     ]
+
+
+def _import_rows(imports: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The files with parts of the user's own, without which this config cannot be read."""
+    files = [f"{name} (SHA-256 {digest})" for name, digest in imports.items()]
+    return [("needs --import", ", ".join(files))] if files else []
 
 
 def _history(result: ExperimentResult) -> list[str]:

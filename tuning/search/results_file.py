@@ -27,8 +27,9 @@ from hpcm import TrainConfig
 from hpcm.files import parse_json, read_text
 from hpcm.schema import MOST_PROBLEMS, ConfigError, did_you_mean, fields_of, leaves, shown
 from tuning.ledger.records import TrialRecord
+from tuning.spaces.categorical import Categorical
 from tuning.spaces.conditions import holds
-from tuning.spaces.parameters import Categorical, Float, Parameter, Simplex
+from tuning.spaces.parameters import Float, Parameter, Simplex
 from tuning.spaces.sections import DELTA_RATE
 from tuning.spaces.space import SearchSpace
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import hpcm
 from hpcm.schema import ConfigError, did_you_mean, field_of, load, shown
+from tuning.spaces.categorical import Categorical
 from tuning.spaces.conditions import NONZERO, can_be, possible, wanted
 from tuning.spaces.confirm_checks import check_confirm
+from tuning.spaces.coordinates import fields_named
 from tuning.spaces.documents import Problem
 from tuning.spaces.objective_checks import check_objective, objective_warnings
 from tuning.spaces.parameters import DISTRIBUTIONS, Float, Parameter
@@ -47,6 +49,12 @@ def check_parameters(
     parameters: Mapping[str, Parameter], unread: set[str], base: Mapping[str, Any]
 ) -> Iterator[Problem]:
     """Paths, conditions and mutability; parameters that are ``unread`` were already refused."""
+    seen: dict[str, str] = {}
+    for path in parameters:
+        for field in fields_named(path):
+            if field in seen:
+                yield f"parameters.{path}", f"{field} is searched as {seen[field]} already"
+            seen[field] = path
     parents = {parent for parameter in parameters.values() for parent in parameter.when}
     above: list[str] = []
     sound = not unread
@@ -147,8 +155,25 @@ def _read_parameter(spec: Any) -> Parameter:
 def _check_path(
     path: str, parameter: Parameter, base: Mapping[str, Any], *, decides: bool
 ) -> Iterator[Problem]:
-    """Whether ``path`` is a field that may be searched, and changed when it is mutable."""
-    where = f"parameters.{path}"
+    """Whether ``path`` names fields that may be searched, and changed when they are mutable."""
+    names = fields_named(path)
+    if len(names) > 1:
+        choices = parameter.choices if isinstance(parameter, Categorical) else (None,)
+        if not all(isinstance(one, list) and len(one) == len(names) for one in choices):
+            yield (
+                f"parameters.{path}",
+                f"names {len(names)} fields; must be a categorical whose choices are lists of"
+                f" {len(names)}",
+            )
+            return
+    for name in names:
+        yield from _check_field(f"parameters.{path}", name, parameter, base, decides)
+
+
+def _check_field(
+    where: str, path: str, parameter: Parameter, base: Mapping[str, Any], decides: bool
+) -> Iterator[Problem]:
+    """The same of one field."""
     try:
         fields = field_of(hpcm.TrainConfig, path)
     except ConfigError as error:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tuning.spaces.categorical import Categorical
 from tuning.spaces.coordinates import same
-from tuning.spaces.parameters import Bool, Categorical, Float, Int, Parameter, Simplex
+from tuning.spaces.parameters import Bool, Float, Int, Parameter, Simplex
 
 NONZERO = "nonzero"  # what a condition may ask of a float with `zero`
 
@@ -48,7 +49,8 @@ def towards(parameter: Parameter, path: str, allowed: list[Any]) -> dict[str, An
         return {f"{path}.zero": (1 + parameter.zero) / 2} if parameter.zero else {}
     if isinstance(parameter, Simplex) or any(same(parameter.prior, value) for value in allowed):
         return {}
-    return {path: allowed[0]}
+    wants = allowed[0]
+    return {path: parameter.code(wants) if isinstance(parameter, Categorical) else wants}
 
 
 def _meets(value: Any, allowed: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -86,3 +87,12 @@ def sampled(flat: Mapping[str, Any]) -> Suggest:
         return flat[coordinate.path]
 
     return suggest
+
+
+def fields_named(path: str) -> tuple[str, ...]:
+    """The fields of a parameter: its path, or ``a.x`` and ``a.y`` of ``a.{x,y}``."""
+    found = re.fullmatch(r"([^{}]*)\{([^{}]+)\}([^{}]*)", path)
+    if found is None:
+        return (path,)
+    before, names, after = found.groups()
+    return tuple(f"{before}{name.strip()}{after}" for name in names.split(","))

@@ -64,7 +64,9 @@ PARAMETERS = """\
 ## Parameters
 
 A key under `parameters` is the path of a run-config field, such as `optimizer.lr`; a parent
-stands above its children. `type` selects the distribution:
+stands above its children. With choices that are lists it may name several fields, which change
+together: `balancer.gamma_{s1,s2,s3}: {type: categorical, choices: [[..], ..], prior: [..]}`.
+`type` selects the distribution:
 """
 
 WHEN = """\
@@ -75,8 +77,9 @@ be `nonzero`. A field that only some choices of a part have needs the condition 
 
 What is sampled. A trial's flat config holds what the searcher drew, by coordinate: a field's own
 path, except that `zero` adds `<path>.zero`, uniform in [0, 1], the value being 0 where it is
-below `zero`; and a simplex of size n is drawn as `<path>.0` to `<path>.<n-2>`, uniform in [0, 1],
-broken like a stick so that all shares are equally likely.
+below `zero`; a choice that is a list is drawn as its text, `[0.5, 0.3, 0.2]`; and a simplex of
+size n is drawn as `<path>.0` to `<path>.<n-2>`, uniform in [0, 1], broken like a stick so that
+all shares are equally likely.
 """
 
 LAYERS = """\

@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 
 import hpcm
 from hpcm.schema import ConfigError, config_class, load, set_path, to_plain
+from tuning.spaces.categorical import Categorical
 from tuning.spaces.fault_section import Faults
-from tuning.spaces.parameters import Categorical
 from tuning.spaces.scheduler_section import SCHEDULERS
 from tuning.spaces.searcher_section import SEARCHERS
 from tuning.spaces.sections import Budget, Confirm, Fidelity, Objective, Resources

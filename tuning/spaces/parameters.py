@@ -1,13 +1,15 @@
 """The distributions of a search-space file.
 
-A parameter is one field of a run config. A searcher sees only scalars: each parameter unfolds into
-one or more :class:`Coordinate`, and maps what was sampled for them to the field's value.
+A parameter is one field of a run config, or several (`fields_named`). A searcher sees only scalars:
+each parameter unfolds into one or more :class:`Coordinate`, and maps what was sampled for them to
+the field's value.
 
 ===========================  =================================================================
 parameter                    coordinates, by the key under which a trial's config holds them
 ===========================  =================================================================
 ``float int bool             ``<path>``: the value itself (bool: a choice of false and true)
 categorical``
+``categorical`` of lists     ``<path>``: the text of the list, as JSON has it
 ``float`` with ``zero``      ``<path>.zero`` in [0, 1]: the value is 0 where this is below ``zero``;
                              else ``<path>``, the value itself
 ``simplex`` of size n        ``<path>.0`` .. ``<path>.<n-2>``, each in [0, 1]: sticks to break
@@ -21,8 +23,9 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Any, TypeAlias
 
-from hpcm.schema import config_class, number_advice
-from tuning.spaces.coordinates import Coordinate, Suggest, same
+from hpcm.schema import config_class
+from tuning.spaces.categorical import Categorical
+from tuning.spaces.coordinates import Coordinate, Suggest
 
 LARGEST_INT = 2**53  # beyond it a searcher's floats skip whole numbers
 
@@ -154,55 +157,6 @@ class Bool:
     def read(self, path: str, suggest: Suggest) -> bool:
         """The field's value."""
         return bool(suggest(*self.coordinates(path)))
-
-
-@config_class
-class Categorical:
-    """One of ``choices``, which have no order."""
-
-    choices: tuple[Any, ...]  # scalars, each once
-    prior: Any  # the hand-tuned choice: the first trial, and what every result is compared with
-    when: dict[str, Any] = field(default_factory=dict)  # parents' values; all must hold
-    mutable: bool = False  # a population-based scheduler may change it during a run
-
-    def __post_init__(self) -> None:
-        if not self.choices:
-            raise ValueError("choices is empty")
-        for index, choice in enumerate(self.choices):
-            if isinstance(choice, list | tuple | dict):
-                raise ValueError(f"choices holds {choice!r}; must be scalars")
-            if isinstance(choice, float) and not math.isfinite(choice):
-                raise ValueError(f"choices holds {choice!r}; must be a finite number")
-            for other in self.choices[:index]:
-                if same(choice, other):
-                    raise ValueError(f"choices holds {choice!r} twice")
-                if choice == other:  # to a searcher they are one
-                    raise ValueError(f"choices holds {other!r} and {choice!r}, which are equal")
-            if isinstance(choice, str) and (advice := number_advice(choice)):
-                raise ValueError(f"choices holds {choice!r}{advice}")
-        if not self.contains(self.prior):
-            allowed = ", ".join(str(choice) for choice in self.choices)
-            raise ValueError(f"prior is {self.prior!r}, not one of {allowed}")
-
-    def contains(self, value: Any) -> bool:
-        """Whether the field may get ``value``."""
-        return any(same(value, choice) for choice in self.choices)
-
-    def coordinates(self, path: str) -> tuple[Coordinate, ...]:
-        """The choice itself."""
-        return (
-            Coordinate(
-                path=path,
-                type="categorical",
-                prior=self.prior,
-                choices=self.choices,
-                mutable=self.mutable,
-            ),
-        )
-
-    def read(self, path: str, suggest: Suggest) -> Any:
-        """The field's value."""
-        return suggest(*self.coordinates(path))
 
 
 @config_class

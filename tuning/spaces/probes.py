@@ -13,7 +13,7 @@ from typing import Any
 from hpcm.schema import ConfigError
 from tuning.spaces.checks import split_line
 from tuning.spaces.conditions import NONZERO, possible, towards
-from tuning.spaces.coordinates import Coordinate, Suggest
+from tuning.spaces.coordinates import Coordinate, Suggest, fields_named
 from tuning.spaces.documents import Problem, given_in
 from tuning.spaces.draws import combinations, draw
 from tuning.spaces.parameters import Float
@@ -98,6 +98,8 @@ def _explained(
     built: list[dict[str, Any]],
 ) -> Problem:
     """A failure as path and message, with the values that led to it or the missing condition."""
+    field, path = path, next((own for own in space.parameters if path in fields_named(own)), path)
+    message = message if field == path else f"{field}: {message}"
     if message.startswith("unknown key") and path in space.parameters:
         return f"parameters.{path}", _missing_condition(space, path, values, built)
     prior = space.values(space.prior())

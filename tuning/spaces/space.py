@@ -18,7 +18,7 @@ from typing import Any, ClassVar, cast
 import hpcm
 from hpcm.schema import ConfigError, config_class, leaves, load, set_path, to_plain
 from tuning.spaces.conditions import holds
-from tuning.spaces.coordinates import Coordinate, Suggest, sampled
+from tuning.spaces.coordinates import Coordinate, Suggest, fields_named, sampled
 from tuning.spaces.documents import SECTIONS
 from tuning.spaces.fault_section import Faults
 from tuning.spaces.parameters import DISTRIBUTIONS, Parameter
@@ -163,7 +163,9 @@ class SearchSpace:
         """
         plain = copy.deepcopy(self.base)
         for path, value in self.values(flat).items():
-            set_path(plain, path, value)
+            fields = fields_named(path)
+            for field, one in zip(fields, value if len(fields) > 1 else [value], strict=True):
+                set_path(plain, field, one)
         return self._built(plain, epochs)
 
     def _built(self, plain: dict[str, Any], epochs: int | None) -> hpcm.TrainConfig:

@@ -68,7 +68,7 @@ def test_every_draw_is_a_member_and_the_prior_comes_back(parameter: Parameter) -
         ("bool", {"prior": 1}, "prior: 1"),
         ("categorical", {"choices": [], "prior": "a"}, "choices is empty"),
         ("categorical", {"choices": ["a", "a"], "prior": "a"}, "choices holds 'a' twice"),
-        ("categorical", {"choices": ["a", ["b"]], "prior": "a"}, "must be scalars"),
+        ("categorical", {"choices": ["a", ["b"]], "prior": "a"}, "must be finite scalars"),
         ("categorical", {"choices": [1, 2], "prior": True}, "prior is True, not one of 1, 2"),
         ("categorical", {"choices": ["1e-4", 0.1], "prior": 0.1}, "as text; write 1.0e-4"),
         ("categorical", {"choices": [0.1, "1.25E-3"], "prior": 0.1}, "write 1.25e-3"),

@@ -94,7 +94,7 @@ REFUSED: list[tuple[Change, str]] = [
             "parameters/clip_max_norm",
             {"type": "categorical", "choices": [1.0, float("nan")], "prior": 1.0},
         ),
-        "parameters.clip_max_norm: choices holds nan; must be a finite number",
+        "parameters.clip_max_norm: choices holds nan; must be finite scalars",
     ),
     (
         put("parameters/seed", {"type": "int", "low": 0, "high": 10**30, "prior": 0}),
