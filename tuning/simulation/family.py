@@ -133,7 +133,7 @@ class Family:
             self.shape.slower * self._directions["seconds"].of(known)
         )
 
-    def told(self) -> str:
+    def text(self) -> str:
         """What its curves are worth."""
         return "its curves are made up: they say how a search goes, and nothing about a config"
 
