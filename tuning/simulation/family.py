@@ -33,7 +33,6 @@ from tuning.spaces.space import SearchSpace
 DRAWS = 200  # random configs that give the family its scale
 INACTIVE = 0.2  # distance, as a share of a range, of a number that the best config has
 WRONG_CHOICE = 0.5  # distance of another choice than the best one
-MOST_MOVED = 0.3  # octaves of rate: the reference curve answers for 0.8
 AVERAGED = 0.2  # share of the noise that averaged weights keep
 
 
