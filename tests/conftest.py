@@ -55,12 +55,12 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Of several processes one runs a whole file, and one runs all tests that start Ray.
 
     Two Rays at a time would share the cores that the trials of each count on.
     """
-    for item in items:
+    for item in items if config.pluginmanager.hasplugin("xdist") else ():
         group = "ray" if item.get_closest_marker("ray") else item.nodeid.partition("::")[0]
         item.add_marker(pytest.mark.xdist_group(group))
 
