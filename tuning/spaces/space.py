@@ -52,6 +52,7 @@ HARMLESS = (
     "name",
     "objective.constraints",
     "objective.pareto",
+    "objective.reference.experiment",
     "question",
     "resources",
     "searcher",
