@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpcm import EpochReport, TrainConfig
+from hpcm.checkpoints import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,9 @@ class Sleeper:
     notes: Path
     seconds: float
 
-    def __call__(self, cfg: TrainConfig, *, resume: Path | None = None) -> Iterator[EpochReport]:
+    def __call__(
+        self, cfg: TrainConfig, *, resume: Checkpoint | None = None
+    ) -> Iterator[EpochReport]:
         """Yield reports without a network; nothing is saved."""
         return self._epochs(cfg)
 
@@ -42,9 +45,11 @@ class Rated:
 
     seconds: float
 
-    def __call__(self, cfg: TrainConfig, *, resume: Path | None = None) -> Iterator[EpochReport]:
+    def __call__(
+        self, cfg: TrainConfig, *, resume: Checkpoint | None = None
+    ) -> Iterator[EpochReport]:
         """Yield reports without a network; a checkpoint is the epoch's number."""
-        done = int((resume / "epoch").read_text()) if resume else 0
+        done = int((resume.folder / "epoch").read_text()) if resume else 0
         quality = zlib.crc32(repr(cfg).encode()) % 1000 / 1000
         for epoch in range(done + 1, cfg.epochs + 1):
             time.sleep(self.seconds)

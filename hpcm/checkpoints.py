@@ -86,6 +86,11 @@ class Checkpoint:
     folder: Path
     record: Record
 
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Of its epoch."""
+        return dict(self.record.metrics)
+
 
 def compare(name: str, expected: Contents, found: Contents) -> None:
     """Raise :class:`DamagedError` if a file is not what it was."""

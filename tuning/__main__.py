@@ -1,4 +1,4 @@
-"""``python -m tuning``: look at an experiment (status, trials, export, serve), or mend its ledger.
+"""``python -m tuning``: look at an experiment, judge a config, or mend a ledger; see --help.
 
 Exit codes: 0 done; 2 something the user can mend, said in one message. What a command needs is
 imported when it runs: torch, Ray and pandas take seconds.
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from hpcm.commands.flags import add_imports
 from tuning.ladders import arguments as ladder
+from tuning.simulation import plan_arguments as plan
 from tuning.spaces.defaults import PAGE_HOST, PAGE_PORT, STORAGE
 
 if TYPE_CHECKING:
@@ -108,10 +109,25 @@ def _serve(flags: argparse.Namespace) -> None:
     serve(flags)
 
 
+def _report(flags: argparse.Namespace) -> None:
+    from tuning.page.report import REPORT_FILE, write_report
+    from tuning.results.tables import read_result
+
+    result = read_result(flags.experiment, flags.storage)
+    path = Path(flags.output) if flags.output else result.info.directory / REPORT_FILE
+    print(f"written {write_report(result, path)}")
+
+
 def _ladder(flags: argparse.Namespace) -> int:
     from tuning.ladders.command import run
 
     return run(flags)
+
+
+def _plan(flags: argparse.Namespace) -> None:
+    from tuning.simulation.plan_command import run
+
+    run(flags)
 
 
 def _salvage(flags: argparse.Namespace) -> None:
@@ -131,12 +147,17 @@ def _parser() -> argparse.ArgumentParser:
         ("trials", _of_experiment(_trials), "all trials as CSV"),
         ("export", _of_experiment(_export), "write the best trial's run config"),
         ("serve", _serve, "the page of an experiment, live, in a browser"),
+        ("report", _report, "that page as it stands, in one file to send to others"),
     ):
         command = commands.add_parser(name, help=text, description=text)
         _add_experiment(command)
         command.set_defaults(command=run)
         if name == "serve":
             _add_address(command)
+        if name == "report":
+            command.add_argument(
+                "-o", "--output", metavar="FILE", help="default: report.html beside the ledger"
+            )
     command = commands.add_parser(
         "ladder",
         help=ladder.TEXT,
@@ -146,6 +167,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     ladder.add_arguments(command)
     command.set_defaults(command=_ladder)
+    command = commands.add_parser(
+        "plan",
+        help=plan.TEXT,
+        description=f"{plan.TEXT}.",
+        epilog=plan.EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    plan.add_arguments(command)
+    command.set_defaults(command=_plan)
     text = "copy the whole lines of a damaged ledger before the damage"
     command = commands.add_parser("salvage", help=text, description=text)
     command.add_argument("ledger", metavar="LEDGER", help="a ledger.jsonl that is refused")

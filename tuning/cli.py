@@ -29,6 +29,7 @@ from tuning.on_ray.experiment import run_experiment
 from tuning.on_ray.preflight import check_data, idle_text
 from tuning.on_ray.private_api import in_a_submitted_job
 from tuning.on_ray.profiles import choose_profile, joined
+from tuning.page.report import REPORT_FILE, write_report
 from tuning.results.export import REASON, export_best, source_of
 from tuning.results.outcome import ExperimentResult
 from tuning.search.reference_reuse import gather_references
@@ -191,7 +192,18 @@ def _conclude(result: ExperimentResult, console: Console) -> int:
             "" if result.info.simulated else f"; then python tune.py --resume {result.info.name}"
         )
         console.say(f"{problem}{again}", "red")
+    if not result.interrupted:
+        _write_report(result, console)
     return FAILED if problem else exit_code(result)
+
+
+def _write_report(result: ExperimentResult, console: Console) -> None:
+    """Beside the ledger; a search whose report cannot be written has ended all the same."""
+    try:
+        path = write_report(result, result.info.directory / REPORT_FILE)
+        console.say(label_line("report", str(path)))
+    except ConfigError as error:
+        console.say(f"no report: {error}", "red")
 
 
 def exit_code(result: ExperimentResult) -> int:

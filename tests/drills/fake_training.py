@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import ray
 
 from hpcm import ConfigError, EpochReport, TrainConfig
+from hpcm.checkpoints import Checkpoint
 
 EPOCHS, FAULTS, STATE = "epochs", "faults.json", "state.json"
 BAD_NODE, STUCK = "bad_node", "stuck"
@@ -68,15 +69,15 @@ class FakeTraining:
         """What a trial's process does before it has started: the first one hangs there."""
         return unpickled, (self.folder, self.seconds)
 
-    def __call__(self, cfg: TrainConfig, *, resume: Path | None) -> Iterator[EpochReport]:
+    def __call__(self, cfg: TrainConfig, *, resume: Checkpoint | None) -> Iterator[EpochReport]:
         """Yield a report per epoch, from the checkpoint's epoch on; refuse a damaged one."""
         first = 1
         if resume is not None:
             try:
-                state = json.loads((resume / STATE).read_text())
+                state = json.loads((resume.folder / STATE).read_text())
                 first = int(state["epoch"]) + 1
             except (OSError, ValueError, KeyError) as error:
-                raise ConfigError(f"{resume}: damaged: {error}") from None
+                raise ConfigError(f"{resume.folder}: damaged: {error}") from None
         return self._epochs(cfg, first)
 
     def _epochs(self, cfg: TrainConfig, first: int) -> Iterator[EpochReport]:

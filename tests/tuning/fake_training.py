@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hpcm import ConfigError, Diverged, EpochReport, TrainConfig
+from hpcm.checkpoints import Checkpoint
 
 SECONDS = float(os.environ.get("FAKE_SECONDS", "0"))
 
@@ -25,15 +26,15 @@ def score(cfg: TrainConfig, epoch: int) -> float:
     return 1.0 + abs(math.log10(cfg.optimizer.lr) + 4.0) + 1.0 / epoch + cfg.seed / 100
 
 
-def train(cfg: TrainConfig, *, resume: Path | None = None) -> Iterator[EpochReport]:
+def train(cfg: TrainConfig, *, resume: Checkpoint | None = None) -> Iterator[EpochReport]:
     """Yield a report per epoch, from the checkpoint's epoch on."""
     first = 1
     if asked_for(cfg, Path(os.environ["FAKE_TRAINING"])) == "missing":
         raise ConfigError("no such set")
     if resume is not None:
-        state = json.loads((resume / "state.json").read_text())
+        state = json.loads((resume.folder / "state.json").read_text())
         if state["lr"] != cfg.optimizer.lr:
-            raise ConfigError(f"{resume}: of another config")
+            raise ConfigError(f"{resume.folder}: of another config")
         first = state["epoch"] + 1
         if _stops_early(cfg, state["epoch"], Path(os.environ["FAKE_TRAINING"])):
             return iter(())

@@ -9,7 +9,7 @@ from typing import Any
 
 from pyarrow import fs
 
-from tuning.checkpoints.manifest import MANIFEST_FILE
+from hpcm.checkpoints import RECORD_FILE
 from tuning.checkpoints.store import CheckpointStore
 
 CHUNK = 1 << 12  # of a copy, so that there are several
@@ -80,7 +80,7 @@ class Flaky(fs.FileSystemHandler):
 
     def open_output_stream(self, path: str, metadata: Any) -> Any:
         self._call("write")
-        if self.cut is not None and not path.endswith(MANIFEST_FILE):
+        if self.cut is not None and not path.endswith(RECORD_FILE):
             real = self.folder / path
             real.write_bytes(b"x" * self.cut)
             return fs.LocalFileSystem().open_output_stream(os.devnull)
@@ -103,7 +103,7 @@ class Flaky(fs.FileSystemHandler):
 
 
 def epochs(store: CheckpointStore) -> list[int]:
-    return [int(metrics["epoch"]) for _, metrics in store.newest_first()]
+    return [int(found.metrics["epoch"]) for found in store.newest_first()]
 
 
 def save(store: CheckpointStore, *epochs: int) -> None:

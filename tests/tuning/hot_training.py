@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcm import EpochReport, TrainConfig
+from hpcm.checkpoints import Checkpoint
 
 BEST = 1e-4  # learning rate that learns fastest
 FIRST = 10.0  # loss before the first epoch
@@ -42,9 +43,9 @@ def restored(directory: Path) -> tuple[int, float]:
     return state["epoch"], state["loss"]
 
 
-def train(cfg: TrainConfig, *, resume: Path | None = None) -> Iterator[EpochReport]:
+def train(cfg: TrainConfig, *, resume: Checkpoint | None = None) -> Iterator[EpochReport]:
     """Yield a report per epoch, from the checkpoint's epoch on."""
-    epoch, loss = (0, FIRST) if resume is None else restored(resume)
+    epoch, loss = (0, FIRST) if resume is None else restored(resume.folder)
     return _epochs(cfg.optimizer.lr, epoch, loss, cfg.epochs)
 
 

@@ -88,9 +88,9 @@ class Searched:
         number, rate = start.trial, start.params["optimizer.lr"]
         store, epoch, loss = self.store(number), 0, FIRST
         metrics: dict[str, float] = {}
-        for directory, saved in store.newest_first():
-            epoch, loss = restored(directory)
-            metrics = saved
+        for saved in store.newest_first():
+            epoch, loss = restored(saved.folder)
+            metrics = saved.metrics
             yield Epoch(metrics, restored=True)
             break
         last = self.early.get(number, self.space.fidelity.max)

@@ -33,7 +33,7 @@ TUNE = "import tune; sys.argv = ['tune.py', '--help']; assert tune.run() == 0"
 COMMAND = "from tuning.__main__ import main; assert main({words}) == 0"
 HELPS = [
     ["--help"],
-    *([name, "--help"] for name in ("status", "trials", "export", "serve", "salvage")),
+    *([name, "--help"] for name in ("status", "trials", "export", "serve", "plan", "salvage")),
 ]
 
 

@@ -1,12 +1,14 @@
 """One trial's folder of checkpoints: on a disk that nodes share, or behind a URL of pyarrow's.
 
-Both kinds believe a checkpoint only with its manifest. On a disk it is written aside and renamed.
-An object store has no rename: there the manifest is written last, and removed first.
+Both kinds believe a checkpoint only with its record (:mod:`hpcm.checkpoints`). On a disk it is
+written aside and renamed. An object store has no rename: there the record is written last, and
+removed first. Checkpoints from before 0.1.0 have a manifest beside hpcm's own record.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import tempfile
@@ -18,20 +20,14 @@ from typing import Any, Protocol, TypeVar
 
 from pyarrow import fs
 
-from hpcm.atomic_files import write_atomically
-from tuning.checkpoints.manifest import (
-    MANIFEST_FILE,
-    Contents,
-    DamagedError,
-    Manifest,
-    compare,
-    copied,
-    files_in,
-)
+from hpcm.atomic_files import Contents, HashedFile
+from hpcm.checkpoints import RECORD_FILE, Checkpoint, DamagedError, Record, compare, completed
 
 PARTIAL = ".partial"
 PREFIX = "epoch-"
 WITHOUT_FOLDERS = ("s3", "gcs", "abfs")  # pyarrow's names of object stores
+MANIFEST_FILE = "manifest.json"  # of all files, in checkpoints from before 0.1.0
+CHUNK = 1 << 23  # bytes of a copy at a time
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # seconds between attempts to reach an object store
 
 Save = Callable[[Path], None]
@@ -47,8 +43,8 @@ class CheckpointFolder(Protocol):
     def write(self, name: str, metrics: Mapping[str, float], save: Save) -> None:
         """Have ``save`` fill a folder, and keep it; a reader sees all of it or none."""
 
-    def fetched(self, name: str) -> contextlib.AbstractContextManager[tuple[Path, Manifest]]:
-        """A local folder ``name`` with the checkpoint. Raises :class:`DamagedError`."""
+    def fetched(self, name: str) -> contextlib.AbstractContextManager[Checkpoint]:
+        """The checkpoint in a local folder ``name``. Raises :class:`DamagedError`."""
 
     def remove(self, name: str) -> None:
         """Remove a checkpoint; nothing where there is none."""
@@ -74,23 +70,22 @@ class LocalFolder:
         try:
             folder.mkdir(parents=True)
             save(folder)
-            write_atomically(folder / MANIFEST_FILE, Manifest.of(folder, metrics).encode())
+            completed(folder, metrics).write(folder)
             self._finish(folder, name)
         except Exception:
             shutil.rmtree(folder, ignore_errors=True)  # a full disk needs the room
             raise
 
     @contextlib.contextmanager
-    def fetched(self, name: str) -> Iterator[tuple[Path, Manifest]]:
+    def fetched(self, name: str) -> Iterator[Checkpoint]:
         """See :class:`CheckpointFolder`; here it is the checkpoint itself."""
         path = self.path / name
         try:
-            content = (path / MANIFEST_FILE).read_bytes()
-        except OSError:
-            raise DamagedError("it has no manifest") from None
-        manifest = Manifest.decode(content)
-        manifest.check(path)
-        yield path, manifest
+            record = _record(lambda file: (path / file).read_bytes())
+        except OSError as error:
+            raise DamagedError(f"its record cannot be read: {error.strerror}") from None
+        record.check(path)
+        yield Checkpoint(path, record)
 
     def remove(self, name: str) -> None:
         """See :class:`CheckpointFolder`."""
@@ -133,36 +128,36 @@ class RemoteFolder:
         with tempfile.TemporaryDirectory(prefix="hpcm-checkpoint-") as temporary:
             folder = Path(temporary)
             save(folder)
+            record = completed(folder, metrics)
             self.remove(name)
-            files = {
-                file: self._upload(folder / file, f"{name}/{file}") for file in files_in(folder)
-            }
-        self._seal(name, Manifest(files, metrics))
+            for file in record.files:
+                self._again(partial(self._upload, folder / file, f"{name}/{file}"))
+        self._seal(name, record)
 
     @contextlib.contextmanager
-    def fetched(self, name: str) -> Iterator[tuple[Path, Manifest]]:
+    def fetched(self, name: str) -> Iterator[Checkpoint]:
         """See :class:`CheckpointFolder`; a temporary folder that is gone with the context."""
-        try:
-            manifest = Manifest.decode(self._again(lambda: self._read(f"{name}/{MANIFEST_FILE}")))
-        except FileNotFoundError:
-            raise DamagedError("it has no manifest") from None
+        record = self._record(name)
         with tempfile.TemporaryDirectory(prefix="hpcm-checkpoint-") as temporary:
             folder = Path(temporary) / name
             folder.mkdir()
-            for path, expected in manifest.files.items():
+            for path, expected in record.files.items():
                 target = folder / path
                 target.parent.mkdir(parents=True, exist_ok=True)
                 try:
-                    found = self._download(f"{name}/{path}", target)
+                    found = self._again(partial(self._download, f"{name}/{path}", target))
                 except FileNotFoundError:
                     raise DamagedError(f"{path} is missing") from None
                 compare(path, expected, found)
-            yield folder, manifest
+            record.write(folder)
+            yield Checkpoint(folder, record)
 
     def remove(self, name: str) -> None:
         """See :class:`CheckpointFolder`."""
-        with contextlib.suppress(FileNotFoundError):
-            self._again(lambda: self.filesystem.delete_file(f"{self.path}/{name}/{MANIFEST_FILE}"))
+        for seal in (MANIFEST_FILE, RECORD_FILE):
+            with contextlib.suppress(FileNotFoundError):
+                path = f"{self.path}/{name}/{seal}"
+                self._again(partial(self.filesystem.delete_file, path))
         with contextlib.suppress(FileNotFoundError):
             self._again(lambda: self.filesystem.delete_dir(f"{self.path}/{name}"))
 
@@ -174,20 +169,23 @@ class RemoteFolder:
 
     def copy_from(self, donor: RemoteFolder, name: str) -> None:
         """Have another trial's checkpoint, copied by the filesystem. Raises OSError."""
-        manifest = Manifest.decode(self._again(lambda: donor._read(f"{name}/{MANIFEST_FILE}")))
+        record = donor._record(name)
         self.remove(name)
-        for file in manifest.files:
+        for file in record.files:
             self._again(partial(self._copy, donor, f"{name}/{file}"))
-        self._seal(name, manifest)
+        self._seal(name, record)
 
-    def _seal(self, name: str, manifest: Manifest) -> None:
-        """Write the manifest, unless a file did not arrive whole."""
-        for file, expected in manifest.files.items():
+    def _record(self, name: str) -> Record:
+        return _record(lambda file: self._again(lambda: self._read(f"{name}/{file}")))
+
+    def _seal(self, name: str, record: Record) -> None:
+        """Write the record, unless a file did not arrive whole."""
+        for file, expected in record.files.items():
             path = f"{self.path}/{name}/{file}"
             size = self._again(partial(self.filesystem.get_file_info, path)).size
-            if size != expected.size:
+            if expected.size not in (None, size):
                 raise OSError(f"{path}: {size} of {expected.size} bytes arrived")
-        self._again(lambda: self._put(f"{name}/{MANIFEST_FILE}", manifest.encode()))
+        self._again(lambda: self._put(f"{name}/{RECORD_FILE}", record.encode()))
 
     def _listed(self) -> list[str]:
         selector = fs.FileSelector(self.path, allow_not_found=True)
@@ -195,26 +193,20 @@ class RemoteFolder:
         return sorted(info.base_name for info in found if info.base_name.startswith(PREFIX))
 
     def _is_whole(self, name: str) -> bool:
-        path = f"{self.path}/{name}/{MANIFEST_FILE}"
-        info = self._again(lambda: self.filesystem.get_file_info(path))
-        return bool(info.type == fs.FileType.File)
+        paths = [f"{self.path}/{name}/{seal}" for seal in (RECORD_FILE, MANIFEST_FILE)]
+        found = self._again(lambda: self.filesystem.get_file_info(paths))
+        return any(info.type == fs.FileType.File for info in found)
 
-    def _upload(self, source: Path, path: str) -> Contents:
-        def attempt() -> Contents:
-            with source.open("rb") as file, self._writing(path) as out:
-                return copied(file, out)
-
-        return self._again(attempt)
+    def _upload(self, source: Path, path: str) -> None:
+        with source.open("rb") as file, self._writing(path) as out:
+            shutil.copyfileobj(file, out, CHUNK)
 
     def _download(self, path: str, target: Path) -> Contents:
-        def attempt() -> Contents:
-            with (
-                self.filesystem.open_input_stream(f"{self.path}/{path}") as file,
-                target.open("wb") as out,
-            ):
-                return copied(file, out)
-
-        return self._again(attempt)
+        opened = self.filesystem.open_input_stream
+        with opened(f"{self.path}/{path}") as file, target.open("wb") as out:
+            hashed = HashedFile(out)
+            shutil.copyfileobj(file, hashed.stream, CHUNK)
+        return hashed.contents
 
     def _read(self, path: str) -> bytes:
         with self.filesystem.open_input_stream(f"{self.path}/{path}") as file:
@@ -251,6 +243,37 @@ def make_folder(filesystem: Any, path: str) -> None:
     """Where the filesystem has folders; pyarrow would write an object for each level."""
     if filesystem.type_name not in WITHOUT_FOLDERS:
         filesystem.create_dir(path, recursive=True)
+
+
+def _record(read: Callable[[str], bytes]) -> Record:
+    """The record of a checkpoint whose small files ``read`` gives. Raises :class:`DamagedError`.
+
+    Before 0.1.0 hpcm's own record had no metrics, and a manifest had them.
+    """
+    own = manifest = None
+    with contextlib.suppress(FileNotFoundError):
+        own = read(RECORD_FILE)
+    record = None if own is None else Record.decode(own)
+    if record is None or not record.metrics:
+        with contextlib.suppress(FileNotFoundError):
+            manifest = read(MANIFEST_FILE)
+    if manifest is not None:
+        record = _of_manifest(Record.decode(manifest), own, record)
+    if record is None:
+        raise DamagedError("it has no record")
+    if not isinstance(record.metrics.get("epoch"), int | float):
+        raise DamagedError("its record has no epoch")
+    return record
+
+
+def _of_manifest(manifest: Record, own: bytes | None, run: Record | None) -> Record:
+    """A manifest and hpcm's own record, if there is one, as one record."""
+    files = dict(manifest.files)
+    expected = files.pop(RECORD_FILE, None)
+    if expected is None or own is None or run is None:
+        return Record(files, manifest.metrics)
+    compare(RECORD_FILE, expected, Contents(len(own), hashlib.sha256(own).hexdigest()))
+    return Record(files, manifest.metrics, run.run)
 
 
 def _share(source: str, target: str) -> None:

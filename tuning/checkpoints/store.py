@@ -1,7 +1,7 @@
 """Checkpoints of trials: in one known place, as a whole or not at all, the one before kept.
 
-``<experiment>/checkpoints/<trial>/epoch-000111/`` holds what the run saved and a manifest of it
-(``manifest.py``); with ``--checkpoints`` it is ``<that place>/<experiment>/<trial>/..``.
+``<experiment>/checkpoints/<trial>/epoch-000111/`` holds what the run saved and its record
+(:mod:`hpcm.checkpoints`); with ``--checkpoints`` it is ``<that place>/<experiment>/<trial>/..``.
 They are ours and not Ray's, because Ray 2.60 retries a damaged checkpoint until the trial is lost,
 and after a restart may look for one that was rotated away. How many are kept:
 :mod:`tuning.checkpoints.retention`.
@@ -15,8 +15,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from hpcm.checkpoints import Checkpoint, DamagedError
 from tuning.checkpoints.folders import PREFIX, LocalFolder, RemoteFolder
-from tuning.checkpoints.manifest import DamagedError
 from tuning.checkpoints.places import CHECKPOINTS, checkpoint_folder
 
 SHARE = 0.05  # of the training time that saving may take
@@ -76,8 +76,8 @@ class CheckpointStore:
         since = time.monotonic() - self._saved_at
         return since >= max(SHORTEST_INTERVAL, self._took / SHARE)
 
-    def newest_first(self) -> Iterator[tuple[Path, dict[str, float]]]:
-        """Each checkpoint that is as it was written, with its epoch's metrics.
+    def newest_first(self) -> Iterator[Checkpoint]:
+        """Each checkpoint that is as it was written.
 
         The folder may be gone when the next one is asked for. Raises OSError where an object store
         cannot be read: a fresh start would then cost more than a retry.
@@ -85,11 +85,11 @@ class CheckpointStore:
         for name in reversed(self.folder.names()):
             with contextlib.ExitStack() as stack:
                 try:
-                    path, manifest = stack.enter_context(self.folder.fetched(name))
+                    checkpoint = stack.enter_context(self.folder.fetched(name))
                 except DamagedError as error:
                     self.pass_over(name, str(error))
                     continue
-                yield path, dict(manifest.metrics)
+                yield checkpoint
 
     def pass_over(self, name: str, reason: str) -> None:
         """Note that a checkpoint cannot be continued; it goes when the next one is written."""

@@ -6,11 +6,12 @@ import contextlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 
 from hpcm import ConfigError, evaluate
+from hpcm.checkpoints import Checkpoint
 from hpcm.commands.arguments import images_at
 from hpcm.commands.trained_model import load_model
 from hpcm.evaluation.image_sets import ImageSet
@@ -93,8 +94,8 @@ def _refuse_others(one: TestSet) -> None:
 @contextlib.contextmanager
 def _newest(store: CheckpointStore) -> Iterator[Path]:
     """The run's last checkpoint while the context lasts. Raises OSError if there is none."""
-    with contextlib.closing(cast("Generator[tuple[Path, Any]]", store.newest_first())) as walk:
+    with contextlib.closing(cast("Generator[Checkpoint]", store.newest_first())) as walk:
         found = next(walk, None)
         if found is None:
             raise OSError(f"it has no checkpoint that can be read in {store.directory}")
-        yield found[0]
+        yield found.folder

@@ -13,6 +13,7 @@ from ray.tune import Trainable
 
 import hpcm
 from hpcm import ConfigError, Diverged, EpochReport, TrainConfig
+from hpcm.checkpoints import Checkpoint
 from hpcm.parts import Source, import_sources, sources
 from tuning.checkpoints.store import CheckpointStore
 from tuning.ledger.failures import REFUSED
@@ -36,8 +37,12 @@ from tuning.spaces.space import SearchSpace
 class TrainFunction(Protocol):
     """What :func:`hpcm.train` is to a trial."""
 
-    def __call__(self, cfg: TrainConfig, *, resume: Path | None) -> Iterator[EpochReport]:
-        """Yield a report per epoch; a resume that cannot be read is refused in the call itself."""
+    def __call__(self, cfg: TrainConfig, *, resume: Checkpoint | None) -> Iterator[EpochReport]:
+        """Yield a report per epoch, from the epoch after that of the checkpoint ``resume`` on.
+
+        ``resume.folder`` has what a report's ``save`` wrote, found to be as it was written. One
+        that cannot be continued is refused in the call itself, by :class:`ConfigError`.
+        """
 
 
 @dataclass(frozen=True)
@@ -162,15 +167,15 @@ def _start(
     cfg: TrainConfig, train: TrainFunction, store: CheckpointStore
 ) -> tuple[Iterator[EpochReport], dict[str, float] | None]:
     """A training from the newest good checkpoint, or from the start; and that epoch's metrics."""
-    for directory, metrics in _good_ones(store):
+    for checkpoint in _good_ones(store):
         try:
-            return train(cfg, resume=directory), metrics
+            return train(cfg, resume=checkpoint), checkpoint.metrics
         except ConfigError as error:  # the one before it, at the worst a fresh start
-            store.pass_over(directory.name, str(error))
+            store.pass_over(checkpoint.folder.name, str(error))
     return train(cfg, resume=None), None
 
 
-def _good_ones(store: CheckpointStore) -> Iterator[tuple[Path, dict[str, float]]]:
+def _good_ones(store: CheckpointStore) -> Iterator[Checkpoint]:
     """The store's checkpoints, newest first. Raises :class:`StoreAwayError` where it is away."""
     try:
         store.sweep()

@@ -36,7 +36,7 @@ def experiment_data(ledger: LiveLedger, space: SearchSpace) -> dict[str, Any]:
     """The whole page but the details of one trial."""
     records = ledger.records()
     word, sentence = status(ledger, space)
-    axes, prior = axes_of(space), space.values(space.prior())
+    axes, prior = axes_of(space), space.values(space.prior()) if space.ranks_trials else {}
     labels = dict(zip(space.parameters, short_labels(list(space.parameters)), strict=True))
     saved = [
         hours_without_stopping(r, space) - r.cost_hours for r in records if r.state == "stopped"
@@ -60,6 +60,7 @@ def experiment_data(ledger: LiveLedger, space: SearchSpace) -> dict[str, Any]:
         "updated": ledger.latest,
         "elapsed": ledger.seconds,
         "metric": metric_name(space.objective.score),
+        "ranks": space.ranks_trials,
         "relative": UNITS.get(space.objective.score, " %").strip(),
         "mode": space.objective.mode,
         "constraints": constraints_text(space.objective),
@@ -100,7 +101,7 @@ def trial_data(ledger: LiveLedger, space: SearchSpace, number: int) -> dict[str,
             for path in space.parameters
             if path in values or path in prior
         ],
-        "groups": {group: _group(record, group, space) for group in GROUPS},
+        "groups": {group: group_data(record, group, space) for group in GROUPS},
         "path": [(bpp[epoch], psnr[epoch]) for epoch in thin(bpp, space) if epoch in psnr],
         "metrics": {key: value for key, value in newest.items() if key.startswith("val_")},
         "history": [_event(event) for event in ledger.history.get(number, [])],
@@ -285,7 +286,8 @@ def _crashes(ledger: LiveLedger, number: int) -> list[str]:
     return [event.reason for event in events if isinstance(event, Retried)]
 
 
-def _group(record: TrialRecord, group: str, space: SearchSpace) -> dict[str, list[Point]]:
+def group_data(record: TrialRecord, group: str, space: SearchSpace) -> dict[str, list[Point]]:
+    """The curves of a group of metrics by their names in it."""
     names = dict.fromkeys(
         key for report in record.reports for key in report if key.partition("/")[0] == group
     )

@@ -21,6 +21,8 @@ class LiveLedger(Ledger):
         self.decisions: dict[int, dict[int, RungDecision]] = {}  # by rung, by trial
         self.promoted: dict[int, set[int]] = {}  # by rung: trials that waited there before
         self.history: dict[int, list[OfTrial]] = {}  # by trial: its events without reports
+        self.timeline: list[tuple[float, int, int]] = []  # a report each: hours, trial, epoch
+        self._hours = 0.0  # device-hours of all reports so far
         super().__init__(directory, devices)
 
     def refresh(self) -> bool:
@@ -33,7 +35,12 @@ class LiveLedger(Ledger):
         return self.count > before
 
     def _apply(self, event: Event) -> None:
+        trial = self.trials.get(event.trial) if isinstance(event, Report) else None
+        before = trial.cost_hours if trial is not None else 0.0
         super()._apply(event)
+        if trial is not None:
+            self._hours += trial.cost_hours - before
+            self.timeline.append((self._hours, trial.number, int(trial.last["epoch"])))
         self.latest = event.time
         if isinstance(event, OfTrial) and not isinstance(event, Report):
             self.history.setdefault(event.trial, []).append(event)

@@ -27,20 +27,17 @@ from yarl import URL
 from hpcm.schema import ConfigError
 from hpcm.streams import printable
 from tuning.ledger import folders as places
+from tuning.page.analysis import analysis_data
 from tuning.page.data import experiment_data, plain, status, trial_data
 from tuning.page.live_ledger import LiveLedger
+from tuning.page.report import SCRIPTS, STYLES, WEB
 from tuning.page.trial_logs import log_tails
+from tuning.results.tables import read_result
 
-WEB = Path(__file__).parent / "web"
 FILES = {  # address, file, type
     "/": ("page.html", "text/html"),
-    "/page.css": ("page.css", "text/css"),
-    **{
-        f"/{name}.js": (f"{name}.js", "text/javascript")
-        for name in (
-            *("page", "view", "words", "charts", "table", "rungs", "fidelity", "confirm", "trial"),
-        )
-    },
+    **{f"/{name}": (name, "text/css") for name in STYLES},
+    **{f"/{name}.js": (f"{name}.js", "text/javascript") for name in SCRIPTS},
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 HEADERS = {
@@ -68,11 +65,16 @@ class Page:
         self.directory = directory
         self._lock = asyncio.Lock()
         self._known: tuple[tuple[int, str, str], Any] | None = None
+        self._analysed: tuple[int, Any] | None = None  # lines of the ledger, and the analysis
         self._read()
 
     async def experiment(self, request: web.Request) -> web.StreamResponse:
         """The page's data, or 304 where the browser has it."""
         return await self._answer(request, self._experiment)
+
+    async def analysis(self, request: web.Request) -> web.StreamResponse:
+        """The answer and what it rests on; seconds of work, so a page asks seldom."""
+        return await self._answer(request, self._analysis)
 
     async def trial(self, request: web.Request) -> web.StreamResponse:
         """The details of one trial."""
@@ -113,6 +115,13 @@ class Page:
             self._known = stand, plain(experiment_data(self.ledger, self.space))
         return self._known[1]
 
+    def _analysis(self) -> Any:
+        if self._analysed is None or self._analysed[0] != self.ledger.count:
+            result = read_result(self.directory.name, str(self.directory.parent))
+            data = plain(analysis_data(self.ledger, self.space, result))
+            self._analysed = self.ledger.count, data
+        return self._analysed[1]
+
     def _read(self) -> None:
         self.space = places.read_experiment(self.directory)
         self.ledger = LiveLedger(self.directory, devices=self.space.resources.devices)
@@ -132,6 +141,7 @@ def application(directory: Path, names: frozenset[str] = frozenset()) -> web.App
     for address, (name, kind) in FILES.items():
         app.router.add_get(address, _file((WEB / name).read_bytes(), kind))
     app.router.add_get("/api/experiment", page.experiment)
+    app.router.add_get("/api/analysis", page.analysis)
     app.router.add_get(r"/api/trials/{number:\d{1,9}}", page.trial)
     app.router.add_get(r"/api/trials/{number:\d{1,9}}/log", page.log)
     return app

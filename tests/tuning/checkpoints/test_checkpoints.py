@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -13,16 +13,21 @@ from typing import Any
 import pytest
 from pyarrow import fs
 
+from hpcm import TrainConfig, train
+from hpcm.atomic_files import Contents
+from hpcm.checkpoints import RECORD_FILE, Record
+from tests.toy_codec import ToyCodec
 from tests.tuning.flaky_store import CHUNK, WEIGHTS, Flaky, epochs, save, saver
 from tuning.checkpoints import places
 from tuning.checkpoints.folders import RemoteFolder
-from tuning.checkpoints.manifest import MANIFEST_FILE, Contents, DamagedError, Manifest, copied
 from tuning.checkpoints.store import CheckpointStore
+
+GOLDEN = Path(__file__).parents[2] / "golden/checkpoints/with_manifest"
 
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tuning.checkpoints.manifest.CHUNK", CHUNK)
+    monkeypatch.setattr("tuning.checkpoints.folders.CHUNK", CHUNK)
 
 
 @pytest.fixture
@@ -53,9 +58,10 @@ def store(
 
 def test_what_was_saved_is_what_is_continued(store: Callable[..., CheckpointStore]) -> None:
     save(store(), 1, 3)
-    path, metrics = next(found := store().newest_first())
+    newest = next(found := store().newest_first())
+    path = newest.folder
     assert path.name == "epoch-000003"
-    assert metrics == {"epoch": 3.0, "loss": 1 / 3}
+    assert newest.metrics == {"epoch": 3.0, "loss": 1 / 3}
     assert (path / "model.pt").read_bytes() == b"epoch 3" + WEIGHTS
     assert (path / "more" / "state.json").read_text() == "epoch 3"
     found.close()
@@ -74,8 +80,8 @@ def test_two_are_kept_and_one_on_request(store: Callable[..., CheckpointStore]) 
 def test_an_epoch_is_saved_anew_over_the_old_one(store: Callable[..., CheckpointStore]) -> None:
     save(store(), 1, 2)
     store().save(2, {"epoch": 2.0}, saver("again"))
-    for path, _ in store().newest_first():
-        assert (path / "more" / "state.json").read_text() == "again"
+    for found in store().newest_first():
+        assert (found.folder / "more" / "state.json").read_text() == "again"
         break
     assert epochs(store()) == [2, 1]
 
@@ -109,8 +115,8 @@ def test_a_copy_is_whole_and_alone(store: Callable[..., CheckpointStore], there:
         save(store("copy"), 1, 2)
     store("copy").adopt(store("donor"), 2)
     assert epochs(store("copy")) == [2]
-    for path, _ in store("copy").newest_first():
-        assert (path / "model.pt").read_bytes() == b"epoch 2" + WEIGHTS
+    for found in store("copy").newest_first():
+        assert (found.folder / "model.pt").read_bytes() == b"epoch 2" + WEIGHTS
     store("donor").keep(0)
     assert epochs(store("copy")) == [2]
     with pytest.raises(OSError, match=r"."):
@@ -122,9 +128,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a byte": (lambda p: _flip(p / "model.pt"), "model.pt is damaged: its checksum differs"),
     "cut": (lambda p: _cut(p / "model.pt"), f"bytes instead of {len(WEIGHTS) + 7:,}"),
     "file gone": (lambda p: (p / "more/state.json").unlink(), "more/state.json"),
-    "no manifest": (lambda p: (p / MANIFEST_FILE).unlink(), "it has no manifest"),
-    "manifest cut": (lambda p: _cut(p / MANIFEST_FILE), "its manifest is damaged"),
-    "empty manifest": (lambda p: (p / MANIFEST_FILE).write_text(""), "its manifest is damaged"),
+    "no record": (lambda p: (p / RECORD_FILE).unlink(), "it has no record"),
+    "record cut": (lambda p: _cut(p / RECORD_FILE), "not a record"),
+    "empty record": (lambda p: (p / RECORD_FILE).write_text(""), "not a record"),
+    "no epoch": (lambda p: Record({}, {"loss": 1.0}).write(p), "its record has no epoch"),
 }
 
 
@@ -152,43 +159,94 @@ def test_a_damaged_one_is_passed_over_for_the_one_before(
     harm, said = DAMAGE[damage]
     harm(root / "epoch-000003")
     assert epochs(store) == [1]
-    if kind == "disk" or damage != "no manifest":  # a store lists none without
+    if kind == "disk" or damage != "no record":  # a store lists none without
         assert said in caplog.text
         assert "checkpoint t/epoch-000003 passed over: " in caplog.text
     save(store, 2)  # trained again; the damaged one goes, though it is of a later epoch
     assert epochs(store) == [2, 1]
-    if kind == "disk" or damage != "no manifest":
+    if kind == "disk" or damage != "no record":
         assert not (root / "epoch-000003").exists()
 
 
-NO_MANIFESTS = [
-    *("[]", "3", "null", "{}", '{"metrics": {}, "files": {}}'),
-    '{"metrics": {"epoch": "2"}, "files": {}}',
-    '{"metrics": {"epoch": 2}, "files": []}',
-    '{"metrics": {"epoch": 2}, "files": {"x": 3}}',
-    *(
-        f'{{"metrics": {{"epoch": 2}}, "files": {{"{path}": [1, "0"]}}}}'
-        for path in ("../x", "/x", "")
-    ),
-]
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """The folder of a trial whose checkpoint has a manifest beside hpcm's own record."""
+    trial = tmp_path / "rates-x/checkpoints/t"
+    shutil.copytree(GOLDEN, trial)
+    return trial
 
 
-@pytest.mark.parametrize("content", NO_MANIFESTS)
-def test_what_is_no_manifest_is_damage(content: str) -> None:
-    with pytest.raises(DamagedError):
-        Manifest.decode(content.encode())
+def resumed(store: CheckpointStore, cfg: TrainConfig) -> list[dict[str, float]]:
+    checkpoint = next(found := store.newest_first())
+    reports = [report.metrics for report in train(cfg, model=ToyCodec(), resume=checkpoint)]
+    found.close()
+    return reports
 
 
-def test_a_manifest_survives_its_text(tmp_path: Path) -> None:
-    saver()(tmp_path)
-    manifest = Manifest.of(tmp_path, {"epoch": 2.0, "loss": float("inf")})
-    assert Manifest.decode(manifest.encode()) == manifest
-    assert list(manifest.files) == ["model.pt", "more/state.json"]
-    with (tmp_path / "model.pt").open("rb") as source, (tmp_path / "copy").open("wb") as target:
-        assert copied(source, target) == manifest.files["model.pt"]
-    assert (tmp_path / "copy").read_bytes() == (tmp_path / "model.pt").read_bytes()
-    digest = hashlib.sha256(b"weights").hexdigest()
-    assert manifest.files["more/state.json"] == Contents(7, digest)
+def test_a_checkpoint_with_a_manifest_is_continued(old: Path, image_folder: Any) -> None:
+    """As trials were saved before 0.1.0; a copy of it too."""
+    data = image_folder("few", count=2)
+    plain = json.loads((old / "epoch-000001" / RECORD_FILE).read_text())["config"]
+    plain["data"] |= {"train": data.name, "val": data.name}
+    cfg = TrainConfig.from_plain(plain, "golden")
+    store, copy = (CheckpointStore(old.parents[1], trial) for trial in ("t", "copy"))
+    (report,) = resumed(store, cfg)
+    assert report["epoch"] == 2.0
+    copy.adopt(store, 1)
+    assert resumed(copy, cfg)[0]["val_bpp"] == report["val_bpp"]
+
+
+def test_one_with_a_manifest_in_a_store_is_copied_as_one_record(
+    tmp_path: Path, flaky: Flaky
+) -> None:
+    shutil.copytree(GOLDEN, flaky.folder / "rates-x/donor")
+    donor, copy = (
+        RemoteFolder(fs.PyFileSystem(flaky), f"rates-x/{trial}", pauses=())
+        for trial in ("donor", "copy")
+    )
+    assert donor.names() == ["epoch-000001"]
+    copy.copy_from(donor, "epoch-000001")
+    folder = flaky.folder / "rates-x/copy/epoch-000001"
+    assert {path.name for path in folder.iterdir()} == {"model.pt", "training.pt", RECORD_FILE}
+    with copy.fetched("epoch-000001") as found:
+        assert found.record.run["epoch"] == found.metrics["epoch"] == 1
+    donor.remove("epoch-000001")
+    assert donor.names() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "harm"),
+    [("model.pt", _flip), (RECORD_FILE, _cut), ("manifest.json", _cut)],
+)
+def test_a_damaged_one_with_a_manifest_is_passed_over(
+    old: Path, name: str, harm: Callable[[Path], None]
+) -> None:
+    harm(old / "epoch-000001" / name)
+    store = CheckpointStore(old.parents[1], "t")
+    assert list(store.newest_first()) == []
+    assert len(store.problems) == 1
+
+
+def test_files_are_hashed_while_they_are_written_and_once_at_a_resume(
+    tmp_path: Path, image_folder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    of = Contents.of
+
+    def counted(path: Path) -> Contents:
+        read.append(path.name)
+        return of(path)
+
+    monkeypatch.setattr(Contents, "of", counted)
+    plain = json.loads((GOLDEN / "epoch-000001" / RECORD_FILE).read_text())["config"]
+    plain["data"] |= {"train": image_folder("few", count=2).name, "val": "few"}
+    cfg = TrainConfig.from_plain(plain, "golden")
+    store = CheckpointStore(tmp_path, "t")
+    report = next(iter(train(cfg, model=ToyCodec())))
+    store.save(1, report.metrics, report.save)
+    assert read == []
+    resumed(store, cfg)
+    assert sorted(read) == ["model.pt", "training.pt"]
 
 
 def test_a_full_disk_keeps_the_one_before_and_frees_what_was_begun(tmp_path: Path) -> None:
@@ -230,13 +288,13 @@ def test_readers_never_see_a_part(tmp_path: Path) -> None:
     thread.start()
     seen = set()
     while not done.is_set():
-        for path, metrics in CheckpointStore(tmp_path, "t").newest_first():
+        for newest in CheckpointStore(tmp_path, "t").newest_first():
             try:
-                found = {(path / name).read_text() for name in ("a", "b")}
+                found = {(newest.folder / name).read_text() for name in ("a", "b")}
             except FileNotFoundError:  # two newer ones came meanwhile
                 continue
-            assert found == {str(int(metrics["epoch"]))}
-            seen.add(metrics["epoch"])
+            assert found == {str(int(newest.metrics["epoch"]))}
+            seen.add(newest.metrics["epoch"])
             break
     thread.join()
     assert seen

@@ -9,6 +9,7 @@ import pytest
 from pyarrow import fs
 
 from hpcm import ConfigError
+from hpcm.checkpoints import RECORD_FILE
 from tests.tuning.flaky_store import WEIGHTS, Flaky, epochs, save, saver
 from tests.tuning.lr_space import lr_space
 from tests.tuning.s3_server import S3Server, s3_server
@@ -48,9 +49,9 @@ def test_a_store_that_fails_for_a_moment_is_asked_again(flaky: Flaky, operation:
     folder().write(name_of(3), {"epoch": 3.0}, saver("3"))
     folder().remove(name_of(1))
     assert folder().names() == [name_of(2), name_of(3)]
-    with folder().fetched(name_of(3)) as (path, manifest):
-        assert (path / "model.pt").read_bytes() == b"3" + WEIGHTS
-        assert manifest.metrics == {"epoch": 3.0}
+    with folder().fetched(name_of(3)) as found:
+        assert (found.folder / "model.pt").read_bytes() == b"3" + WEIGHTS
+        assert found.metrics == {"epoch": 3.0}
     assert flaky.failing == {operation: 0}
 
 
@@ -68,7 +69,7 @@ def test_a_store_that_stays_away_costs_no_checkpoint(flaky: Flaky, tmp_path: Pat
         epochs(store)
 
 
-def test_an_upload_that_was_cut_gets_no_manifest(flaky: Flaky, tmp_path: Path) -> None:
+def test_an_upload_that_was_cut_gets_no_record(flaky: Flaky, tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path / "x", "t")
     store.folder = RemoteFolder(fs.PyFileSystem(flaky), "x/t", pauses=())
     save(store, 1)
@@ -137,15 +138,16 @@ def test_checkpoints_in_s3(s3: S3Server, tmp_path: Path) -> None:
     assert not [key for key in s3.objects if not key.endswith("/")]  # what was tried is gone
     save(CheckpointStore(experiment, "t", place), 1, 2, 3)
     root = "searches/rates-x/t/epoch-00000"
-    files = ("manifest.json", "model.pt", "more/state.json")
+    files = (RECORD_FILE, "model.pt", "more/state.json")
     kept = {key for key in s3.objects if not key.endswith("/")}
     assert kept == {f"{root}{epoch}/{file}" for epoch in (2, 3) for file in files}
     puts = [r for r in s3.requests if r.startswith("POST") and "uploadId" in r and f"{root}3/" in r]
-    assert puts[-1].endswith("manifest.json uploadId")  # the last
+    assert puts[-1].endswith(f"{RECORD_FILE} uploadId")  # the last
 
     found = CheckpointStore(experiment, "t", place).newest_first()
-    path, metrics = next(found)
-    assert (path.name, metrics["epoch"]) == ("epoch-000003", 3.0)
+    newest = next(found)
+    path = newest.folder
+    assert (path.name, newest.metrics["epoch"]) == ("epoch-000003", 3.0)
     assert (path / "model.pt").read_bytes() == b"epoch 3" + WEIGHTS
     found.close()
     assert not path.exists()
@@ -153,7 +155,7 @@ def test_checkpoints_in_s3(s3: S3Server, tmp_path: Path) -> None:
     copy = CheckpointStore(experiment, "copy", place)
     copy.adopt(CheckpointStore(experiment, "t", place), 3)
     assert epochs(copy) == [3]
-    del s3.objects[f"{root}3/manifest.json"]
+    del s3.objects[f"{root}3/{RECORD_FILE}"]
     content = bytearray(s3.objects[f"{root}2/model.pt"])
     content[5] ^= 1
     store = CheckpointStore(experiment, "t", place)

@@ -61,7 +61,7 @@ def epochs_trained(context: TrialContext) -> list[int]:
 
 
 def saved(context: TrialContext) -> list[int]:
-    return [int(metrics["epoch"]) for _, metrics in context.checkpoints(1).newest_first()]
+    return [int(found.metrics["epoch"]) for found in context.checkpoints(1).newest_first()]
 
 
 def test_it_reports_every_epoch_and_saves_at_rungs(context: TrialContext, run: Any) -> None:
@@ -108,21 +108,21 @@ def test_one_that_stops_early_stays_as_it_is_to_the_last_rung(
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(context: TrialContext, run: Any) -> None:
     """Stock Ray retries the damaged one until the trial is lost."""
     run(until=4)
-    newest = next(context.checkpoints(1).newest_first())[0]
+    newest = next(context.checkpoints(1).newest_first()).folder
     (newest / "state.json").write_text('{"epoch": 3, "lr": 0}')
     assert [report["epoch"] for report in run(until=3)][:2] == [1, 2]
-    for path, _ in context.checkpoints(1).newest_first():
-        (path / "state.json").write_text('{"epoch": 3, "lr": 0}')
+    for found in context.checkpoints(1).newest_first():
+        (found.folder / "state.json").write_text('{"epoch": 3, "lr": 0}')
     told = run(until=2)  # none is left: from the start
     assert [(r["epoch"], r.get("restored")) for r in told] == [(1, None), (2, None)]
 
 
 def test_what_was_passed_over_is_said(context: TrialContext, run: Any) -> None:
     run(until=4)
-    newest = next(context.checkpoints(1).newest_first())[0]
+    newest = next(context.checkpoints(1).newest_first()).folder
     (newest / "state.json").write_text("{}")
     told = run(until=4)
-    reason = "state.json has 2 bytes instead of 25"
+    reason = "state.json is damaged: 2 bytes instead of 25"
     assert told[0]["notice"] == f"its checkpoint {newest.name} was passed over: {reason}"
     assert (told[0]["epoch"], told[0]["restored"]) == (1.0, True)
     assert not any("notice" in report for report in told[1:])

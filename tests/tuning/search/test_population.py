@@ -68,8 +68,8 @@ class Population:
         return found
 
     def weights(self, number: int) -> float:
-        directory, _ = next(self.store(number).newest_first())
-        return float(json.loads((directory / "state.json").read_text())["loss"])
+        newest = next(self.store(number).newest_first())
+        return float(json.loads((newest.folder / "state.json").read_text())["loss"])
 
     def exploits(self) -> list[tuple[int, int]]:
         events = read_lines(self.directory)

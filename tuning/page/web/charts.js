@@ -1,6 +1,8 @@
 // Charts as SVG: lines over a number, points, parallel coordinates. Nothing here knows of trials.
 // A drawing fills its element and is made anew at each call; text goes in as text, never as markup.
 
+import { saveButton } from "./save.js";
+
 const SVG = "http://www.w3.org/2000/svg";
 const NEAR = 26; // pixels from the pointer to what it means
 
@@ -97,7 +99,7 @@ function blank(element, points) {
 function canvas(element, label) {
   const { width, height } = element.getBoundingClientRect();
   const drawing = svg("svg", { role: "img", "aria-label": label, viewBox: `0 0 ${width} ${height}` });
-  element.replaceChildren(drawing);
+  element.replaceChildren(drawing, saveButton(drawing, label));
   return { drawing, width, height };
 }
 
@@ -179,14 +181,16 @@ export function lines(element, { label, series, marks = [], events = [], x, y, t
   listen(drawing, spots, { tip, pick });
 }
 
-// points: [{id, x, y, state, text, label, selected}]; trail, front: [[x, y]], lines below them.
-export function scatter(element, { label, points, trail = [], front = [], x, y, tip, pick }) {
+// points: [{id, x, y, state, text, label, selected}]; trail, front: [[x, y]], lines below them, as
+// are curves: [{points, className}].
+export function scatter(element, { label, points, trail = [], front = [], curves = [], x, y, tip, pick }) {
   if (blank(element, points.map((p) => [p.x, p.y]))) return;
   const { drawing, width, height } = canvas(element, label);
   const box = { left: 46, right: width - 18, top: 22, bottom: height - 38 };
-  const sx = scale([...points.map((p) => p.x), ...trail.map((p) => p[0])], box.left, box.right, { ...x, room: 0.07, count: width / 80 });
-  const sy = scale([...points.map((p) => p.y), ...trail.map((p) => p[1])], box.bottom, box.top, { ...y, room: 0.07, count: height / 45 });
+  const sx = scale([...points.map((p) => p.x), ...trail.map((p) => p[0]), ...curves.flatMap((c) => c.points.map((p) => p[0]))], box.left, box.right, { ...x, room: 0.07, count: width / 80 });
+  const sy = scale([...points.map((p) => p.y), ...trail.map((p) => p[1]), ...curves.flatMap((c) => c.points.map((p) => p[1]))], box.bottom, box.top, { ...y, room: 0.07, count: height / 45 });
   frame(drawing, box, sx, sy, { x: x.name, y: y.name });
+  drawing.append(...curves.map((c) => svg("path", { d: path(c.points, sx, sy), class: `curve ${c.className}` })));
   drawing.append(svg("path", { d: path(front, sx, sy), class: "curve front" }), svg("path", { d: path(trail, sx, sy), class: "curve selected" }));
   const spots = [];
   for (const point of points.filter((p) => sx.shows(p.x) && sy.shows(p.y))) {

@@ -1,11 +1,13 @@
 // The page of one experiment. It asks for the whole state again and again (an ETag makes that cheap),
 // and draws it.
 
+import { analyse, drawAnalysis, referenceCurve, referenceKey } from "./analysis.js";
 import { lines, number, parallel, scatter, svg } from "./charts.js";
 import { finalists } from "./confirm.js";
 import { fidelity } from "./fidelity.js";
 import { failures, rungs } from "./rungs.js";
 import { filters, head, table } from "./table.js";
+import { ask, embedded } from "./source.js";
 import { panel } from "./trial.js";
 import { at, clock, el, fixed, hours, icon, key, moment, signed, tip } from "./words.js";
 import { curveClass, drawn, RAMP, ramp, scored, standing, STATES, told, view } from "./view.js";
@@ -35,8 +37,8 @@ function header() {
   const limit = data.budget.hours ? `of at most ${data.budget.hours} h` : `${data.sessions} session${data.sessions === 1 ? "" : "s"}`;
   const [main, ...others] = best?.rows ?? [{ name: data.metric, best: null, prior: null, difference: "" }];
   const relative = data.trials.find((t) => t.number === best?.trial)?.relative ?? null;
-  fact("best", `Best ${main.name}`, number(main.best), best ? `trial ${best.trial} at epoch ${best.epochs}` : data.constraints && data.trials.some((t) => !t.feasible) ? `none keeps ${data.constraints}` : "no result yet");
-  fact("against", "Against the prior", best?.trial === 0 ? "is the prior" : signed(relative, data.relative) || "-", main.prior === null ? "" : `${number(main.prior)} at the same epoch`);
+  if (data.ranks) fact("best", `Best ${main.name}`, number(main.best), best ? `trial ${best.trial} at epoch ${best.epochs}` : data.constraints && data.trials.some((t) => !t.feasible) ? `none keeps ${data.constraints}` : "no result yet");
+  if (data.ranks) fact("against", "Against the prior", best?.trial === 0 ? "is the prior" : signed(relative, data.relative) || "-", main.prior === null ? "" : `${number(main.prior)} at the same epoch`);
   for (const row of others) fact(row.name, `${row.name} of the best`, number(row.best), row.prior === null ? "" : `prior ${number(row.prior)}`);
   fact("trials", "Trials", `${ended} / ${data.budget.trials}`, trials);
   fact("spent", `${data.unit} time spent`, hours(data.hours.spent), data.hours.saved ? `${hours(data.hours.saved)} saved by stopping` : "nothing saved yet");
@@ -61,7 +63,7 @@ function curves(colours) {
     label: `${data.metric} of every trial over epochs; the table of trials holds the last values`,
     series: drawn().filter((t) => t.curve.length).map((trial) => ({
       id: trial.number, name: told(trial), points: trial.curve, className: curveClass(trial, colours), end: trial.state,
-      label: trial.number === data.best?.trial || trial.number === view.selected ? String(trial.number) : trial.number === 0 ? "prior" : null,
+      label: trial.number === data.best?.trial || trial.number === view.selected ? String(trial.number) : trial.number === 0 && data.ranks ? "prior" : null,
     })),
     marks: data.levels.map((x, k) => ({ x, text: k + 1 === data.levels.length ? "end" : `rung ${k + 1}` })),
     x: { name: "epoch", whole: true, log: at("log-x").checked, ticks: data.levels.length > 1 && at("log-x").checked ? data.levels : null },
@@ -101,13 +103,14 @@ function rates() {
     points: drawn().filter((t) => t.bpp !== null && t.psnr !== null).map((trial) => ({
       id: trial.number, x: trial.bpp, y: trial.psnr, state: trial.state, selected: trial.number === view.selected,
       text: `${told(trial)}\n${number(trial.bpp)} bpp, ${fixed(trial.psnr, 2)} dB`,
-      label: trial.number === data.best?.trial ? `${trial.number}, best` : trial.number === 0 ? "prior" : null,
+      label: trial.number === data.best?.trial ? `${trial.number}, best` : trial.number === 0 && data.ranks ? "prior" : null,
     })),
-    front: front.map((t) => [t.bpp, t.psnr]).sort((a, b) => a[0] - b[0]),
+    front: front.map((t) => [t.bpp, t.psnr]).sort((a, b) => a[0] - b[0]), curves: referenceCurve(),
     trail: view.trial?.path ?? [], x: { name: "bits per pixel" }, y: { name: "PSNR, dB" }, tip, pick: select,
   });
   at("rates-legend").replaceChildren(
     el("span", {}, "each trial at its last epoch; the line follows the selected trial"),
+    ...referenceKey(),
     ...(data.pareto.length ? [key("curve front", `front in ${data.pareto.join(" and ")}, of ${front.length}`)] : []),
     ...(data.constraints ? [el("span", {}, `bounds: ${data.constraints}`)] : []),
   );
@@ -145,7 +148,7 @@ async function select(trial, event) {
 async function details() {
   const wanted = view.selected;
   if (wanted === null) { at("trial").hidden = true; return; }
-  const answer = await fetch(`api/trials/${wanted}`).catch(() => null);
+  const answer = await ask(`api/trials/${wanted}`).catch(() => null);
   if (!answer?.ok || wanted !== view.selected) return;
   view.trial = await answer.json();
   panel();
@@ -169,6 +172,7 @@ function draw() {
   rungs();
   failures();
   if (view.trial) panel();
+  drawAnalysis();
 }
 
 // Which there are, and where they make no curve: the trials have no score there.
@@ -187,7 +191,7 @@ let known = null; // the ETag of what is drawn
 
 async function look() {
   try {
-    const answer = await fetch("api/experiment", { headers: known ? { "If-None-Match": known } : {}, cache: "no-store" });
+    const answer = await ask("api/experiment", { headers: known ? { "If-None-Match": known } : {}, cache: "no-store" });
     if (answer.status === 200) {
       view.data = await answer.json();
       known = answer.headers.get("ETag");
@@ -195,18 +199,19 @@ async function look() {
       draw();
       await details();
     }
+    if (view.data && (await analyse())) draw();
     problem(answer.status === 200 || answer.status === 304 ? null : (await answer.json()).error ?? answer.statusText);
     view.seen = Date.now();
   } catch (error) {
     if (!(error instanceof TypeError) || view.data === null) console.error(error);
     problem("The page's server does not answer; what is shown is the last that was heard.");
   }
-  setTimeout(look, document.hidden ? ELSE : EVERY[view.data?.state] ?? ELSE);
+  if (!embedded) setTimeout(look, document.hidden ? ELSE : EVERY[view.data?.state] ?? ELSE);
 }
 
 function live() {
   const ago = Math.round((Date.now() - view.seen) / 1000);
-  at("live").textContent = view.seen ? (ago < 2 ? "up to date" : `looked ${ago} s ago`) : "";
+  at("live").textContent = embedded ? `report of ${moment(embedded.written)}` : view.seen ? (ago < 2 ? "up to date" : `looked ${ago} s ago`) : "";
 }
 
 for (const id of ["log-x", "log-y"]) at(id).addEventListener("change", draw);
@@ -218,6 +223,7 @@ new ResizeObserver(([{ contentRect }]) => {
   if (contentRect.width !== width) requestAnimationFrame(draw);
   width = contentRect.width;
 }).observe(document.querySelector("main"));
+live();
 setInterval(live, 1000);
 const asked = /^#trial-(\d+)$/.exec(location.hash);
 if (asked) view.selected = Number(asked[1]);

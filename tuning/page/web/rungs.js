@@ -1,6 +1,7 @@
 // What happened at each rung, and what went wrong.
 
 import { number } from "./charts.js";
+import { ask } from "./source.js";
 import { at, el, icon } from "./words.js";
 import { view } from "./view.js";
 
@@ -73,7 +74,7 @@ export function logOf(trial, details = el("details", {}, el("summary", {}, "log"
   details.ontoggle = async () => {
     if (!details.open) return;
     const place = details.lastElementChild;
-    const answer = await fetch(`api/trials/${trial}/log`).then((r) => r.json()).catch(() => ({ files: [] }));
+    const answer = await ask(`api/trials/${trial}/log`).then((r) => r.json()).catch(() => ({ files: [] }));
     place.replaceChildren(...(answer.files.length ? answer.files.flatMap((file) => [
       el("h3", {}, file.name + (file.cut ? `, the end; ${file.cut} bytes before it are not shown` : "")), el("pre", { tabindex: "0" }, file.text)]) : [el("p", { cls: "empty" }, "It left no log in its folder.")]));
   };

@@ -11,7 +11,7 @@ export function panel() {
   at("trial").hidden = false;
   at("h-trial").textContent = `Trial ${trial.number}`;
   at("trial-told").textContent = [record.state, `epoch ${record.epochs}`, `${view.data.metric} ${number(record.objective)}`, record.reason].filter(Boolean).join(", ");
-  for (const [id, group] of [["weights", "weights"], ["gammas", "gamma"], ["shares", "scale_contrib"]]) group_(id, trial.groups[group]);
+  for (const [id, group] of [["weights", "weights"], ["gammas", "gamma"], ["shares", "scale_contrib"]]) groupChart(id, trial.groups[group], id === "gammas");
   const both = trial.number !== 0;
   at("parameters").tHead.replaceChildren(el("tr", {}, ...["parameter", `trial ${trial.number}`, ...(both ? ["prior"] : [])].map((text) => el("th", { scope: "col" }, text))));
   at("parameters").tBodies[0].replaceChildren(...trial.parameters.map((p) => el("tr", { cls: "pair" }, el("td", {}, p.path),
@@ -20,13 +20,14 @@ export function panel() {
   logOf(trial.number, at("trial-log"));
 }
 
-function group_(id, group) {
+// The curves of one group of a trial's metrics, and their legend.
+export function groupChart(id, group, gammas) {
   const names = Object.keys(group);
   at(id).nextElementSibling?.remove();
   at(id).classList.toggle("empty", !names.length);
   if (!names.length) { at(id).replaceChildren("This balancer has none."); return; }
   const values = names.flatMap((name) => group[name].map((p) => p[1])).filter((v) => v > 0);
-  const log = id === "gammas" && values.length > 0;
+  const log = gammas && values.length > 0;
   lines(at(id), {
     label: `${id} over epochs: ${names.join(", ")}`, x: { name: "epoch", whole: true }, y: { name: "", log }, tip,
     series: names.map((name, k) => ({ id: k, name, points: group[name], className: `l${(k % 5) + 1}` })),

@@ -4,7 +4,7 @@ import { number } from "./charts.js";
 
 export const RAMP = 7;
 export const STATES = ["running", "finished", "stopped", "waiting", "pending", "failed"];
-export const view = { data: null, trial: null, selected: null, sort: ["standing", 1], hidden: new Set(), all: false, allFailures: false, seen: 0, select: null };
+export const view = { data: null, trial: null, analysis: null, selected: null, sort: ["standing", 1], hidden: new Set(), all: false, allFailures: false, seen: 0, select: null };
 
 export const better = (a, b) => (view.data.mode === "min" ? a - b : b - a);
 export const scored = (trial) => trial.objective !== null;

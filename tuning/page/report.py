@@ -1,0 +1,120 @@
+"""``python -m tuning report``: the page of an experiment in one file, as it stands now.
+
+It is the live page with its data inside: the same markup, styles and drawings, in one document that
+asks for nothing from anywhere, not even from the folder beside it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import time
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from hpcm.atomic_files import write_atomically
+from hpcm.schema import ConfigError
+from tuning.ledger.records import TrialRecord
+from tuning.page.analysis import analysis_data
+from tuning.page.data import experiment_data, plain, trial_data
+from tuning.page.live_ledger import LiveLedger
+from tuning.results.outcome import ExperimentResult
+
+REPORT_FILE = "report.html"  # of an experiment, once its search is over
+WEB = Path(__file__).parent / "web"
+STYLES = ("page.css", "analysis.css")
+#: The page's modules; each stands behind those that it imports.
+SCRIPTS = (
+    *("save", "source", "charts", "view", "words", "confirm", "fidelity", "rungs", "table"),
+    *("trial", "effects", "ladder", "analysis", "page"),
+)
+MOST_DETAILS = 60  # trials whose details are inside
+IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./(\w+)\.js";$', re.MULTILINE)
+EXPORT = re.compile(r"^export (?:async )?(?:function|const) (\w+)", re.MULTILINE)
+
+
+def write_report(result: ExperimentResult, path: Path) -> Path:
+    """Write the report of an experiment. Raises :class:`ConfigError` if it cannot be written."""
+    text = report_html(report_data(result))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, text.encode())
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
+    return path
+
+
+def report_data(result: ExperimentResult) -> dict[str, Any]:
+    """The answers of the page's server by their addresses."""
+    space, directory = result.info.space, result.info.directory
+    ledger = LiveLedger(directory, devices=space.resources.devices)
+    shown = [number for number in _detailed(result) if number in ledger.trials]
+    log = {"name": "logs are not in a report", "text": str(directory), "cut": 0}
+    return {
+        "written": time.time(),
+        "api/experiment": plain(experiment_data(ledger, space)),
+        "api/analysis": plain(analysis_data(ledger, space, result)),
+        **{f"api/trials/{n}": plain(trial_data(ledger, space, n)) for n in shown},
+        **{f"api/trials/{n}/log": plain({"files": [log]}) for n in ledger.trials},
+    }
+
+
+def report_html(data: dict[str, Any]) -> str:
+    """The document. It may run its own script and use its own styles, and load nothing."""
+    name = data["api/experiment"]["name"]
+    style = "\n".join((WEB / file).read_text() for file in STYLES)
+    script = bundle()
+    inside = json.dumps(data, allow_nan=False).replace("<", "\\u003c")
+    page = (WEB / "page.html").read_text()
+    page = re.sub(r'<link rel="(?:icon|stylesheet)"[^>]*>\n', "", page)
+    page = re.sub(r'<script type="module"[^>]*></script>\n', "", page)
+    policy = (
+        f"default-src 'none'; script-src '{_hashed(script)}'; style-src '{_hashed(style)}';"
+        " base-uri 'none'; form-action 'none'"
+    )
+    head = (
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n<style>{style}</style>\n'
+    )
+    tail = (
+        f'<script type="application/json" id="embedded">{inside}</script>\n'
+        f"<script>{script}</script>\n"
+    )
+    page = page.replace("<title>hpcm-tune</title>\n", f"<title>{escape(name)}</title>\n{head}")
+    return page.replace("</body>", f"{tail}</body>")
+
+
+def bundle() -> str:
+    """All modules of the page as one script: each is a function that gives what it exports."""
+    parts = ['"use strict";']
+    for name in SCRIPTS:
+        code = (WEB / f"{name}.js").read_text()
+        exports = EXPORT.findall(code)
+        code = IMPORT.sub(r"const \1 = module_\2;", code)
+        code = re.sub(r"^export ", "", code, flags=re.MULTILINE)
+        given = f"return {{ {', '.join(exports)} }};"
+        parts.append(f"const module_{name} = (() => {{\n{code}\n{given}\n}})();")
+    return "\n".join(parts)
+
+
+def _hashed(text: str) -> str:
+    """How a policy names what stands in the document."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _detailed(result: ExperimentResult) -> list[int]:
+    """The trials whose details are inside: those that the answer is about, then the best ones."""
+    score, sign = result.info.space.objective.score, 1.0
+    if result.info.space.objective.mode == "max":
+        sign = -1.0
+
+    def standing(trial: TrialRecord) -> tuple[float, float]:
+        return -trial.epochs, sign * trial.scored(score).get(score, float("inf") * sign)
+
+    finalists = result.confirmation.finalists if result.confirmation else ()
+    first = [t for t in (result.best, result.prior, *(one.trial for one in finalists)) if t]
+    ranked = [*first, *sorted(result.trials, key=standing)]
+    shown = (trial.number for trial in ranked if trial.role == "search")
+    return list(dict.fromkeys(shown))[:MOST_DETAILS]
