@@ -40,9 +40,9 @@ def _state(run: TrialRecord, most: int) -> str:
     text = f"lmbda {run.lmbda:g} (trial {run.number})"
     if run.state == "failed":
         return f"{text} failed: {run.reason or 'no reason recorded'}"
-    return f"{text} {run.status}" + (
-        "" if run.state == "finished" else f", epoch {run.epochs}/{most}"
-    )
+    if run.state == "finished":
+        return f"{text} finished"
+    return f"{text} {run.status}, epoch {run.epochs}/{most}"
 
 
 def _curves(runs: Sequence[TrialRecord], space: SearchSpace) -> dict[int, ReferenceCurve]:

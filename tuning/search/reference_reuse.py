@@ -52,11 +52,12 @@ def gather_references(
 def copy_reports(ledger: Ledger, references: Mapping[float, Reports]) -> None:
     """Bring the reference runs of ``ledger`` that are not trained to their end."""
     for run in ledger.reference_runs():
-        if run.lmbda in references and run.state != "finished":
-            for metrics in references[run.lmbda]:
-                if metrics["epoch"] > run.epochs:
-                    ledger.append(Report(run.number, metrics=metrics))
-            ledger.append(Finished(run.number))
+        if run.lmbda is None or run.lmbda not in references or run.state == "finished":
+            continue
+        for metrics in references[run.lmbda]:
+            if metrics["epoch"] > run.epochs:
+                ledger.append(Report(run.number, metrics=metrics))
+        ledger.append(Finished(run.number))
 
 
 def _refuse_others(old: SearchSpace, new: SearchSpace, name: str) -> None:
