@@ -45,6 +45,7 @@ HARMLESS = (
     "warnings",
     "base.data.cache",
     "base.data.workers",
+    "base.precision.check_every",
     "base.precision.threads",
     "budget",
     "confirm",
