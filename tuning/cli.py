@@ -32,6 +32,7 @@ from tuning.on_ray.profiles import choose_profile, joined
 from tuning.page.report import REPORT_FILE, write_report
 from tuning.results.export import REASON, export_best, source_of
 from tuning.results.outcome import ExperimentResult
+from tuning.search.reference_reuse import gather_references
 from tuning.simulation.experiment import simulate_experiment
 from tuning.spaces.defaults import STUDY_URL_VARIABLE
 from tuning.spaces.documents import AUTO, profiles_of
@@ -107,6 +108,7 @@ def _dry_run(flags: argparse.Namespace, console: Console) -> int:
             " a cluster that has them (--address, or a submitted job)",
             "yellow",
         )
+    gather_references(space, places.storage_folder(flags.storage, write=False))
     _check_data(space, console)
     _show_plan(space, console)
     if idle := idle_text(space) if flags.address is None or joined() else "":
