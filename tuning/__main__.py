@@ -35,9 +35,9 @@ def main(words: Sequence[str] | None = None) -> int:
         return 2
     flags = _parser().parse_args(words)
     from hpcm.schema import ConfigError
-    from hpcm.streams import escape_what_cannot_be_shown
+    from hpcm.streams import make_streams_lossless
 
-    escape_what_cannot_be_shown()
+    make_streams_lossless()
     try:
         if imports := getattr(flags, "imports", ()):
             from hpcm.parts import import_parts
@@ -118,6 +118,24 @@ def _report(flags: argparse.Namespace) -> None:
     print(f"written {write_report(result, path)}")
 
 
+def _list(flags: argparse.Namespace) -> None:
+    from tuning.page.several import list_lines
+    from tuning.watching.terminal import Terminal
+
+    Terminal().print("\n".join(list_lines(flags.storage)), soft_wrap=True)
+
+
+def _compare(flags: argparse.Namespace) -> None:
+    from tuning.page.report import write_comparison
+    from tuning.page.several import compare_data, compare_lines
+    from tuning.watching.terminal import Terminal
+
+    data = compare_data(flags.experiments, flags.storage)
+    Terminal().print("\n".join(compare_lines(data)), soft_wrap=True)
+    if flags.output:
+        print(f"written {write_comparison(data, Path(flags.output))}")
+
+
 def _ladder(flags: argparse.Namespace) -> int:
     from tuning.ladders.command import run
 
@@ -158,6 +176,16 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "-o", "--output", metavar="FILE", help="default: report.html beside the ledger"
             )
+    text = "all experiments of a folder, a line each"
+    command = commands.add_parser("list", help=text, description=text)
+    _add_storage(command)
+    command.set_defaults(command=_list)
+    text = "experiments side by side: what was searched, what differs, the best over cost"
+    command = commands.add_parser("compare", help=text, description=text)
+    command.add_argument("experiments", nargs="+", metavar="EXPERIMENT", help="two or more")
+    _add_storage(command)
+    command.add_argument("-o", "--output", metavar="FILE", help="one report of them, HTML")
+    command.set_defaults(command=_compare)
     command = commands.add_parser(
         "ladder",
         help=ladder.TEXT,
@@ -188,6 +216,10 @@ def _add_experiment(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "experiment", metavar="EXPERIMENT|last", help="its name; last: the one that ran last"
     )
+    _add_storage(command)
+
+
+def _add_storage(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--storage",
         metavar="DIR",

@@ -16,6 +16,7 @@ from hpcm.optimizers.balancer import Balancer
 from hpcm.optimizers.early_stopping import ScaleStopper
 from hpcm.training.average import WeightAverage
 from hpcm.training.inputs import start_weights
+from hpcm.training.precision import Settings, settle
 from hpcm.training.seeding import NOISE, initial_weights
 
 
@@ -30,6 +31,7 @@ class Run:
     balancer: Balancer
     regularizers: dict[str, Regularizer]
     stopper: ScaleStopper
+    precision: Settings
     average: WeightAverage | None = None
     epoch: int = 0
     step: int = 0
@@ -43,6 +45,7 @@ class Run:
         place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         if cfg.precision.threads is not None:
             torch.set_num_threads(cfg.precision.threads)
+        precision = settle(cfg, place)
         with initial_weights(cfg.seed):
             model = build_model(cfg.model) if model is None else model
             if cfg.start_from is not None:
@@ -51,7 +54,7 @@ class Run:
             channels = cast("int", model.latent_channels)
             parts = {name: part.build(channels) for name, part in cfg.regularizers.items()}
         model = model.to(place)
-        if cfg.precision.channels_last:
+        if precision.channels_last:
             lay_out(model, torch.channels_last)
         tasks, decay = cfg.tasks, cfg.ema.decay
         return cls(
@@ -62,6 +65,7 @@ class Run:
             balancer=cfg.balancer.build(tasks.names, tasks.scales, place),
             regularizers={name: part.to(place) for name, part in parts.items()},
             stopper=cfg.early_stopping.build(),
+            precision=precision,
             average=None if decay is None else WeightAverage(model, decay),
         )
 

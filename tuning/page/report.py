@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 import time
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ SCRIPTS = (
     *("save", "source", "charts", "view", "words", "confirm", "fidelity", "rungs", "table"),
     *("trial", "effects", "ladder", "analysis", "page"),
 )
+COMPARISON = ("save", "source", "charts", "words", "compare")  # of a report of several
 MOST_DETAILS = 60  # trials whose details are inside
 IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./(\w+)\.js";$', re.MULTILINE)
 EXPORT = re.compile(r"^export (?:async )?(?:function|const) (\w+)", re.MULTILINE)
@@ -38,7 +40,18 @@ EXPORT = re.compile(r"^export (?:async )?(?:function|const) (\w+)", re.MULTILINE
 
 def write_report(result: ExperimentResult, path: Path) -> Path:
     """Write the report of an experiment. Raises :class:`ConfigError` if it cannot be written."""
-    text = report_html(report_data(result))
+    return write_document(report_html(report_data(result)), path)
+
+
+def write_comparison(data: dict[str, Any], path: Path) -> Path:
+    """Write one report of several. Raises :class:`ConfigError` if it cannot be written."""
+    inside = {"written": time.time(), "compared": plain(data)}
+    title = " and ".join(data["names"])
+    return write_document(document("compare.html", COMPARISON, inside, title), path)
+
+
+def write_document(text: str, path: Path) -> Path:
+    """Write a document, making its folder. Raises :class:`ConfigError`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, text.encode())
@@ -63,12 +76,16 @@ def report_data(result: ExperimentResult) -> dict[str, Any]:
 
 
 def report_html(data: dict[str, Any]) -> str:
-    """The document. It may run its own script and use its own styles, and load nothing."""
-    name = data["api/experiment"]["name"]
+    """The document of one experiment."""
+    return document("page.html", SCRIPTS, data, data["api/experiment"]["name"])
+
+
+def document(template: str, scripts: Sequence[str], data: dict[str, Any], title: str) -> str:
+    """A page with its data inside. It may run its own script and use its own styles, no more."""
     style = "\n".join((WEB / file).read_text() for file in STYLES)
-    script = bundle()
+    script = bundle(scripts)
     inside = json.dumps(data, allow_nan=False).replace("<", "\\u003c")
-    page = (WEB / "page.html").read_text()
+    page = (WEB / template).read_text()
     page = re.sub(r'<link rel="(?:icon|stylesheet)"[^>]*>\n', "", page)
     page = re.sub(r'<script type="module"[^>]*></script>\n', "", page)
     policy = (
@@ -82,14 +99,14 @@ def report_html(data: dict[str, Any]) -> str:
         f'<script type="application/json" id="embedded">{inside}</script>\n'
         f"<script>{script}</script>\n"
     )
-    page = page.replace("<title>hpcm-tune</title>\n", f"<title>{escape(name)}</title>\n{head}")
+    page = page.replace("<title>hpcm-tune</title>\n", f"<title>{escape(title)}</title>\n{head}")
     return page.replace("</body>", f"{tail}</body>")
 
 
-def bundle() -> str:
-    """All modules of the page as one script: each is a function that gives what it exports."""
+def bundle(scripts: Sequence[str]) -> str:
+    """Modules as one script: each is a function that gives what it exports."""
     parts = ['"use strict";']
-    for name in SCRIPTS:
+    for name in scripts:
         code = (WEB / f"{name}.js").read_text()
         exports = EXPORT.findall(code)
         code = IMPORT.sub(r"const \1 = module_\2;", code)
@@ -110,11 +127,11 @@ def _detailed(result: ExperimentResult) -> list[int]:
     if result.info.space.objective.mode == "max":
         sign = -1.0
 
-    def standing(trial: TrialRecord) -> tuple[float, float]:
+    def order(trial: TrialRecord) -> tuple[float, float]:
         return -trial.epochs, sign * trial.scored(score).get(score, float("inf") * sign)
 
     finalists = result.confirmation.finalists if result.confirmation else ()
     first = [t for t in (result.best, result.prior, *(one.trial for one in finalists)) if t]
-    ranked = [*first, *sorted(result.trials, key=standing)]
+    ranked = [*first, *sorted(result.trials, key=order)]
     shown = (trial.number for trial in ranked if trial.role == "search")
     return list(dict.fromkeys(shown))[:MOST_DETAILS]

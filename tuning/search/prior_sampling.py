@@ -52,7 +52,7 @@ def around_prior(
     """A flat config around the prior, one that is not among ``tried`` if that can be had."""
 
     def suggest(coordinate: Coordinate) -> Any:
-        if coordinate.vague:
+        if coordinate.has_no_prior:
             return draw_one(coordinate, generator)
         return near(coordinate, coordinate.prior, section.prior_width, KEPT, generator)
 

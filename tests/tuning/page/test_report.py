@@ -206,14 +206,15 @@ def test_the_document_asks_for_nothing(tmp_path: Path, make: Callable[..., Made]
 
 def test_every_module_is_in_it_behind_those_that_it_imports() -> None:
     files = {path.stem for path in report.WEB.glob("*.js")}
-    assert set(report.SCRIPTS) == files
-    for k, name in enumerate(report.SCRIPTS):
-        code = (report.WEB / f"{name}.js").read_text()
-        used = [module for _, module in report.IMPORT.findall(code)]
-        assert len(used) == code.count("\nimport "), f"{name}.js: an import of another form"
-        assert set(used) <= set(report.SCRIPTS[:k])
-    assert "import " not in re.sub(r"//.*", "", bundle())
-    assert not re.search(r"^export ", bundle(), re.MULTILINE)
+    assert {*report.SCRIPTS, *report.COMPARISON} == files
+    for scripts in (report.SCRIPTS, report.COMPARISON):
+        for k, name in enumerate(scripts):
+            code = (report.WEB / f"{name}.js").read_text()
+            used = [module for _, module in report.IMPORT.findall(code)]
+            assert len(used) == code.count("\nimport "), f"{name}.js: an import of another form"
+            assert set(used) <= set(scripts[:k])
+        assert "import " not in re.sub(r"//.*", "", bundle(scripts))
+        assert not re.search(r"^export ", bundle(scripts), re.MULTILINE)
 
 
 def test_the_command_writes_it(

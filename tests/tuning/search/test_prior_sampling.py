@@ -75,8 +75,10 @@ def test_the_coin_of_zero_falls_on_the_priors_side_most(zero: float, prior: floa
     zeros = sum(draw < zero for draw in draws(coin)) / DRAWS
     expected = 0.5 * (prior == 0) + 0.5 * zero
     assert zeros == pytest.approx(expected, abs=0.02)
-    assert value.vague == (prior == 0)  # then the distribution itself is drawn from
-    assert value.vague or statistics.pstdev(value.share(draw) for draw in draws(value)) < 0.18
+    assert value.has_no_prior == (prior == 0)  # then the distribution itself is drawn from
+    assert (
+        value.has_no_prior or statistics.pstdev(value.share(draw) for draw in draws(value)) < 0.18
+    )
 
 
 def test_a_simplex_stays_one_and_is_around_its_prior() -> None:
