@@ -53,6 +53,12 @@ def record(number: int, scores: list[tuple[float, float]], lmbda: float | None) 
     )
 
 
+def baseline(generator: random.Random) -> list[TrialRecord]:
+    """The reference runs, each twice the rate of the one before."""
+    scales = enumerate(LMBDAS, 1)
+    return [record(i, images(generator, 2.0 ** (i - 2), 0.0), lmbda) for i, lmbda in scales]
+
+
 def with_score(trial: TrialRecord, runs: list[TrialRecord]) -> dict[str, float]:
     points = [RatePoint(r.lmbda or 0, r.last["val_bpp"], r.last["val_psnr"]) for r in runs]
     curve = ReferenceCurve.through(points)
@@ -63,13 +69,11 @@ def with_score(trial: TrialRecord, runs: list[TrialRecord]) -> dict[str, float]:
 
 @pytest.mark.parametrize("apart", [0.02, 0.08])
 def test_it_is_how_far_other_images_move_the_score(tmp_path: Path, apart: float) -> None:
-    """200 draws of 64 images: the mean of the errors is the deviation of the scores, within 15 %."""
+    """200 draws of 64 images: the errors' mean is the deviation of the scores, within 15 %."""
     space, generator = space_of(tmp_path), random.Random(1)
     scores, errors = [], []
     for _ in range(200):
-        runs = [
-            record(i, images(generator, 2.0 ** (i - 2), 0.0), x) for i, x in enumerate(LMBDAS, 1)
-        ]
+        runs = baseline(generator)
         found = with_score(record(0, images(generator, 1.0, apart), None), runs)
         scores.append(found[DELTA_RATE])
         error = ImageErrors(space, runs).of(found)
@@ -81,7 +85,7 @@ def test_it_is_how_far_other_images_move_the_score(tmp_path: Path, apart: float)
 
 def test_who_is_the_baseline_has_none(tmp_path: Path) -> None:
     generator = random.Random(1)
-    runs = [record(i, images(generator, 2.0 ** (i - 2), 0.0), x) for i, x in enumerate(LMBDAS, 1)]
+    runs = baseline(generator)
     errors = ImageErrors(space_of(tmp_path), runs)
     assert errors.of(with_score(runs[1], runs)) == pytest.approx(0, abs=1e-9)
 
