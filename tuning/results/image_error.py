@@ -1,8 +1,9 @@
 """How far another draw of validation images would move a score: its standard error over images.
 
-A metric of a report has its own (`val_bpp_se`). A rate difference is of a trial and of reference runs
-on the same images, and what is hard for one is hard for all, so it is computed anew without each of
-eight parts of the images (delete-a-group jackknife; Shao and Tu 1995, The Jackknife and Bootstrap):
+A metric of a report has its own (`val_bpp_se`). A rate difference is of a trial and of reference
+runs on the same images, and what is hard for one is hard for all, so it is computed anew without
+each of eight parts of the images (delete-a-group jackknife; Shao and Tu 1995, The Jackknife and
+Bootstrap):
 
     se^2 = (g - 1) / g sum_i (delta_i - mean delta)^2
 """
