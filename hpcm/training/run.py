@@ -14,6 +14,7 @@ from hpcm.model import build_model
 from hpcm.model.checkpoint import load_weights, read_weights
 from hpcm.optimizers.balancer import Balancer
 from hpcm.optimizers.early_stopping import ScaleStopper
+from hpcm.training.allocator import keep_freed_memory
 from hpcm.training.average import WeightAverage
 from hpcm.training.inputs import start_weights
 from hpcm.training.precision import Settings, settle
@@ -46,6 +47,8 @@ class Run:
         if cfg.precision.threads is not None:
             torch.set_num_threads(cfg.precision.threads)
         precision = settle(cfg, place)
+        if place.type == "cpu":
+            keep_freed_memory()
         with initial_weights(cfg.seed):
             model = build_model(cfg.model) if model is None else model
             if cfg.start_from is not None:
