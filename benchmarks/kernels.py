@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from hpcm.losses import TASK_SETS, LossConfig, rate_distortion
@@ -24,6 +25,12 @@ NO_KERNELS = {
     *("expand", "as_strided", "slice", "select", "split", "split_with_sizes", "chunk", "unbind"),
     *("unsqueeze", "squeeze", "unfold", "diagonal", "alias", "detach", "lift_fresh"),
     *("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"),
+}
+
+#: What hands a value of the device to Python.
+WAITS = {
+    *("tolist", "item", "cpu", "numpy", "nonzero", "__bool__", "__float__", "__int__"),
+    *("__index__", "is_nonzero", "equal", "allclose"),
 }
 
 
@@ -41,6 +48,31 @@ class KernelCounter(TorchDispatchMode):
         if name not in NO_KERNELS:
             self.counts[name] += 1
         return op(*args, **(kwargs or {}))
+
+
+class WaitCounter(TorchFunctionMode):
+    """Counts what makes the host wait for the device while it is entered, on any device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.counts.total()
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        name = getattr(func, "__name__", "")
+        if name in WAITS:
+            self.counts[name] += 1
+        return func(*args, **(kwargs or {}))
 
 
 def kernels_of_a_step(model: str, tasks: str = "two_task", adds: bool = False) -> dict[str, int]:

@@ -36,7 +36,8 @@ from hpcm.yaml_files import override, read_yaml
 
 #: Fields that may differ between a checkpoint and the config that continues it, besides hot ones.
 MAY_DIFFER = frozenset(
-    ("epochs", "validate_every", "data.val", "data.workers", "data.cache", "precision.threads")
+    ("epochs", "validate_every", "data.val", "data.workers", "data.cache")
+    + ("precision.threads", "precision.check_every")
 )
 
 
@@ -91,13 +92,26 @@ class Ema:
 
 @config_class
 class Precision:
-    """What may be low precision. Likelihoods, rounding and the loss never are."""
+    """How a step computes. Likelihoods, rounding and the loss are never in low precision.
 
-    autocast: Literal["none", "bfloat16"] = "none"  # of the model's forward pass
-    channels_last: bool = False  # layout of convolutions in memory
+    What is null is chosen by the preset: ``reference`` turns everything off, ``auto`` takes what
+    suits the device, and `python -m hpcm train` prints it.
+    """
+
+    preset: Literal["reference", "auto"] = added("reference")  # what fields that are null mean
+    autocast: Literal["none", "bfloat16"] | None = None  # of the model's forward pass
+    channels_last: bool | None = None  # layout of convolutions in memory
+    # steps between looks at the device, >= 1, for losses and gradients that are not finite
+    check_every: int | None = added(None)
+    # model and loss as one graph by torch.compile, minutes of work at the start
+    compile: Literal["none", "graph"] | None = added(None)
     threads: int | None = None  # CPU threads of torch, 1 to 65,536; None leaves torch's choice
 
     def __post_init__(self) -> None:
+        bounded(self, "check_every", least=1)
+        if self.preset == "reference":  # earlier versions wrote these two, and digests hold them
+            object.__setattr__(self, "autocast", self.autocast or "none")
+            object.__setattr__(self, "channels_last", bool(self.channels_last))
         if self.threads is not None and not 1 <= self.threads <= 2**16:
             raise ValueError(f"threads is {self.threads}; must be 1 to 65,536")
 
@@ -128,6 +142,11 @@ class TrainConfig:
         bounded(self, "epochs", "schedule_horizon", "validate_every", least=1)
         bounded(self, "clip_max_norm", above=0)
         check_tasks(self.loss, self.balancer.tasks, self.data.patch)
+        often = self.precision.check_every
+        if often is not None and often > 1 and self.waits_each_step:
+            raise ValueError(
+                f"precision.check_every is {often}, but {self.waits_each_step}; it can be 1 or null"
+            )
         if self.ema.decay is not None and self.optimizer.averages:
             raise ValueError(
                 f"ema.decay is {self.ema.decay}, but optimizer {self.optimizer.name} averages its "
@@ -178,9 +197,20 @@ class TrainConfig:
         return replace(self, epochs=epochs)
 
     @property
+    def waits_each_step(self) -> str:
+        """Why a step has to know at once whether it is taken; nothing if it does not."""
+        if not self.optimizer.skips_on_device:
+            return f"optimizer {self.optimizer.name} cannot skip a step on the device"
+        if self.ema.decay is not None:
+            return "the average of ema.decay counts the steps that are taken"
+        on = [name for name, part in self.regularizers.items() if part.on]
+        return f"regularizer {on[0]} looks at the steps that are taken" if on else ""
+
+    @property
     def digest(self) -> str:
         """12 hex digits over all that decides the numbers; ``epochs`` and loader knobs do not."""
         plain = to_plain(self, every=False)
         for path in ("epochs", "data.workers", "data.cache", "precision.threads"):
             set_path(plain, path, None)
+        plain["precision"].pop("check_every", None)
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]

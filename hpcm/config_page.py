@@ -55,7 +55,8 @@ def described(cls: type) -> Iterator[tuple[str, str, str]]:
     for field in fields(cls):
         comment = comment_of(cls, field.name)
         kind = leaf(hints[field.name])
-        if _is_literal(kind) and len(get_args(kind)) > 1:
+        kind = next(filter(_is_literal, (kind, *get_args(kind))), None)  # one may be null as well
+        if kind is not None and len(get_args(kind)) > 1:
             choices = ", ".join(f"`{choice}`" for choice in get_args(kind))
             comment = f"{comment + ': ' if comment else ''}{choices}"
         yield field.name, comment, _default(field)

@@ -6,10 +6,13 @@ import argparse
 import shlex
 import sys
 
+import torch
+
 from hpcm import Diverged, EpochReport, TrainConfig, train
 from hpcm.commands.arguments import device_name
 from hpcm.commands.loggers import loggers
 from hpcm.commands.run_folder import RunFolder
+from hpcm.training.precision import settle
 
 SHOWN = (  # metric, heading, format
     ("val_rd_cost", "rd_cost", ".6f"),
@@ -36,6 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
     folder.start(cfg, checkpoint)
     how = f"continued from {checkpoint.name}" if checkpoint else "new"
     print(f"{folder.path}: {how}; {cfg.model.name} on {device}; config {cfg.digest}", flush=True)
+    if cfg.precision.preset == "auto":
+        print(f"precision: {settle(cfg, torch.device(device))}", flush=True)
     saved = checkpoint.name if checkpoint else None
     try:
         with loggers(arguments.log, folder.path, cfg, folder.metrics()) as log:

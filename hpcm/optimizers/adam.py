@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
@@ -14,6 +14,7 @@ from hpcm.schema import bounded, config_class, hot
 class Adam(OptimizerConfig):
     """torch's Adam; weight decay is the L2 term inside it."""
 
+    skips_on_device: ClassVar[bool] = True
     name: Literal["adam"] = "adam"
     lr: float = hot(1e-4)  # learning rate before its schedule, > 0
     one_minus_beta1: float = hot(0.1)  # 1 - beta1, in (0, 1]; so that a log scale searches evenly

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 
@@ -15,6 +15,7 @@ from hpcm.schema import config_class, hot
 class AdamW(OptimizerConfig):
     """torch's AdamW: Adam with decoupled weight decay."""
 
+    skips_on_device: ClassVar[bool] = True
     name: Literal["adamw"] = "adamw"
     lr: float = hot(1e-4)  # learning rate before its schedule, > 0
     one_minus_beta1: float = hot(0.1)  # 1 - beta1, in (0, 1]; so that a log scale searches evenly

@@ -99,6 +99,12 @@ class Balancer:
     def update(self, before: Tensor, after: Tensor) -> None:
         """Learn from the losses (n,) of one batch before and after a step; a sum does not."""
 
+    def update_where(self, taken: Tensor, before: Tensor, after: Tensor) -> None:
+        """:meth:`update`, of which nothing stays unless ``taken`` (); waits for no device."""
+        old = self.state_dict()
+        self.update(before, after)
+        self.load_state_dict(chosen(taken, self.state_dict(), old))
+
     def apply(self, config: Any, t: float, epoch: int) -> None:
         """Take every hot value from ``config`` and the scheduled ones for progress ``t``.
 
@@ -157,6 +163,19 @@ class Balancer:
         self.weights = state["weights"].to(device, copy=True)
 
 
+def chosen(taken: Tensor, new: Any, old: Any) -> Any:
+    """The state ``new`` if ``taken`` (), else ``old``: nested dicts of tensors.
+
+    What is no tensor must be the same in both, for the host does not know which one it is.
+    """
+    if isinstance(new, Tensor):
+        return torch.where(taken, new, old)
+    if isinstance(new, dict):
+        return {name: chosen(taken, value, old[name]) for name, value in new.items()}
+    assert new == old, f"{new} is on the host, and was {old}"
+    return new
+
+
 def across_ranks(losses: Tensor) -> Tensor:
     """The losses (n,) in float64, detached, averaged over all processes.
 
@@ -205,14 +224,14 @@ class TensorAdam:
     def __init__(self, like: Tensor) -> None:
         self.exp_avg = torch.zeros_like(like)
         self.exp_avg_sq = torch.zeros_like(like)
-        self.steps = 0
+        self.steps = torch.zeros((), dtype=torch.float64, device=like.device)
 
     def step(self, value: Tensor, grad: Tensor, lr: float) -> Tensor:
-        """``value`` after one update against ``grad``."""
-        self.steps += 1
+        """``value`` after one update against ``grad``; waits for no device."""
+        self.steps = self.steps + 1.0
         self.exp_avg = BETA1 * self.exp_avg + (1.0 - BETA1) * grad
         self.exp_avg_sq = BETA2 * self.exp_avg_sq + (1.0 - BETA2) * grad.square()
-        root = self.exp_avg_sq.sqrt() / math.sqrt(1.0 - BETA2**self.steps)
+        root = self.exp_avg_sq.sqrt() / (1.0 - BETA2**self.steps).sqrt()
         return value - lr / (1.0 - BETA1**self.steps) * self.exp_avg / (root + ADAM_EPS)
 
     def state_dict(self) -> dict[str, Any]:
@@ -224,4 +243,4 @@ class TensorAdam:
         device = self.exp_avg.device
         self.exp_avg = state["exp_avg"].to(device, copy=True)
         self.exp_avg_sq = state["exp_avg_sq"].to(device, copy=True)
-        self.steps = state["steps"]
+        self.steps = torch.as_tensor(state["steps"], dtype=torch.float64).to(device, copy=True)

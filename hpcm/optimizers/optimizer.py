@@ -16,6 +16,8 @@ class OptimizerConfig(ABC):
     """The section ``optimizer``. Every one has a learning rate, which the schedule multiplies."""
 
     averages: ClassVar[bool] = False  # whether the weights that it gives are an average already
+    skips_on_device: ClassVar[bool] = False
+    """Whether its ``step`` does nothing if its attribute ``found_inf``, a tensor, is 1."""
     name: str  # its key in ``OPTIMIZERS``
     lr: float  # learning rate before its schedule, > 0
 

@@ -18,6 +18,7 @@ from hpcm.optimizers.param_groups import part_of
 from hpcm.schema import ConfigError
 from hpcm.training.average import WeightAverage
 from hpcm.training.inputs import start_weights
+from hpcm.training.precision import Settings, settle
 from hpcm.training.seeding import NOISE, initial_weights
 
 NEEDED = ("stride", "latent_channels", "noise_shapes")  # of a model that is given
@@ -34,6 +35,7 @@ class Run:
     balancer: Balancer
     regularizers: dict[str, Regularizer]
     stopper: ScaleStopper
+    precision: Settings
     average: WeightAverage | None = None
     epoch: int = 0
     step: int = 0
@@ -49,6 +51,7 @@ class Run:
             torch.set_num_threads(cfg.precision.threads)
         if model is not None:
             check_trainable(model)
+        precision = settle(cfg, place)
         with initial_weights(cfg.seed):
             model = build_model(cfg.model) if model is None else model
             if cfg.start_from is not None:
@@ -57,7 +60,7 @@ class Run:
             channels = cast("int", model.latent_channels)
             parts = {name: part.build(channels) for name, part in cfg.regularizers.items()}
         model = model.to(place)
-        if cfg.precision.channels_last:
+        if precision.channels_last:
             lay_out(model, torch.channels_last)
         tasks, decay = cfg.tasks, cfg.ema.decay
         return cls(
@@ -68,6 +71,7 @@ class Run:
             balancer=cfg.balancer.build(tasks.names, tasks.scales, place),
             regularizers={name: part.to(place) for name, part in parts.items()},
             stopper=cfg.early_stopping.build(),
+            precision=precision,
             average=None if decay is None else WeightAverage(model, decay),
         )
 

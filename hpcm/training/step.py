@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, cast
@@ -10,25 +9,24 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, distributed
 
-from hpcm.losses.diverged import Diverged
 from hpcm.losses.rate_distortion import RDTerms, rate_distortion
 from hpcm.model.gradients import in_place
+from hpcm.training.compiled import Compiled
 from hpcm.training.seeding import NOISES
+from hpcm.training.verdicts import Verdicts
 
 if TYPE_CHECKING:
     from hpcm.model.hpcm import HPCM
     from hpcm.training.run import Run
 
-MAX_SKIPPED_IN_A_ROW = 10  # steps with a non-finite gradient norm before the run counts as diverged
-CHECK_EVERY = 50  # steps between looks at the regulariser's guard, each a wait for the device
+GUARD_EVERY = 50  # steps between looks at the regulariser's guard, each a wait for the device
 
 
 class Stepper:
     """Takes the steps of one run and keeps their sums on the device, without waiting for it.
 
-    A step waits for the device once, to read the task losses and the gradient norm: a non-finite
-    loss or task weight ends the run as :class:`Diverged`; a non-finite norm alone skips the step,
-    as the published recipe does, and ends the run after 10 in a row.
+    Whether a step may be taken is known to the device at once, and to the host every
+    ``precision.check_every`` steps, by one wait: see `hpcm.training.verdicts`.
     """
 
     def __init__(self, run: Run) -> None:
@@ -39,9 +37,8 @@ class Stepper:
         self._noise = NOISES[run.noise](run.cfg.seed, run.device)
         self._sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=run.device))
         self._scale_sums = torch.zeros(3, dtype=torch.float64, device=run.device)
-        self._steps = 0
-        self._skipped = 0
-        self._skipped_in_a_row = 0
+        self._measure = Compiled(self._measured) if run.precision.compile == "graph" else None
+        self._verdicts = Verdicts(self._tasks.names, run.balancer, run.precision.check_every)
 
     def step(self, x: Tensor, t: float) -> None:
         """Train on ``x`` (B, 3, p, p) at progress ``t``. Raises :class:`Diverged`."""
@@ -58,48 +55,65 @@ class Stepper:
         norm = torch.nn.utils.clip_grad_norm_(trained, run.cfg.clip_max_norm)
         losses = losses.detach()
         run.step += 1
-        if not self._accepted(losses, norm, number):
+        taken = self._verdicts.pass_on(number, losses, norm)
+        if taken is False:
             return
+        if taken is not True:  # the optimizer looks at it on the device
+            run.optimizer.found_inf = (~taken).float()  # type: ignore[attr-defined]
         run.optimizer.step()
         if run.average is not None:
             run.average.update()
-        self._second_look(x, losses, number)
-        self._record(terms, losses, norm)
+        self._second_look(x, losses, number, taken)
+        self._record(terms, losses, norm, taken)
         for part in regularizers:
             part.fit({name: latent.detach() for name, latent in out["latents"].items()})
-            if number % CHECK_EVERY == 0:
-                part.check(float(self._sums["loss"]) / self._steps)
+            if number % GUARD_EVERY == 0:
+                part.check(float(self._sums["loss"]) / self._verdicts.taken)
+        self._verdicts.look_if_due()
 
     def read(self) -> tuple[dict[str, float], Tensor]:
         """Means since the last call: ``train/*`` floats, and the loss of each scale (3,).
 
-        Where every step was skipped there is no mean, and the scales' losses are NaN.
+        Where every step was skipped there is no mean, and the scales' losses are NaN. Raises
+        :class:`hpcm.losses.diverged.Diverged` for what was not looked at yet.
         """
-        done = max(self._steps, 1)
+        taken, skipped = self._verdicts.read()
+        if not taken:
+            self._sums.clear()
+        done = max(taken, 1)
         metrics = {f"train/{name}": float(total) / done for name, total in self._sums.items()}
-        metrics["train/skipped_steps"] = float(self._skipped)
-        scale_losses = self._scale_sums / self._steps  # NaN if no step was taken
+        metrics["train/skipped_steps"] = float(skipped)
+        if self._measure is not None:
+            metrics["train/compiled"] = float(not self._measure.failed)
+        scale_losses = self._scale_sums / taken  # NaN if no step was taken
         self._sums.clear()
         self._scale_sums = torch.zeros_like(self._scale_sums)
-        self._steps = self._skipped = 0
         return metrics, scale_losses
 
     def _adds_in_place(self) -> bool:
         """Whether gradients need not pass through autograd's own additions."""
         several = distributed.is_available() and distributed.is_initialized()
-        return self._run.balancer.one_backward and not several
+        compiled = self._measure is not None and not self._measure.failed
+        return self._run.balancer.one_backward and not several and not compiled
 
     def _look(self, x: Tensor, number: int, *, look: int) -> tuple[dict[str, Any], RDTerms, Tensor]:
         """Forward ``x`` and measure its tasks (n,); ``look`` 1 draws other noise than 0."""
         run = self._run
         shapes = cast("HPCM", run.model).noise_shapes(*x.shape[-2:])
         noise = self._noise.draw(number, shapes, range(len(x)), look)
-        with autocast(run.cfg.precision.autocast, run.device):
+        return (self._measure or self._measured)(x, noise)
+
+    def _measured(
+        self, x: Tensor, noise: dict[str, Tensor]
+    ) -> tuple[dict[str, Any], RDTerms, Tensor]:
+        """The model's output, its terms, and the tasks (n,): what is compiled as one graph."""
+        run = self._run
+        with autocast(run.precision.autocast, run.device):
             out = run.model(x, noise)
         terms = rate_distortion(out, x, run.cfg.loss.metric)
         return out, terms, self._tasks(out, x, run.cfg.loss, terms)
 
-    def _second_look(self, x: Tensor, before: Tensor, number: int) -> None:
+    def _second_look(self, x: Tensor, before: Tensor, number: int, taken: Tensor | bool) -> None:
         """Tell the balancer what the step did to the tasks (FAMO, Alg. 1, line 6)."""
         balancer = self._run.balancer
         if not balancer.due(number):
@@ -108,35 +122,13 @@ class Stepper:
         if balancer.noise != "none":
             with torch.no_grad():
                 _, _, after = self._look(x, number, look=int(balancer.noise == "fresh"))
-        balancer.update(before, after)
-
-    def _accepted(self, losses: Tensor, norm: Tensor, number: int) -> bool:
-        """Whether the step may be taken: the run's one wait for the device."""
-        *values, norm_value = torch.cat([losses.double(), norm.double().reshape(1)]).tolist()
-        broken = [
-            f"{name} {value}"
-            for name, value in zip(self._tasks.names, values, strict=True)
-            if not math.isfinite(value)
-        ]
-        if broken:
-            raise Diverged(f"step {number}: the loss is not finite: {', '.join(broken)}")
-        if math.isfinite(norm_value):
-            self._skipped_in_a_row = 0
-            return True
-        balancer = self._run.balancer
-        if not all(map(math.isfinite, balancer.weights.tolist())):
-            why = balancer.explain()
-            raise Diverged(f"step {number}: the task weights are not finite: {why}")
-        self._skipped += 1
-        self._skipped_in_a_row += 1
-        if self._skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
-            raise Diverged(
-                f"step {number}: {self._skipped_in_a_row} steps in a row had a non-finite gradient"
-            )
-        return False
+        if isinstance(taken, bool):
+            balancer.update(before, after)
+        else:
+            balancer.update_where(taken, before, after)
 
     @torch.no_grad()
-    def _record(self, terms: RDTerms, losses: Tensor, norm: Tensor) -> None:
+    def _record(self, terms: RDTerms, losses: Tensor, norm: Tensor, taken: Tensor | bool) -> None:
         weights = self._run.balancer.weights
         values = {
             "loss": terms.rd_cost(self._run.cfg.loss.lmbda),
@@ -147,12 +139,14 @@ class Stepper:
             "task_weight_distortion": (weights * ~self._is_rate).sum(),
             "task_weight_bpp": (weights * self._is_rate).sum(),
         }
+        if isinstance(taken, Tensor):
+            values = {name: value.where(taken, 0.0) for name, value in values.items()}
+            losses = losses.where(taken, 0.0)
         for name, value in values.items():
             self._sums[name] = self._sums[name] + value.detach()
         for index, scale in enumerate(self._tasks.scales):
             if scale is not None:
                 self._scale_sums[scale - 1] += losses[index]
-        self._steps += 1
 
 
 def total(penalties: list[Tensor | None]) -> Tensor | None:

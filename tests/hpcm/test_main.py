@@ -43,6 +43,13 @@ def test_a_run_prints_a_line_per_epoch_and_leaves_its_files(
     assert written == TrainConfig.from_yaml(config, ["epochs=2"])
 
 
+def test_auto_prints_what_it_took(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["train", str(config), "--epochs", "1", "--device", "cpu"]
+    assert main([*command, "--set", "precision.preset=auto"]) == 0
+    told = "precision: no autocast, channels last, not compiled, looked at every 50 steps"
+    assert capsys.readouterr().out.splitlines()[1] == told
+
+
 def test_set_changes_fields(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["train", str(config), "--set", "loss.lmbda=0.1", "seed=4", "--set", "epochs=1"]
     assert main([*command, "--output", "out"]) == 0

@@ -172,7 +172,7 @@ def test_the_guard_of_the_term_looks_during_an_epoch_and_at_its_end(
     run.apply_config()
     with pytest.raises(Diverged, match="the term is -"):
         Stepper(run).step(next(batches(1)), 0.5)
-    monkeypatch.setattr(step, "CHECK_EVERY", 10**9)
+    monkeypatch.setattr(step, "GUARD_EVERY", 10**9)
     with pytest.raises(Diverged, match="the term is -"):
         reports(cfg)
     run = Run.build(cfg, toy(), "cpu")

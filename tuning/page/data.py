@@ -19,6 +19,7 @@ from tuning.results.confirm import Confirmation, confirmation
 from tuning.results.constraints import constraints_text, feasible
 from tuning.results.outcome import at_common_epoch, best_of, hours_without_stopping, ranked
 from tuning.results.pareto import pareto_front
+from tuning.results.reference_lines import reference_lines
 from tuning.spaces.draws import total_trials
 from tuning.spaces.space import SearchSpace
 from tuning.spaces.wording import UNITS, difference_text, metric_name, value_text
@@ -73,6 +74,7 @@ def experiment_data(ledger: LiveLedger, space: SearchSpace) -> dict[str, Any]:
         "hours": {"spent": sum(r.cost_hours for r in spent), "saved": sum(saved)},
         "best": best,
         "confirm": confirm_data(confirmed),
+        "references": reference_lines(ledger.reference_runs(), records, space),
         "axes": [axis.to_plain() for axis in axes],
         "trials": [
             _trial(record, records, space, word)

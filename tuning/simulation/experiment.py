@@ -60,7 +60,7 @@ def simulate_experiment(
     except BaseException:
         shutil.rmtree(directory, ignore_errors=True)
         raise
-    notify(source.told())
+    notify(source.text())
     notify(_took(result, directory, slots))
     return result
 

@@ -46,7 +46,10 @@ def _reference_rows(space: SearchSpace) -> list[tuple[str, str]]:
     lmbdas = space.reference_lmbdas()
     if not lmbdas:
         return []
+    earlier = space.objective.reference.experiment
     epochs = f"{len(lmbdas) * space.rungs()[-1]:,} of the epochs below"
+    if earlier:
+        epochs = f"those of {earlier}, at no cost"
     text = f"{len(lmbdas)} runs of the baseline, at lmbda {', '.join(f'{x:g}' for x in lmbdas)}"
     return [("reference", f"{text}; {epochs}")]
 

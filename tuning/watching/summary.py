@@ -15,6 +15,7 @@ from tuning.results.constraints import constraints_text
 from tuning.results.outcome import ExperimentResult, at_common_epoch
 from tuning.results.pareto import pareto_front
 from tuning.results.rank_fidelity_text import rank_fidelity_lines
+from tuning.results.reference_lines import reference_lines
 from tuning.spaces.defaults import STORAGE
 from tuning.spaces.draws import total_trials
 from tuning.spaces.wording import (
@@ -49,6 +50,8 @@ def summary_lines(result: ExperimentResult, export: Export | None) -> list[str]:
         rank_fidelity_lines(result),
     ):
         lines += ["", *more] if more else []
+    references = reference_lines(result.references, result.trials, result.info.space)
+    lines += ["", *references] if references else []
     lines += ["", *_cost_lines(result)]
     if export is not None:
         lines += ["", *export_lines(export)]

@@ -1,0 +1,43 @@
+"""A function as one graph by ``torch.compile``; where that fails, the function as it is."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+BACKEND = "inductor"
+
+
+class CompileFailed(UserWarning):
+    """What ``precision.compile: graph`` could not do; the run goes on without."""
+
+
+class Compiled:
+    """Calls ``function`` as one graph, without breaks. ``failed``: it had to be called as it is."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._plain = function
+        self._graph = torch.compile(function, fullgraph=True, backend=BACKEND)
+        self.failed = False
+
+    def __call__(self, *arguments: Any) -> Any:
+        """The function's result. Warns once, if it cannot be compiled."""
+        if self.failed:
+            return self._plain(*arguments)
+        from torch._dynamo.exc import TorchDynamoException
+
+        try:
+            return self._graph(*arguments)
+        except TorchDynamoException as error:
+            self.failed = True
+            reason = next((line for line in str(error).splitlines() if line.strip()), "")
+            warnings.warn(
+                f"precision.compile: graph: it cannot be compiled, and runs as it is: "
+                f"{type(error).__name__}: {reason}",
+                CompileFailed,
+                stacklevel=2,
+            )
+            return self._plain(*arguments)

@@ -1,0 +1,89 @@
+"""Which steps are taken: decided on the device in each step, told to the host now and then.
+
+A non-finite loss or task weight ends the run as :class:`Diverged`. A non-finite gradient norm alone
+skips the step, as the published recipe does, and ends the run after 10 in a row. What the host is
+told late is judged as if it had been told at once: in order, each step by its number.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from hpcm.losses.diverged import Diverged
+from hpcm.optimizers.balancer import Balancer
+
+MAX_SKIPPED_IN_A_ROW = 10  # steps with a non-finite gradient norm before the run counts as diverged
+
+
+class Verdicts:
+    """Of the steps of a run whose tasks are ``names``; the host looks every ``every`` steps."""
+
+    def __init__(self, names: tuple[str, ...], balancer: Balancer, every: int) -> None:
+        self._names, self._balancer, self._every = names, balancer, every
+        self._numbers: list[int] = []  # of steps that the host knows nothing of yet
+        self._rows: list[Tensor] = []  # losses (n,), weights (n,), norm of each
+        self.taken = self._skipped = self._skipped_in_a_row = 0
+
+    def pass_on(self, number: int, losses: Tensor, norm: Tensor) -> Tensor | bool:
+        """Whether the step ``number`` is taken: a bool if the host looks at each, else a tensor ().
+
+        Raises :class:`Diverged` in the first case.
+        """
+        values = torch.cat([losses.double(), norm.double().reshape(1)])
+        self._numbers.append(number)
+        self._rows.append(torch.cat([values, self._balancer.weights]))
+        if self._every > 1:
+            return values.isfinite().all()
+        before = self.taken
+        self.look()
+        return self.taken > before
+
+    def look_if_due(self) -> None:
+        """Wait for the device if it is time to. Raises :class:`Diverged`."""
+        if len(self._rows) >= self._every:
+            self.look()
+
+    def look(self) -> None:
+        """Wait for the device, and judge what it did. Raises :class:`Diverged`."""
+        if not self._rows:
+            return
+        rows = torch.stack(self._rows).tolist()
+        numbers, self._numbers, self._rows = self._numbers, [], []
+        for number, row in zip(numbers, rows, strict=True):
+            self._judge(number, row)
+
+    def read(self) -> tuple[int, int]:
+        """How many steps were taken and skipped since the last call. Raises :class:`Diverged`."""
+        self.look()
+        found = self.taken, self._skipped
+        self.taken = self._skipped = 0
+        return found
+
+    def _judge(self, number: int, row: list[float]) -> None:
+        count = len(self._names)
+        losses, norm, weights = row[:count], row[count], row[count + 1 :]
+        broken = [
+            f"{name} {value}"
+            for name, value in zip(self._names, losses, strict=True)
+            if not math.isfinite(value)
+        ]
+        if broken:
+            raise Diverged(f"step {number}: the loss is not finite: {', '.join(broken)}")
+        if math.isfinite(norm):
+            self.taken += 1
+            self._skipped_in_a_row = 0
+            return
+        if not all(map(math.isfinite, weights)):
+            balancer = self._balancer  # which says it of the step that it saw last
+            balancer.losses, balancer.weights = map(balancer.losses.new_tensor, (losses, weights))
+            why = balancer.explain()
+            raise Diverged(f"step {number}: the task weights are not finite: {why}")
+        self._skipped += 1
+        self._skipped_in_a_row += 1
+        if self._skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
+            raise Diverged(
+                f"step {number}: {self._skipped_in_a_row} steps in a row had a non-finite gradient"
+            )
