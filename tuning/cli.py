@@ -108,7 +108,7 @@ def _dry_run(flags: argparse.Namespace, console: Console) -> int:
             " a cluster that has them (--address, or a submitted job)",
             "yellow",
         )
-    gather_references(space, places.storage_folder(flags.storage, write=False))
+    gather_references(space, folders.storage_folder(flags.storage, write=False))
     _check_data(space, console)
     _show_plan(space, console)
     if idle := idle_text(space) if flags.address is None or joined() else "":

@@ -98,8 +98,8 @@ def evidence_in(directory: Path, space: SearchSpace) -> list[TrialRecord]:
 
 
 def names_in(space: SearchSpace) -> tuple[str, ...]:
-    """The experiments that the space names; a searcher that cannot learn has no such key."""
-    return getattr(space.searcher, "warm_start", ())
+    """The experiments that the space names."""
+    return space.searcher.warm_start
 
 
 _STATE = ("params", "state", "diverged")

@@ -51,7 +51,7 @@ def simulate_experiment(
             space,
             source,
             slots=slots,
-            seed=getattr(space.searcher, "seed", 0),
+            seed=space.searcher.seed,
             name=text,
             began=time.time(),
             costs=costs,

@@ -61,13 +61,13 @@ def _row(number: int, one: Forecast) -> tuple[str, ...]:
     space = one.plan.space
     confirm = space.confirm
     share, (low, high) = one.lost
-    factor = getattr(space.scheduler, "reduction_factor", None)
+    factor = space.scheduler.reduction_factor
     return (
         str(number),
         one.plan.label,
         str(space.budget.trials),
         ", ".join(map(str, space.rungs())),
-        f"1 in {factor}" if factor else "all",
+        f"1 in {factor}" if factor > 1 else "all",
         f"{confirm.top} x {len(confirm.seeds)}" if confirm.top else ABSENT,
         _excess(one),
         f"{100 * share:.0f} % [{100 * low:.0f}, {100 * high:.0f}]",
@@ -95,6 +95,6 @@ def _notes(space: SearchSpace, found: Sequence[Forecast]) -> list[str]:
     limit = space.budget.hours
     if limit is not None and any(one.mean("wall") >= limit for one in found):
         lines.append(f"budget.hours, {limit:g}, cuts plans that take longer")
-    if getattr(space.searcher, "warm_start", ()):
+    if space.searcher.warm_start:
         lines.append("searcher.warm_start is left out of the simulations")
     return lines

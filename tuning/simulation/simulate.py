@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +135,8 @@ def seeded(space: SearchSpace, seed: int, trials: int | None) -> SearchSpace:
 
 
 def _with_seed(section: Any, seed: int) -> Any:
-    return replace(section, seed=seed) if hasattr(section, "seed") else section
+    drawn = any(field.name == "seed" for field in fields(section))
+    return replace(section, seed=seed) if drawn else section
 
 
 def _info(space: SearchSpace, directory: Path, slots: int, name: str) -> ExperimentInfo:

@@ -81,7 +81,7 @@ def prior_lines(space: SearchSpace) -> list[str]:
 
 def sample_lines(space: SearchSpace) -> list[str]:
     """The prior config and five random samples side by side, one row per parameter."""
-    generator = random.Random(getattr(space.searcher, "seed", 0))
+    generator = random.Random(space.searcher.seed)
     drawn = [space.prior(), *(draw(space, generator) for _ in range(SAMPLES))]
     configs = [space.values(flat) for flat in drawn]
     head = ["", "prior", *(f"sample {i + 1}" for i in range(SAMPLES))]
