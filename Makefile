@@ -44,7 +44,7 @@ tune: $(STAMP)  ## search: python tune.py --space phase3, or ARGS="--space phase
 	$(PYTHON) tune.py $(or $(ARGS),--space phase3)
 
 test: $(STAMP)  ## the test suite, or ARGS="tests/hpcm -k resume"
-	$(PYTHON) -m pytest $(ARGS)
+	$(PYTHON) -m pytest -n 2 --dist loadgroup $(ARGS)
 
 test-slow: $(STAMP)  ## every test but those that need a GPU
 	$(PYTHON) -m pytest -m "not gpu and not browser" $(ARGS)

@@ -16,12 +16,12 @@ from typing import Any
 
 import hpcm
 from hpcm.commands.flags import COMMANDS
-from hpcm.streams import escape_what_cannot_be_shown
+from hpcm.streams import make_streams_lossless
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    escape_what_cannot_be_shown()
+    make_streams_lossless()
     given = list(sys.argv[1:] if argv is None else argv)
     arguments = _parser(given[:1]).parse_args(given)
     from hpcm.evaluation.image_sets import SkippedImages

@@ -6,7 +6,7 @@ import io
 import sys
 
 
-def escape_what_cannot_be_shown() -> None:
+def make_streams_lossless() -> None:
     """Let stdout and stderr escape characters that their encoding lacks, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

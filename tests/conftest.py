@@ -47,6 +47,24 @@ def pytest_configure(config: pytest.Config) -> None:
             signal.signal(number, lambda *_: None)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Golden files are written in one process, which then knows of all of them."""
+    if config.getoption("--regenerate") and config.pluginmanager.hasplugin("xdist"):
+        config.option.numprocesses, config.option.dist, config.option.tx = 0, "no", []
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of several processes one runs a whole file, and one runs all tests that start Ray.
+
+    Two Rays at a time would share the cores that the trials of each count on.
+    """
+    for item in items if config.pluginmanager.hasplugin("xdist") else ():
+        group = "ray" if item.get_closest_marker("ray") else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """A session that wrote golden files has failed: a person reads the diff before it can pass."""
     if session.config.stash[_WRITTEN]:

@@ -35,9 +35,9 @@ def main(words: Sequence[str] | None = None) -> int:
         return 2
     flags = _parser().parse_args(words)
     from hpcm.schema import ConfigError
-    from hpcm.streams import escape_what_cannot_be_shown
+    from hpcm.streams import make_streams_lossless
 
-    escape_what_cannot_be_shown()
+    make_streams_lossless()
     try:
         if imports := getattr(flags, "imports", ()):
             from hpcm.parts import import_parts

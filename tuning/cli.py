@@ -20,10 +20,10 @@ from typing import Any
 from hpcm.evaluation.image_sets import SkippedImages
 from hpcm.parts import import_parts
 from hpcm.schema import ConfigError
-from hpcm.streams import escape_what_cannot_be_shown, printable
+from hpcm.streams import make_streams_lossless, printable
 from tuning.checkpoints.places import checkpoint_place
 from tuning.flags import parse_flags
-from tuning.ledger import folders as places
+from tuning.ledger import folders
 from tuning.ledger.provenance import git_commit
 from tuning.on_ray.experiment import run_experiment
 from tuning.on_ray.preflight import check_data, idle_text
@@ -32,6 +32,7 @@ from tuning.on_ray.profiles import choose_profile, joined
 from tuning.page.report import REPORT_FILE, write_report
 from tuning.results.export import REASON, export_best, source_of
 from tuning.results.outcome import ExperimentResult
+from tuning.search.reference_reuse import gather_references
 from tuning.simulation.experiment import simulate_experiment
 from tuning.spaces.defaults import STUDY_URL_VARIABLE
 from tuning.spaces.documents import AUTO, profiles_of
@@ -53,7 +54,7 @@ WHOLE = ProfileChoice("cluster", "a simulation needs no GPU")
 
 def main(words: Sequence[str]) -> int:
     """Run `tune.py` with the command line ``words``; gives the exit code."""
-    escape_what_cannot_be_shown()
+    make_streams_lossless()
     console = Console()
     try:
         with _warnings_on(console):
@@ -107,6 +108,7 @@ def _dry_run(flags: argparse.Namespace, console: Console) -> int:
             " a cluster that has them (--address, or a submitted job)",
             "yellow",
         )
+    gather_references(space, folders.storage_folder(flags.storage, write=False))
     _check_data(space, console)
     _show_plan(space, console)
     if idle := idle_text(space) if flags.address is None or joined() else "":
@@ -140,7 +142,7 @@ def _simulate(flags: argparse.Namespace, console: Console) -> int:
 
 
 def _search(flags: argparse.Namespace, console: Console) -> int:
-    places.storage_folder(flags.storage)
+    folders.storage_folder(flags.storage)
     study_url = _study_url(flags)
     check_wandb()
     choice, space = _open_space(flags, console)
@@ -233,11 +235,11 @@ def _reopen_space(flags: argparse.Namespace, console: Console) -> tuple[ProfileC
 
     Fills the flags in, so that `--resume NAME` alone continues what was started.
     """
-    folder = places.storage_folder(flags.storage)
+    folder = folders.storage_folder(flags.storage)
     wanted = Path(flags.space).stem if flags.space else None
-    directory = places.find(folder, flags.resume, wanted)
-    places.refuse_other_parts(directory)
-    recorded, facts = places.read_experiment(directory), places.read_provenance(directory)
+    directory = folders.find(folder, flags.resume, wanted)
+    folders.refuse_other_parts(directory)
+    recorded, facts = folders.read_experiment(directory), folders.read_provenance(directory)
     if not recorded.ranks_trials:
         command = f"{recorded.command} --resume {directory.name}"
         raise ConfigError(f"--resume {directory.name}: a ladder; {command}")

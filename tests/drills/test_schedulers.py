@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.tuning.lr_space import lr_space
-from tests.tuning.on_ray.test_resume import Driver
 from tests.tuning.plays import Searched, fates
 from tests.tuning.search.test_killed_schedulers import MUTABLE
-from tuning.ledger.folders import read_experiment
+from tuning.ledger.folders import experiments, read_experiment
+from tuning.ledger.ledger import read_trials
 from tuning.ledger.records import TrialRecord
 
 pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.timeout(280)]
 
+ROOT = Path(__file__).parents[2]
 DRIVER = """
 import json
 import sys
@@ -58,12 +64,57 @@ SECTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-class Searches(Driver):
-    """One search after the other, as the sections say that were written last."""
+class Searches:
+    """One search after the other in processes of their own, as the last sections say."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
+        self.folder = folder
+        self.process: subprocess.Popen[bytes] | None = None
         (folder / "driver.py").write_text(DRIVER)
+        (folder / "log").touch()
+
+    def start(self, *words: str, seconds: float = 0.05) -> None:
+        """``seconds``: how long an epoch of the fake training lasts."""
+        environment = {
+            **os.environ,
+            "FAKE_TRAINING": str(self.folder),
+            "FAKE_SECONDS": str(seconds),
+            "PYTHONPATH": str(ROOT),
+        }
+        command = [sys.executable, str(self.folder / "driver.py"), str(self.folder), *words]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+
+    @property
+    def directory(self) -> Path:
+        """The newest experiment's."""
+        return self.folder / "storage" / experiments(self.folder / "storage")[-1]
+
+    def said(self) -> str:
+        """The end of its output."""
+        return (self.folder / "log").read_text()[-2000:]
+
+    def trials(self) -> list[TrialRecord]:
+        names = experiments(self.folder / "storage") if (self.folder / "storage").exists() else []
+        return read_trials(self.folder / "storage" / names[-1]) if names else []
+
+    def alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def kill(self) -> None:
+        """SIGKILL; the processes of its Ray follow by themselves."""
+        if self.process is None or not self.alive():
+            return
+        family = psutil.Process(self.process.pid).children(recursive=True)
+        self.process.kill()
+        self.process.wait()
+        for process in psutil.wait_procs(family, timeout=5)[1]:  # agents of Ray take their time
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    def finish(self) -> int:
+        assert self.process is not None
+        return self.process.wait()
 
     def search(self, sections: dict[str, Any]) -> None:
         """What the next start searches."""

@@ -11,7 +11,7 @@ from hpcm import ConfigError, build_model
 from tuning.checkpoints.places import CHECKPOINTS
 from tuning.checkpoints.retention import bytes_bound, most_checkpoints
 from tuning.spaces.ladder_space import CONFIG
-from tuning.spaces.probes import corners
+from tuning.spaces.probes import boundary_configs
 from tuning.spaces.space import SearchSpace
 from tuning.spaces.wording import count_text
 
@@ -23,7 +23,7 @@ def parameters(space: SearchSpace) -> int:
     """Of the largest model that the space may build."""
     flats = [space.prior()]
     if any(path.startswith(("model.", CONFIG)) for path in space.parameters):
-        flats += corners(space)
+        flats += boundary_configs(space)
     with torch.device("meta"):
         models = {space.config(flat, epochs=1).model: 0 for flat in flats}
         for config in models:

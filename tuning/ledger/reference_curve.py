@@ -71,10 +71,6 @@ class ReferenceCurve:
         more = min((high - low) / 2, MOST_EXTENSION)
         return low - more, high + more
 
-    def is_extended(self, quality: float) -> bool:
-        """Whether a quality lies beyond the points themselves."""
-        return not self.points[0].quality <= quality <= self.points[-1].quality
-
     def rate(self, quality: float) -> float | None:
         """The baseline's bits per pixel at a quality; None beyond the range."""
         low, high = self.range()

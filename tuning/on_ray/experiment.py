@@ -31,6 +31,7 @@ from tuning.on_ray.session import Listeners, OnLost, OnNotice, OnStart, Session
 from tuning.on_ray.trainable import TrainFunction, TrialContext
 from tuning.results.outcome import ExperimentResult
 from tuning.search import warm_start
+from tuning.search.reference_reuse import Reports, gather_references
 from tuning.spaces import defaults
 from tuning.spaces.refusals import NotNowError
 from tuning.spaces.space import SearchSpace
@@ -86,6 +87,7 @@ class Experiment:
     ledger: Ledger
     resumed: bool
     earlier: list[warm_start.Earlier]
+    references: dict[float, Reports]  # that are not trained, by lmbda
     study: StudyPlace
     checkpoints: str | None  # folder or URL; None: in its own folder
     listeners: Listeners
@@ -113,6 +115,7 @@ class Experiment:
             ledger=ledger,
             resumed=False,
             earlier=warm_start.gather(space, folder, directory),
+            references=gather_references(space, folder),
             study=study_place(directory, study_url, False, listeners.notices),
             checkpoints=experiment_place(directory, checkpoints, False),
             listeners=listeners,
@@ -144,6 +147,7 @@ class Experiment:
             ledger=ledger,
             resumed=True,
             earlier=warm_start.gather(space, folder, directory),
+            references=gather_references(space, folder, ledger),
             study=study_place(directory, study_url, True, listeners.notices),
             checkpoints=place,
             listeners=listeners,
@@ -191,6 +195,7 @@ class Experiment:
                 context,
                 at_a_time,
                 provenance,
+                self.references,
             ).run()
 
 

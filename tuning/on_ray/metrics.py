@@ -150,7 +150,7 @@ def search_values(records: list[TrialRecord], space: SearchSpace) -> Iterator[Va
     for level in space.rungs()[:-1]:
         for fate, count in _occupancy(records, level).items():
             yield Value("hpcm_rung_trials", count, {"epoch": str(level), "fate": fate})
-    yield from _standing(records, space)
+    yield from _state_values(records, space)
 
 
 def confirm_values(runs: list[TrialRecord]) -> Iterator[Value]:
@@ -214,7 +214,7 @@ def _occupancy(records: list[TrialRecord], level: int) -> dict[str, int]:
     }
 
 
-def _standing(records: list[TrialRecord], space: SearchSpace) -> Iterator[Value]:
+def _state_values(records: list[TrialRecord], space: SearchSpace) -> Iterator[Value]:
     best = best_of(records, space)
     if best is None:
         return

@@ -22,7 +22,7 @@ from tuning.on_ray.cluster import Cluster
 from tuning.on_ray.node_checks import SharedPaths, check_nodes
 from tuning.on_ray.node_facts import Inputs, Reference
 from tuning.spaces.ladder_space import CONFIG
-from tuning.spaces.probes import corners
+from tuning.spaces.probes import boundary_configs
 from tuning.spaces.refusals import NotNowError
 from tuning.spaces.space import SearchSpace
 from tuning.spaces.wording import count_text
@@ -128,7 +128,7 @@ def check_cluster(
 def _all(space: SearchSpace) -> list[dict[str, Any]]:
     """The prior, and where what trials read is searched, every choice."""
     searched = any(path.startswith(READ) for path in space.parameters)
-    return [space.prior(), *(corners(space) if searched else ())]
+    return [space.prior(), *(boundary_configs(space) if searched else ())]
 
 
 def check_data(space: SearchSpace) -> None:
@@ -150,7 +150,7 @@ def check_data(space: SearchSpace) -> None:
     if not any(path.startswith(READ) for path in space.parameters):
         return
     seen = {_inputs(prior)}
-    for flat in corners(space):
+    for flat in boundary_configs(space):
         config = space.config(flat, epochs=1)
         if _inputs(config) not in seen:
             seen.add(_inputs(config))

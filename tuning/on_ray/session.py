@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
@@ -36,6 +36,7 @@ from tuning.on_ray.trainable import TrialContext, trainable, trial_name
 from tuning.on_ray.watchdog import Watchdog
 from tuning.results.outcome import ExperimentResult, experiment_result
 from tuning.search.optuna_encoder import OptunaEncoder
+from tuning.search.reference_reuse import Reports
 from tuning.search.search import Search
 from tuning.search.sessions import open_session, reference_metrics
 from tuning.spaces.space import SearchSpace
@@ -71,6 +72,7 @@ class Session:
     context: TrialContext
     at_a_time: int
     provenance: dict[str, Any]
+    references: Mapping[float, Reports]  # that are not trained, by lmbda
 
     @property
     def directory(self) -> Path:
@@ -88,7 +90,7 @@ class Session:
         closing = Closing(self.directory, left)
         context = replace(self.context, stop_file=closing.stop_file)
         self._open()
-        search = Search(space, ledger, _copier(context), notices.add)
+        search = Search(space, ledger, _copier(context), notices.add, self.references)
         closing.attach(search)
         info = self._info()
         error: str | None = None

@@ -17,8 +17,10 @@ from tuning.page.fidelity import fidelity_data
 from tuning.page.live_ledger import LiveLedger
 from tuning.results.confirm import Confirmation, confirmation
 from tuning.results.constraints import constraints_text, feasible
+from tuning.results.image_error import ImageErrors
 from tuning.results.outcome import at_common_epoch, best_of, hours_without_stopping, ranked
 from tuning.results.pareto import pareto_front
+from tuning.results.reference_lines import reference_lines
 from tuning.spaces.draws import total_trials
 from tuning.spaces.space import SearchSpace
 from tuning.spaces.wording import UNITS, difference_text, metric_name, value_text
@@ -46,6 +48,7 @@ def experiment_data(ledger: LiveLedger, space: SearchSpace) -> dict[str, Any]:
     order = [record.number for record in ranked(records, space)]
     if best is not None:  # of the finalists on fresh seeds, or of those within the constraints
         order = [best["trial"], *(number for number in order if number != best["trial"])]
+    errors = ImageErrors(space, ledger.reference_runs())
     places = {number: place for place, number in enumerate(order)}
     return {
         "name": ledger.experiment,
@@ -73,9 +76,11 @@ def experiment_data(ledger: LiveLedger, space: SearchSpace) -> dict[str, Any]:
         "hours": {"spent": sum(r.cost_hours for r in spent), "saved": sum(saved)},
         "best": best,
         "confirm": confirm_data(confirmed),
+        "references": reference_lines(ledger.reference_runs(), records, space),
         "axes": [axis.to_plain() for axis in axes],
         "trials": [
             _trial(record, records, space, word)
+            | {"error": errors.of(record.scored(space.objective.score))}
             | _parameters(space.values(record.params), labels, axes, prior)
             | {"crashes": _crashes(ledger, record.number), "place": places.get(record.number)}
             for record in records

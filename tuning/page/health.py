@@ -86,7 +86,7 @@ def _trouble(ledger: LiveLedger, space: SearchSpace, result: ExperimentResult) -
 
 def _few_peers(ledger: LiveLedger, space: SearchSpace) -> list[str]:
     """Rungs at which a trial was stopped among fewer trials than the rung keeps one of."""
-    factor = int(getattr(space.scheduler, "reduction_factor", 1))
+    factor = space.scheduler.reduction_factor
     told = []
     for rung, entries in sorted(ledger.decisions.items()):
         few = [e for e in entries.values() if not e.keeps and e.peers < factor]

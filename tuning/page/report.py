@@ -127,11 +127,11 @@ def _detailed(result: ExperimentResult) -> list[int]:
     if result.info.space.objective.mode == "max":
         sign = -1.0
 
-    def standing(trial: TrialRecord) -> tuple[float, float]:
+    def order(trial: TrialRecord) -> tuple[float, float]:
         return -trial.epochs, sign * trial.scored(score).get(score, float("inf") * sign)
 
     finalists = result.confirmation.finalists if result.confirmation else ()
     first = [t for t in (result.best, result.prior, *(one.trial for one in finalists)) if t]
-    ranked = [*first, *sorted(result.trials, key=standing)]
+    ranked = [*first, *sorted(result.trials, key=order)]
     shown = (trial.number for trial in ranked if trial.role == "search")
     return list(dict.fromkeys(shown))[:MOST_DETAILS]

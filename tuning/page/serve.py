@@ -26,7 +26,7 @@ from yarl import URL
 
 from hpcm.schema import ConfigError
 from hpcm.streams import printable
-from tuning.ledger import folders as places
+from tuning.ledger import folders
 from tuning.page.analysis import analysis_data
 from tuning.page.data import experiment_data, plain, status, trial_data
 from tuning.page.live_ledger import LiveLedger
@@ -123,7 +123,7 @@ class Page:
         return self._analysed[1]
 
     def _read(self) -> None:
-        self.space = places.read_experiment(self.directory)
+        self.space = folders.read_experiment(self.directory)
         self.ledger = LiveLedger(self.directory, devices=self.space.resources.devices)
         self._sessions = self.ledger.sessions
 
@@ -204,7 +204,7 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
 def serve(flags: argparse.Namespace) -> None:
     """Serve until SIGINT or SIGTERM. Raises :class:`ConfigError` for what a user can mend."""
     folder = Path(flags.storage).expanduser().absolute()
-    directory = places.find(folder, flags.experiment)
+    directory = folders.find(folder, flags.experiment)
     open_to_others = not _is_loopback(flags.host)
     names = {flags.host.lower(), socket.gethostname().lower()} if open_to_others else set()
     app = application(directory, frozenset(names))

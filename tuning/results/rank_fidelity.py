@@ -117,7 +117,7 @@ def rank_fidelity(
     if space.scheduler.changes_config:
         return []
     *levels, end = space.rungs()
-    factor = int(getattr(space.scheduler, "reduction_factor", 1))
+    factor = space.scheduler.reduction_factor
     control = float(getattr(space.scheduler, "control", 0.0))
     entered = {level: rungs.get(level, {}) for level in levels}
     later = {level: _scores(entered[level], trials, level) for level in levels}

@@ -184,7 +184,7 @@ class OptunaEncoder:
 
     def held(self, record: TrialRecord, worst: list[float] | None) -> Held:
         """The record as Optuna's trial, made anew only if the record has changed since."""
-        key = _standing(record, worst)
+        key = _state_key(record, worst)
         known = self._held.get(record.id)
         if known is not None and known[0] == key:
             return known[1]
@@ -226,7 +226,7 @@ def study_of(
     return study
 
 
-def _standing(record: TrialRecord, worst: list[float] | None) -> Any:
+def _state_key(record: TrialRecord, worst: list[float] | None) -> Any:
     """What a sampler's picture of a record depends on; a report may be repeated after a crash."""
     newest = record.reports[-1] if record.reports else None
     return (

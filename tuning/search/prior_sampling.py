@@ -61,7 +61,7 @@ def around_prior(
 
 def near(coordinate: Coordinate, width: float, generator: random.Random) -> Any:
     """One value of ``coordinate`` around its prior."""
-    if coordinate.vague:
+    if coordinate.has_no_prior:
         return draw_one(coordinate, generator)
     if coordinate.split is not None:
         return _flip(coordinate.prior, coordinate.split, generator)

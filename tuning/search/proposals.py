@@ -38,7 +38,6 @@ class Proposals:
     def __init__(self, space: SearchSpace, ledger: Ledger, notify: Callable[[str], None]) -> None:
         self.space, self.ledger, self.notify = space, ledger, notify
         self.searcher: Searcher = space.searcher.build(space)
-        self.seed = getattr(space.searcher, "seed", 0)  # some draw nothing
         self._earlier = evidence_in(ledger.path.parent, space)
 
     def next(self, number: int) -> Proposed | None:
@@ -63,7 +62,7 @@ class Proposals:
             yield proposal
         if exhaustive:
             return
-        words = np.random.SeedSequence([self.seed, number]).generate_state(1)
+        words = np.random.SeedSequence([self.space.searcher.seed, number]).generate_state(1)
         generator = random.Random(int(words[0]))
         if is_finite(self.space):
             left = list(combinations(self.space))
@@ -81,7 +80,8 @@ class Proposals:
             name = self.space.searcher.name
             self.notify(f"searcher {name} failed, trial {number} is drawn at random: {error}")
             logger.debug("searcher %s failed on trial %d", name, number, exc_info=True)
-            return Random(seed=self.seed).build(self.space).propose(number, known, attempt)
+            drawn = Random(seed=self.space.searcher.seed).build(self.space)
+            return drawn.propose(number, known, attempt)
 
 
 def _counts(record: TrialRecord) -> bool:

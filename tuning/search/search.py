@@ -36,6 +36,7 @@ from tuning.results.confirm import planned_runs
 from tuning.search.decisions import Decision, Idle, Retry, Start
 from tuning.search.population import Copy
 from tuning.search.proposals import Proposals
+from tuning.search.reference_reuse import Reports, copy_reports
 from tuning.search.retries import certain_failure, final_reason, may_retry
 from tuning.search.scheduler import EpochScheduler
 from tuning.search.sessions import IN_A_ROW, refused
@@ -62,12 +63,16 @@ class Search:
         ledger: Ledger,
         copy: Copy | None = None,
         notify: Callable[[str], None] = lambda text: None,
+        references: Mapping[float, Reports] | None = None,
     ) -> None:
+        """``references``: by lmbda the reports of reference runs that are not trained here."""
         self.space, self.ledger = space, ledger
         self.scheduler: EpochScheduler = space.scheduler.build(space, ledger, copy)
         self.scheduler.reconcile()
         self.proposals = Proposals(space, ledger, notify)
         self.notify = notify
+        self._references = references or {}
+        copy_reports(ledger, self._references)  # a driver may have died amid it
         self._total = total_trials(space)
         self.closing: Reason | None = None  # why nothing more is started, once that is so
         self._waiting = [  # to be started again, by number
@@ -150,7 +155,9 @@ class Search:
             number = len(ledger.trials)
             params = self.space.reference_params(lmbda)
             ledger.append(Proposed(number, params, REFERENCE, lmbda=lmbda))
-            first.append(number)
+            if lmbda not in self._references:
+                first.append(number)
+        copy_reports(ledger, self._references)
         self._waiting = [*first, *self._waiting]
 
     def _next_confirmation(self) -> int | None:

@@ -21,7 +21,7 @@ from typing import Any, get_args
 from hpcm.atomic_files import write_atomically
 from hpcm.files import read_json
 from hpcm.schema import ConfigError, did_you_mean, shown
-from tuning.ledger import folders as places
+from tuning.ledger import folders
 from tuning.ledger.ledger import Ledger
 from tuning.ledger.records import TrialRecord
 from tuning.search.optuna_encoder import OptunaEncoder
@@ -98,8 +98,8 @@ def evidence_in(directory: Path, space: SearchSpace) -> list[TrialRecord]:
 
 
 def names_in(space: SearchSpace) -> tuple[str, ...]:
-    """The experiments that the space names; a searcher that cannot learn has no such key."""
-    return getattr(space.searcher, "warm_start", ())
+    """The experiments that the space names."""
+    return space.searcher.warm_start
 
 
 _STATE = ("params", "state", "diverged")
@@ -121,16 +121,16 @@ def _read_named(space: SearchSpace, folder: Path, name: str) -> Earlier:
 
 
 def _read_earlier(space: SearchSpace, folder: Path, name: str) -> Earlier:
-    known = places.experiments(folder)
+    known = folders.experiments(folder)
     if name not in known:
         hint = did_you_mean(name, known) if known else "; it holds no experiment"
         raise ConfigError(f"searcher.warm_start: {shown(name)}: not in {folder}{hint}")
-    old = places.read_experiment(folder / name)
+    old = folders.read_experiment(folder / name)
     _refuse_others(old, space, name)
     trials, left_out = [], Counter[str]()
     encoder = OptunaEncoder(space)
     ledger = Ledger(folder / name)
-    places.refuse_simulated(ledger, "searcher.warm_start:")
+    folders.refuse_simulated(ledger, "searcher.warm_start:")
     for record in ledger.records():
         trial = _as_evidence(record, space.fidelity.max)
         if not encoder.has_result(trial):

@@ -107,7 +107,7 @@ class Arms:
         """The same for all: the horizon's epochs are of one length."""
         return EPOCH_SECONDS
 
-    def told(self) -> str:
+    def text(self) -> str:
         """What its curves are worth."""
         return (
             f"{len(self._arms)} configs took one of {len(self.keys)} recorded curves each: the best"

@@ -56,5 +56,4 @@ class AtRungs:
 def _simulated(space: SearchSpace) -> int:
     """Epochs of a whole trial: the rungs below it are powers of the reduction factor from 1."""
     halvings = len(space.rungs()) - 1
-    factor = int(getattr(space.scheduler, "reduction_factor", 1))
-    return int(factor**halvings)
+    return int(space.scheduler.reduction_factor**halvings)

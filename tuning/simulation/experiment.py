@@ -51,7 +51,7 @@ def simulate_experiment(
             space,
             source,
             slots=slots,
-            seed=getattr(space.searcher, "seed", 0),
+            seed=space.searcher.seed,
             name=text,
             began=time.time(),
             costs=costs,
@@ -60,7 +60,7 @@ def simulate_experiment(
     except BaseException:
         shutil.rmtree(directory, ignore_errors=True)
         raise
-    notify(source.told())
+    notify(source.text())
     notify(_took(result, directory, slots))
     return result
 

@@ -33,7 +33,6 @@ from tuning.spaces.space import SearchSpace
 DRAWS = 200  # random configs that give the family its scale
 INACTIVE = 0.2  # distance, as a share of a range, of a number that the best config has
 WRONG_CHOICE = 0.5  # distance of another choice than the best one
-MOST_MOVED = 0.3  # octaves of rate: the reference curve answers for 0.8
 AVERAGED = 0.2  # share of the noise that averaged weights keep
 
 
@@ -133,7 +132,7 @@ class Family:
             self.shape.slower * self._directions["seconds"].of(known)
         )
 
-    def told(self) -> str:
+    def text(self) -> str:
         """What its curves are worth."""
         return "its curves are made up: they say how a search goes, and nothing about a config"
 

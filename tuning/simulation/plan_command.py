@@ -26,7 +26,7 @@ def run(flags: argparse.Namespace) -> None:
     """All of it. Raises :class:`ConfigError`; then nothing is written."""
     space = load_space(flags.space, flags.profile, flags.set)
     hours, devices = _asked(flags, space)
-    path = check_overlay(flags.write, space) if flags.write else None
+    path = check_overlay(flags.write, space, flags.set) if flags.write else None
     sources = [_source(text, space) for text in flags.simulate]
     seconds, whence = _epoch_time(flags, space, sources)
     means = Means(
@@ -40,7 +40,7 @@ def run(flags: argparse.Namespace) -> None:
     print(f"an epoch takes {seconds:.3g} s, {whence}\n")
     scaled = [_scaled(make, space, seconds) for make in sources]
     found = forecasts(space, means, scaled, flags.seeds, _progress())
-    print("\n".join(plan_lines(space, found, flags.target)))
+    print("\n".join(plan_lines(space, found, flags.target, flags.set)))
     if path is not None:
         _write(found, flags.target, path, space)
 

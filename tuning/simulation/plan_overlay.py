@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,14 @@ from tuning.spaces.loading import load_space
 from tuning.spaces.space import SearchSpace
 
 
-def check_overlay(file: str, space: SearchSpace) -> Path:
+def check_overlay(file: str, space: SearchSpace, overrides: Sequence[str]) -> Path:
     """The path to write to. Raises :class:`ConfigError` before anything is simulated."""
     path = Path(file).expanduser()
+    if overrides:
+        raise ConfigError(
+            f"--write {file}: not with --set {overrides[0]}, which the file would not have; write"
+            " it into a space, or take the printed command"
+        )
     if path.suffix not in (".yaml", ".yml"):
         raise ConfigError(f"--write {file}: a search space is a .yaml file")
     if path.exists():

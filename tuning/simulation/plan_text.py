@@ -16,8 +16,16 @@ from tuning.spaces.wording import ABSENT, columns, count_text, hours_text
 HEAD = ("", "plan", "trials", "rungs", "go on", "confirm", "worse than the best", "lost the best")
 
 
-def plan_lines(space: SearchSpace, found: Sequence[Forecast], target: float | None) -> list[str]:
-    """The table of all plans, the best one, and the cheapest that reaches the target."""
+def plan_lines(
+    space: SearchSpace,
+    found: Sequence[Forecast],
+    target: float | None,
+    overrides: Sequence[str] = (),
+) -> list[str]:
+    """The table of all plans, the best one, and the cheapest that reaches the target.
+
+    ``overrides``: with which the space was read, ``key=value``; its command has them too.
+    """
     unit = "GPU" if space.resources.gpu else "CPU"
     head = (*HEAD, f"{unit}-hours", "wall-clock", f"{unit}s used")
     rows = [_row(number, one) for number, one in enumerate(found, start=1)]
@@ -32,13 +40,14 @@ def plan_lines(space: SearchSpace, found: Sequence[Forecast], target: float | No
         return [*lines, f"no plan comes to {goal}"]
     hours = hours_text(cheap.mean("hours"), unit)
     lines.append(f"cheapest that comes to {goal}: plan {found.index(cheap) + 1}, {hours}")
-    return [*lines, f"  {command(space, cheap.plan)}"]
+    return [*lines, f"  {command(space, cheap.plan, overrides)}"]
 
 
-def command(space: SearchSpace, plan: Plan) -> str:
-    """What runs a plan."""
+def command(space: SearchSpace, plan: Plan, overrides: Sequence[str]) -> str:
+    """What runs a plan; a key of it counts more than the same one before."""
     profile = "" if space.profile == "cluster" else f" --profile {space.profile}"
-    keys = [quote(f"{path}={_text(value)}") for path, value in leaves(plan.changes).items()]
+    chosen = [f"{path}={_text(value)}" for path, value in leaves(plan.changes).items()]
+    keys = [quote(key) for key in (*overrides, *chosen)]
     shipped = space.name in shipped_spaces() and Path(space.path or "").parent == SHIPPED
     name = space.name if shipped else quote(os.path.relpath(space.path or space.name))
     return f"python tune.py --space {name}{profile} --set {' '.join(keys)}"
@@ -52,17 +61,17 @@ def _row(number: int, one: Forecast) -> tuple[str, ...]:
     space = one.plan.space
     confirm = space.confirm
     share, (low, high) = one.lost
-    factor = getattr(space.scheduler, "reduction_factor", None)
+    factor = space.scheduler.reduction_factor
     return (
         str(number),
         one.plan.label,
         str(space.budget.trials),
         ", ".join(map(str, space.rungs())),
-        f"1 in {factor}" if factor else "all",
+        f"1 in {factor}" if factor > 1 else "all",
         f"{confirm.top} x {len(confirm.seeds)}" if confirm.top else ABSENT,
         _excess(one),
         f"{100 * share:.0f} % [{100 * low:.0f}, {100 * high:.0f}]",
-        f"{one.mean('hours'):.1f}",
+        f"{one.mean('hours'):,.0f}" if one.mean("hours") >= 100 else f"{one.mean('hours'):.3g}",
         _wall(one.mean("wall")),
         f"{100 * one.mean('use'):.0f} %",
     )
@@ -86,6 +95,6 @@ def _notes(space: SearchSpace, found: Sequence[Forecast]) -> list[str]:
     limit = space.budget.hours
     if limit is not None and any(one.mean("wall") >= limit for one in found):
         lines.append(f"budget.hours, {limit:g}, cuts plans that take longer")
-    if getattr(space.searcher, "warm_start", ()):
+    if space.searcher.warm_start:
         lines.append("searcher.warm_start is left out of the simulations")
     return lines

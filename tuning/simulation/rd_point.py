@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-OCTAVE = 10 * math.log10(2)  # dB of quality for twice the rate
 PIXEL = 255.0**2  # lmbda weighs the error of pixel values from 0 to 255
 RATE, LMBDA = 0.5, 0.013  # bits per pixel at this lmbda
 

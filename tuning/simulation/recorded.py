@@ -75,7 +75,7 @@ class Recorded:
         trial, _ = self._curves(params)
         return _at(trial, min(epoch, trial.epochs)).get(SECONDS, 1.0)
 
-    def told(self) -> str:
+    def text(self) -> str:
         """How far the configs that were asked for are from those with a curve."""
         if not self.distances:
             return f"no config was asked of {self.name}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from tuning.ledger.ledger import Ledger
 from tuning.ledger.records import SIMULATED, ExperimentInfo
 from tuning.results.outcome import ExperimentResult, experiment_result
 from tuning.search.decisions import Start
+from tuning.search.reference_reuse import gather_references
 from tuning.search.search import Search
 from tuning.search.sessions import open_session, reference_metrics
 from tuning.simulation.drive import Epoch, SimulatedTime, drive
@@ -86,7 +87,8 @@ def simulate_in(
     facts = {SIMULATED: name}
     opened = Opened(digest=space.digest, devices=devices, facts=facts, **reference_metrics(space))
     open_session(ledger, opened)
-    search = Search(space, ledger, copy=lambda trial, donor, epoch: None, notify=notify)
+    given = gather_references(space, directory.parent, simulated=True)
+    search = Search(space, ledger, lambda trial, donor, epoch: None, notify, given)
     begin = _epochs(search, source, seed, costs)
     late = drive(search, begin, slots=slots, time=time, hours=space.budget.hours)
     if late:
@@ -133,7 +135,8 @@ def seeded(space: SearchSpace, seed: int, trials: int | None) -> SearchSpace:
 
 
 def _with_seed(section: Any, seed: int) -> Any:
-    return replace(section, seed=seed) if hasattr(section, "seed") else section
+    drawn = any(field.name == "seed" for field in fields(section))
+    return replace(section, seed=seed) if drawn else section
 
 
 def _info(space: SearchSpace, directory: Path, slots: int, name: str) -> ExperimentInfo:

@@ -29,7 +29,7 @@ class Source(Protocol):
 class NamedSource(Source, Protocol):
     """A source that a person asked for by name."""
 
-    def told(self) -> str:
+    def text(self) -> str:
         """What its curves are worth, in a sentence."""
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import hpcm
 from hpcm.schema import ConfigError, did_you_mean, field_of, load, shown
 from tuning.spaces.categorical import Categorical
-from tuning.spaces.conditions import NONZERO, can_be, possible, wanted
+from tuning.spaces.conditions import NONZERO, allowed_by, can_be, possible
 from tuning.spaces.confirm_checks import check_confirm
 from tuning.spaces.coordinates import fields_named
 from tuning.spaces.documents import Problem
@@ -65,7 +65,7 @@ def check_parameters(
             (f"{where}.when", message)
             for parent, value in parameter.when.items()
             if parent not in unread
-            for message in _check_condition(parent, wanted(value), parameters, above)
+            for message in _check_condition(parent, allowed_by(value), parameters, above)
         ]
         yield from problems
         above.append(path)

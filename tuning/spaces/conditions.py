@@ -12,7 +12,7 @@ from tuning.spaces.parameters import Bool, Float, Int, Parameter, Simplex
 NONZERO = "nonzero"  # what a condition may ask of a float with `zero`
 
 
-def wanted(value: Any) -> list[Any]:
+def allowed_by(value: Any) -> list[Any]:
     """The values that one condition allows: a scalar stands for a list of one."""
     return list(value) if isinstance(value, list | tuple) else [value]
 
@@ -20,7 +20,7 @@ def wanted(value: Any) -> list[Any]:
 def holds(when: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
     """Whether all conditions hold; an inactive parent has no value, so its child is inactive."""
     return all(
-        parent in values and any(_meets(values[parent], allowed) for allowed in wanted(value))
+        parent in values and any(_meets(values[parent], allowed) for allowed in allowed_by(value))
         for parent, value in when.items()
     )
 
@@ -36,14 +36,14 @@ def possible(parameters: Mapping[str, Parameter], path: str) -> dict[str, list[A
     """What every ancestor of ``path`` must be for it to be active; an empty list: never active."""
     needs: dict[str, list[Any]] = {}
     for parent, value in parameters[path].when.items():
-        claims = {parent: wanted(value), **possible(parameters, parent)}
+        claims = {parent: allowed_by(value), **possible(parameters, parent)}
         for ancestor, allowed in claims.items():
             old = needs.get(ancestor, allowed)
             needs[ancestor] = [a for a in old if any(same(a, b) for b in allowed)]
     return needs
 
 
-def towards(parameter: Parameter, path: str, allowed: list[Any]) -> dict[str, Any]:
+def activating_values(parameter: Parameter, path: str, allowed: list[Any]) -> dict[str, Any]:
     """What to sample for ``path`` so that it is one of ``allowed``: the prior where it may be."""
     if isinstance(parameter, Float):
         return {f"{path}.zero": (1 + parameter.zero) / 2} if parameter.zero else {}

@@ -26,7 +26,9 @@ class Coordinate:
     choices: tuple[Scalar, ...] = ()
     mutable: bool = False
     split: float | None = None  # a coin in [0, 1]: what counts is only whether it is below this
-    vague: bool = False  # the prior config has no value here: ``prior`` is the middle of the range
+    has_no_prior: bool = (
+        False  # the prior config has no value here: ``prior`` is the middle of the range
+    )
 
     def contains(self, value: Any) -> bool:
         """Whether ``value`` may be sampled here."""

@@ -70,7 +70,7 @@ class Float:
             high=self.high,
             log=self.log,
             mutable=self.mutable,
-            vague=not inside,
+            has_no_prior=not inside,
         )
         if not self.zero:
             return (value,)

@@ -12,7 +12,7 @@ from typing import Any
 
 from hpcm.schema import ConfigError
 from tuning.spaces.checks import split_line
-from tuning.spaces.conditions import NONZERO, possible, towards
+from tuning.spaces.conditions import NONZERO, activating_values, possible
 from tuning.spaces.coordinates import Coordinate, Suggest, fields_named
 from tuning.spaces.documents import Problem, given_in
 from tuning.spaces.draws import combinations, draw
@@ -29,7 +29,7 @@ def check_configs(space: SearchSpace) -> list[Problem]:
     base = _base_problems(space)
     if base:
         return base
-    return _failures(space, corners(space)) or _failures(space, _inside(space))
+    return _failures(space, boundary_configs(space)) or _failures(space, _inside(space))
 
 
 def _base_problems(space: SearchSpace) -> list[Problem]:
@@ -63,7 +63,7 @@ def _refused(space: SearchSpace, flat: dict[str, Any]) -> list[Problem]:
     return []
 
 
-def corners(space: SearchSpace) -> Iterator[dict[str, Any]]:
+def boundary_configs(space: SearchSpace) -> Iterator[dict[str, Any]]:
     """The prior, the ends of every range, every choice, and combinations of choices."""
     yield space.prior()
     for path, parameter in space.parameters.items():
@@ -83,9 +83,9 @@ def _towards(space: SearchSpace, path: str, target: Coordinate, value: Any) -> S
     """The prior, but with what activates ``path``, and ``value`` for one of its coordinates."""
     forced: dict[str, Any] = {}
     for ancestor, allowed in possible(space.parameters, path).items():
-        forced |= towards(space.parameters[ancestor], ancestor, allowed)
+        forced |= activating_values(space.parameters[ancestor], ancestor, allowed)
     if isinstance(space.parameters[path], Float):
-        forced |= towards(space.parameters[path], path, [NONZERO])
+        forced |= activating_values(space.parameters[path], path, [NONZERO])
     forced[target.path] = value
     return lambda coordinate: forced.get(coordinate.path, coordinate.prior)
 

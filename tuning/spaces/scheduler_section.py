@@ -20,6 +20,7 @@ class SchedulerSection(ABC):
     changes_config: ClassVar[bool] = False  # of a trial while it trains
     may_promote_stopped: ClassVar[bool] = False  # what it stopped goes on if more trials come
     name: str  # its key in ``SCHEDULERS``
+    reduction_factor: int = 1  # of so many trials one goes on from a rung
 
     @abstractmethod
     def build(self, space: Any, ledger: Any, copy: Any) -> Any:

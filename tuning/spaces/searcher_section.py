@@ -20,6 +20,8 @@ class SearcherSection(ABC):
     follows_pareto: ClassVar[bool] = True  # or follows nothing; else only `objective.metric`
     most_trials: ClassVar[int | None] = None  # that it can take, those of `warm_start` included
     name: str  # its key in ``SEARCHERS``
+    seed: int = 0  # of what it draws
+    warm_start: tuple[str, ...] = ()  # earlier experiments from which it learns
 
     @abstractmethod
     def build(self, space: Any) -> Any:

@@ -77,6 +77,7 @@ class Reference:
     config: dict[str, Any] = field(default_factory=lambda: copy.deepcopy(BASELINE))  # sections
     lmbdas: tuple[float, ...] | None = None  # three or more; null: half, once, twice the space's
     start_from: dict[str, str] = field(default_factory=dict)  # weights by lmbda: {"0.013": name}
+    experiment: str | None = None  # an earlier one whose reference runs are taken, at no cost
 
     def __post_init__(self) -> None:
         found = self.lmbdas

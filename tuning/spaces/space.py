@@ -53,6 +53,7 @@ HARMLESS = (
     "name",
     "objective.constraints",
     "objective.pareto",
+    "objective.reference.experiment",
     "question",
     "resources",
     "searcher",

@@ -51,7 +51,8 @@ class Cost:
 def estimate(space: SearchSpace, seconds_per_epoch: float | None) -> Cost:
     """The cost of ``space``; without the seconds of one epoch its hours stay open."""
     rungs, trials = space.rungs(), total_trials(space)
-    others = (most_runs(space) + len(space.reference_lmbdas())) * rungs[-1]
+    references = 0 if space.objective.reference.experiment else len(space.reference_lmbdas())
+    others = (most_runs(space) + references) * rungs[-1]
     per_hour = space.resources.devices
     budget = space.budget
     wide = budget.concurrent or trials

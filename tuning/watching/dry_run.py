@@ -46,7 +46,10 @@ def _reference_rows(space: SearchSpace) -> list[tuple[str, str]]:
     lmbdas = space.reference_lmbdas()
     if not lmbdas:
         return []
+    earlier = space.objective.reference.experiment
     epochs = f"{len(lmbdas) * space.rungs()[-1]:,} of the epochs below"
+    if earlier:
+        epochs = f"those of {earlier}, at no cost"
     text = f"{len(lmbdas)} runs of the baseline, at lmbda {', '.join(f'{x:g}' for x in lmbdas)}"
     return [("reference", f"{text}; {epochs}")]
 
@@ -78,7 +81,7 @@ def prior_lines(space: SearchSpace) -> list[str]:
 
 def sample_lines(space: SearchSpace) -> list[str]:
     """The prior config and five random samples side by side, one row per parameter."""
-    generator = random.Random(getattr(space.searcher, "seed", 0))
+    generator = random.Random(space.searcher.seed)
     drawn = [space.prior(), *(draw(space, generator) for _ in range(SAMPLES))]
     configs = [space.values(flat) for flat in drawn]
     head = ["", "prior", *(f"sample {i + 1}" for i in range(SAMPLES))]

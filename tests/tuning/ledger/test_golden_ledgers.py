@@ -9,6 +9,7 @@ import json
 import shutil
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,12 +56,17 @@ def continued(folder: Path, name: str) -> Searched:
     return Searched(folder, read_experiment(folder / "rates-x"))
 
 
+def rounded(text: str) -> Any:
+    """JSON, its numbers to 12 digits: TPE sums its densities in another order than it did."""
+    return json.loads(text, parse_float=lambda number: float(f"{float(number):.12g}"))
+
+
 @pytest.mark.parametrize("name", CONTINUED)
 def test_it_is_continued_to_the_end_that_it_would_have_had(name: str, tmp_path: Path) -> None:
     play = continued(tmp_path, name)
     assert play.session()
-    expected = json.loads((GOLDEN / name / "whole.json").read_text())
-    assert json.loads(json.dumps(fates(play.trials()))) == expected
+    expected = (GOLDEN / name / "whole.json").read_text()
+    assert rounded(json.dumps(fates(play.trials()))) == rounded(expected)
     runs = Ledger(play.directory).confirmations()
     planned = {(t.number, seed) for t, seed in planned_runs(play.trials(), play.space)}
     assert {(run.confirms, run.seed) for run in runs if run.state == "finished"} == planned

@@ -21,7 +21,7 @@ from tuning.ledger.events import Failed, Finished, Opened, Promoted, Proposed
 from tuning.ledger.folders import read_experiment, write_experiment
 from tuning.ledger.ledger import Ledger
 from tuning.page.serve import application
-from tuning.spaces.sections import Confirm
+from tuning.spaces.sections import Confirm, Objective
 
 pytestmark = pytest.mark.browser
 DRAWN = "return document.querySelectorAll('#leaderboard tbody tr').length"
@@ -165,6 +165,21 @@ def test_a_search_that_has_just_begun_has_no_empty_frames(window: Browser, tmp_p
         assert window.run(heights, chart) < 40
     made.close()
     ledger.close()
+
+
+def test_reference_runs_are_told_where_there_are_any(page: Browser, served: Served) -> None:
+    assert page.run("return document.querySelector('#references').hidden")
+    directory = served.ledger.path.parent
+    space = read_experiment(directory)
+    write_experiment(directory, replace(space, objective=Objective(metric="delta_rate")))
+    served.ledger.append(Opened(resumed=True, rate="val_bpp", quality="val_psnr"))
+    params = {"loss.lmbda": 0.0065}
+    served.ledger.append(Proposed(6, params=params, source="reference", lmbda=0.0065))
+    served.ledger.append(Failed(6, reason="no images [/data]"))
+    page.wait("return !document.querySelector('#references').hidden")
+    told = text(page, "#references li")
+    assert told == "reference runs: lmbda 0.0065 (trial 6) failed: no images [/data]"
+    assert page.console() == []
 
 
 def test_it_is_live(page: Browser, served: Served) -> None:

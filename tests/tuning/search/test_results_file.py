@@ -71,6 +71,14 @@ def test_a_grid_by_hand(tmp_path: Path) -> None:
         assert space.active(trial.params) == trial.params
 
 
+def test_a_choice_may_be_a_list(tmp_path: Path) -> None:
+    space = load_space("ablation_gammas", "laptop")
+    (path,) = space.parameters
+    lines = f'"{path}",delta_rate', '"[0.004, 0.006, 0.008]",-1.5'
+    (trial,) = read_results_file(written(tmp_path, *lines), space, METRICS)
+    assert space.values(trial.params) == {path: [0.004, 0.006, 0.008]}
+
+
 def test_json_may_have_sections(tmp_path: Path) -> None:
     space, path = space_of(tmp_path), tmp_path / "grid.json"
     row = {

@@ -112,7 +112,6 @@ def test_the_curve_is_log_linear_and_ends() -> None:
     assert curve.delta_rate(0.5, 29.0) == pytest.approx(0.0)
     assert curve.delta_rate(0.49, 29.0) == pytest.approx(-2.0)
     assert curve.range() == (27.0, 31.0)
-    assert (curve.is_extended(30.5), curve.is_extended(29.5)) == (True, False)
     assert curve.delta_rate(1.0, 31.1) is None
 
 

@@ -112,6 +112,14 @@ def test_a_plan_of_a_profile_is_written_under_it(tmp_path: Path) -> None:
     assert load_space(file).budget.trials == 8  # the other profile is as it was
 
 
+def test_the_command_has_the_overrides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert plan(*flags(space_of(tmp_path), set="base.seed=7")) == 0
+    told = capsys.readouterr().out
+    words = told.split(" --set ")[1].splitlines()[0].split()
+    assert words[0] == "base.seed=7"
+    assert load_space(tmp_path / "rates.yaml", "cluster", words).base["seed"] == 7
+
+
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
@@ -123,6 +131,10 @@ def test_a_plan_of_a_profile_is_written_under_it(tmp_path: Path) -> None:
         ({"simulate": "family:best"}, "--simulate family:best: no such family"),
         ({"cpu_hours": 0.1}, "--cpu-hours 0.1: too few for a search"),
         ({"bench": "none.json", "epoch_seconds": None}, "none.json: cannot be read"),
+        (
+            {"write": "planned.yaml", "set": "budget.trials=9"},
+            "--write planned.yaml: not with --set budget.trials=9, which the file would not have",
+        ),
         ({"write": "planned.txt"}, "--write planned.txt: a search space is a .yaml file"),
         ({"write": "nowhere/planned.yaml"}, "there is no folder nowhere"),
     ],

@@ -163,7 +163,7 @@ def test_an_experiment_is_replayed_as_it_was_and_farther() -> None:
     assert longer[score] / stopped.last[score] == pytest.approx(nearest.last[score] / before[score])
     near = {"optimizer.lr": whole.params["optimizer.lr"] * 1.0001}
     assert source.report(near, 0, 1) == whole.report_at(1)
-    assert "2 configs took the curve of the nearest" in source.told()
+    assert "2 configs took the curve of the nearest" in source.text()
 
 
 def test_an_experiment_can_be_searched_again() -> None:

@@ -166,12 +166,20 @@ function draw() {
   filters();
   table();
   finalists();
+  references();
   coordinates(colours);
   fidelity();
   rungs();
   failures();
   if (view.trial) panel();
   drawAnalysis();
+}
+
+// Which there are, and where they make no curve: the trials have no score there.
+function references() {
+  const lines = view.data.references;
+  at("references").hidden = !lines.length;
+  at("references").querySelector("ul").replaceChildren(...lines.map((line) => el("li", {}, line)));
 }
 
 function problem(text) {
