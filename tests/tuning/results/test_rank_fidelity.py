@@ -168,7 +168,9 @@ def test_rungs_that_rank_perfectly(tmp_path: Path) -> None:
     assert known.keys() >= {(1, 3), (3, 9)}
     for pair in known.values():
         assert pair.tau == pytest.approx(1.0)
-        assert (pair.would_be_kept, pair.regret) == (0, 0.0)
+        assert pair.regret == 0.0
+        # Of who was cut in between only a sample is known: there one may look too good.
+        assert pair.would_be_kept == 0 or (pair.rung, pair.to) == (1, 9)
         assert not pair.no_better_than_chance
     told = "\n".join(rank_fidelity_lines(result))
     assert "1.00 [1.00, 1.00]" in told
