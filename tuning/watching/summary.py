@@ -12,6 +12,7 @@ from tuning.ledger.records import ExperimentInfo, TrialRecord
 from tuning.results.answer import answer_lines
 from tuning.results.confirm_text import confirm_lines
 from tuning.results.constraints import constraints_text
+from tuning.results.image_error import ImageErrors
 from tuning.results.outcome import ExperimentResult, at_common_epoch
 from tuning.results.pareto import pareto_front
 from tuning.results.rank_fidelity_text import rank_fidelity_lines
@@ -63,10 +64,12 @@ def comparison_lines(result: ExperimentResult, best: TrialRecord) -> list[str]:
     objective = result.info.space.objective.score
     metrics = dict.fromkeys((objective, *METRICS))
     shown, its = at_common_epoch(best, result.prior, objective)
-    epoch = int(shown["epoch"])
+    epoch, errors = int(shown["epoch"]), ImageErrors(result.info.space, result.references)
     if best.is_prior:
         found = ", ".join(
-            f"{metric_name(m)} {metric_text(m, shown[m])}" for m in metrics if m in shown
+            f"{metric_name(m)} {metric_text(m, shown[m])}{errors.text(shown, m)}"
+            for m in metrics
+            if m in shown
         )
         return [f"the prior config is the best one, at epoch {epoch}: {found}"]
     rows = [(f"at epoch {epoch}", "prior", f"best: trial {best.number}", "difference")]
@@ -75,8 +78,8 @@ def comparison_lines(result: ExperimentResult, best: TrialRecord) -> list[str]:
         rows.append(
             (
                 metric_name(metric),
-                metric_text(metric, reference),
-                metric_text(metric, value),
+                metric_text(metric, reference) + errors.text(its, metric),
+                metric_text(metric, value) + errors.text(shown, metric),
                 difference_text(metric, value, reference),
             )
         )
