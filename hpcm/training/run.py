@@ -16,6 +16,7 @@ from hpcm.optimizers.balancer import Balancer
 from hpcm.optimizers.early_stopping import ScaleStopper
 from hpcm.optimizers.param_groups import part_of
 from hpcm.schema import ConfigError
+from hpcm.training.allocator import keep_freed_memory
 from hpcm.training.average import WeightAverage
 from hpcm.training.inputs import start_weights
 from hpcm.training.precision import Settings, settle
@@ -52,6 +53,8 @@ class Run:
         if model is not None:
             check_trainable(model)
         precision = settle(cfg, place)
+        if place.type == "cpu":
+            keep_freed_memory()
         with initial_weights(cfg.seed):
             model = build_model(cfg.model) if model is None else model
             if cfg.start_from is not None:
