@@ -58,10 +58,13 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Of several processes one runs a whole file, and one runs all tests that start Ray.
 
-    Two Rays at a time would share the cores that the trials of each count on.
+    Two Rays at a time share the cores that the trials of each count on. The README's commands are
+    a file like any other: they wait for nothing.
     """
     for item in items if config.pluginmanager.hasplugin("xdist") else ():
-        group = "ray" if item.get_closest_marker("ray") else item.nodeid.partition("::")[0]
+        file = item.nodeid.partition("::")[0]
+        alone = item.get_closest_marker("ray") and not file.startswith("tests/e2e")
+        group = "ray" if alone else file
         item.add_marker(pytest.mark.xdist_group(group))
 
 

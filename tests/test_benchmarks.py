@@ -23,7 +23,7 @@ from tests.reference.fill_weights import fill_model
 def test_optimizer_step_measures_every_optimizer() -> None:
     seconds = measure([torch.Size((3, 4)), torch.Size((5,))], rounds=2, device="cpu")
     assert list(seconds) == list(OPTIMIZERS)
-    assert all(0 < value < float("inf") for value in seconds.values())
+    assert all(len(taken) == 2 and min(taken) > 0 for taken in seconds.values())
 
 
 def test_the_straightforward_codec_writes_our_bytes_and_reads_them(

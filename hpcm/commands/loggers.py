@@ -32,18 +32,25 @@ def loggers(
 ) -> Iterator[Record]:
     """Inside, a function that logs an epoch's metrics to all of ``names``, in :data:`LOGGERS`.
 
+    Not those of parts of the images, which are no curves for people.
     ``before`` are the epochs that a resumed run has behind it. Raises :class:`ConfigError` if a
     package is missing or a service cannot be used.
     """
+    from hpcm.evaluation.validation import PART  # which imports torch
+
+    def whole(metrics: Metrics) -> Metrics:
+        return {name: value for name, value in metrics.items() if not name.startswith(PART)}
+
+    past = [whole(metrics) for metrics in before]
     with ExitStack() as open_logs:
         records = [
-            open_logs.enter_context(LOGGERS[name](folder, cfg, before))
+            open_logs.enter_context(LOGGERS[name](folder, cfg, past))
             for name in dict.fromkeys(names)
         ]
 
         def record(metrics: Metrics) -> None:
             for each in records:
-                each(metrics)
+                each(whole(metrics))
 
         yield record
 

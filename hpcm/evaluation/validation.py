@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ from hpcm.losses.rate_distortion import LossConfig, rate_distortion
 from hpcm.schema import ConfigError
 
 WITH_ERROR = ("rd_cost", "bpp", "psnr", "ms_ssim_db")  # scores that stand with a standard error
+PARTS = 8  # of the images
+PART = "part"  # begins the names of their scores
 NAMES = ("rd_cost", "bpp", "bpp_z", "bpp_s1", "bpp_s2", "bpp_s3", "psnr", "mse")
 
 
@@ -47,7 +49,8 @@ class Validator:
 
         ``val_ms_ssim_db`` too if pytorch-msssim is installed and no side is below 161 pixels;
         and of two images or more the standard errors of rd_cost, bpp and the qualities over them,
-        as ``val_rd_cost_se`` .. .
+        as ``val_rd_cost_se`` .., and means over parts of the images (:meth:`_of_parts`), from which
+        an error over images of what is computed later follows.
         """
         with evaluation_mode(model):
             rows = torch.stack([self._score(model, x) for x in self._on(device_of(model))])
@@ -58,7 +61,21 @@ class Validator:
             return scores
         errors = (rows.double().std(dim=0) / len(rows) ** 0.5).tolist()
         pairs = zip(names, errors, strict=True)
-        return scores | {f"val_{name}_se": value for name, value in pairs if name in WITH_ERROR}
+        scores |= {f"val_{name}_se": value for name, value in pairs if name in WITH_ERROR}
+        return scores | self._of_parts(rows.double(), names)
+
+    def _of_parts(self, rows: Tensor, names: Sequence[str]) -> dict[str, float]:
+        """Rate and quality of up to eight parts of the images: ``part1_val_bpp`` .. .
+
+        The same images for every model, every eighth from the first, second .. on.
+        """
+        quality = "ms_ssim_db" if self._loss.metric == "ms_ssim" else "psnr"
+        found = {}
+        for part in range(min(PARTS, len(rows))):
+            means = rows[part::PARTS].mean(dim=0).tolist()
+            for name in ("bpp", quality):
+                found[f"{PART}{part + 1}_val_{name}"] = means[names.index(name)]
+        return found
 
     def _on(self, device: torch.device) -> Iterator[Tensor]:
         for pixels in self._pixels:

@@ -14,10 +14,15 @@ from hpcm.model import build_model
 from hpcm.model.checkpoint import load_weights, read_weights
 from hpcm.optimizers.balancer import Balancer
 from hpcm.optimizers.early_stopping import ScaleStopper
+from hpcm.optimizers.param_groups import part_of
+from hpcm.schema import ConfigError
+from hpcm.training.allocator import keep_freed_memory
 from hpcm.training.average import WeightAverage
 from hpcm.training.inputs import start_weights
 from hpcm.training.precision import Settings, settle
 from hpcm.training.seeding import NOISE, initial_weights
+
+NEEDED = ("stride", "latent_channels", "noise_shapes")  # of a model that is given
 
 
 @dataclass
@@ -45,7 +50,11 @@ class Run:
         place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         if cfg.precision.threads is not None:
             torch.set_num_threads(cfg.precision.threads)
+        if model is not None:
+            check_trainable(model)
         precision = settle(cfg, place)
+        if place.type == "cpu":
+            keep_freed_memory()
         with initial_weights(cfg.seed):
             model = build_model(cfg.model) if model is None else model
             if cfg.start_from is not None:
@@ -84,6 +93,22 @@ class Run:
         cfg.optimizer.apply(self.optimizer, factor)
         self.balancer.model_lr = self.lr
         self.balancer.apply(cfg.balancer, t, self.epoch)
+
+
+def check_trainable(model: nn.Module) -> None:
+    """Refuse a model that this project's training cannot run. Raises :class:`ConfigError`."""
+    missing = [name for name in NEEDED if not hasattr(model, name)]
+    kind = type(model).__name__
+    if missing:
+        raise ConfigError(
+            f"{kind} cannot be trained here: it has no {', '.join(missing)};"
+            " docs/evaluation.md says what a model must be and give"
+        )
+    for name, _ in model.named_parameters():
+        try:
+            part_of(name)
+        except ValueError as error:
+            raise ConfigError(f"{kind} cannot be trained here: {error}") from None
 
 
 def lay_out(model: nn.Module, layout: torch.memory_format) -> None:

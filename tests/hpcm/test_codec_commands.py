@@ -16,6 +16,7 @@ from hpcm.model import build_model
 from hpcm.model.checkpoint import read_weights, save_weights
 from hpcm.model.hpcm import TABLE_BUFFERS
 from tests.conftest import synthetic_image
+from tests.own_parts import as_before
 from tests.reference.fill_weights import fill_model
 
 
@@ -112,3 +113,24 @@ def test_without_the_coder_the_message_says_what_to_install(
     monkeypatch.setattr(bitstream, "_rans", lambda: bitstream._load("no_such_package", "ans"))
     assert run("compress a.png -o x --checkpoint tiny.pth --device cpu") == 2
     assert "pip install 'hpcm-tune[codec]'" in capsys.readouterr().err
+
+
+OWN = """
+import dataclasses
+import hpcm
+from hpcm.model import MODELS
+
+hpcm.register("model", "hpcm_mine", dataclasses.replace(MODELS["hpcm_tiny"]))
+"""
+
+
+def test_a_variant_of_an_imported_file_may_be_named(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("variants.py").write_text(OWN)
+    words = "convert tiny.pth mine.pt --to ours --model hpcm_mine"
+    assert run(words) == 2
+    assert "'hpcm_mine' is unknown. Did you mean 'hpcm_tiny'?" in capsys.readouterr().err
+    with as_before():
+        assert run(f"{words} --import variants.py") == 0
+        assert read_weights("mine.pt").variant == "hpcm_mine"

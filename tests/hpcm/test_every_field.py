@@ -25,7 +25,9 @@ from tests.conftest import synthetic_image
 from tests.hpcm.field_table import EXEMPT, FIELDS, SCALES, SECOND, When, derived
 from tests.toy_codec import ToyCodec
 
-pytestmark = pytest.mark.filterwarnings("ignore:balancer learned_shares degenerates")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:balancer learned_shares degenerates", "ignore:precision.autocast. bfloat16. this CPU"
+)
 
 # What is only scored, and the score that it changes.
 SCORED = {"data.val": "val_rd_cost", "ema.decay": "val_ema_rd_cost"}

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from hpcm.optimizers import OPTIMIZERS, Adam, AdamW, CautiousAdam, cautious, eval_mode, train_mode
 from hpcm.schema import fields_of
+from tests.numerics.random_steps import random_parameters, random_steps
 from tests.reference.cautious import CautiousAdamTwin
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden/balanced_cautious_adam.json").read_text())
@@ -23,7 +24,6 @@ OTHER = {
     **{"lr": 0.03, "one_minus_beta1": 0.2, "one_minus_beta2": 0.05},
     **{"eps": 1e-6, "weight_decay": 0.25},
 }
-SHAPES = [(3, 4), (7,), (), (2, 3, 3, 2), (301,)]
 
 
 def rosenbrock(p: Tensor) -> Tensor:
@@ -37,22 +37,6 @@ def descend(optimizer: torch.optim.Optimizer, loss: Callable[[], Tensor], steps:
         loss().backward()
         optimizer.step()
     eval_mode(optimizer)
-
-
-def random_parameters(dtype: torch.dtype, seed: int = 0) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return [torch.randn(shape, generator=generator).to(dtype).requires_grad_() for shape in SHAPES]
-
-
-def random_steps(
-    optimizer: torch.optim.Optimizer, params: list[Tensor], steps: int, seed: int
-) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    train_mode(optimizer)
-    for _ in range(steps):
-        for param in params:
-            param.grad = torch.randn(param.shape, generator=generator).to(param.dtype)
-        optimizer.step()
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -209,34 +193,6 @@ def test_equals_its_twin_over_100_random_gradients(
         optimizer.step()
     for param, twin in zip(params, twins, strict=True):
         np.testing.assert_allclose(param.detach(), twin.theta, rtol=0, atol=tolerance)
-
-
-def test_all_at_once_equals_one_by_one() -> None:
-    """The path a GPU takes, on a CPU: all tensors in each foreach call."""
-    config = CautiousAdam(lr=0.01, amsgrad=True)
-    params, copies = random_parameters(torch.float64), random_parameters(torch.float64)
-    one_by_one, group = config.build(params), config.build(copies).param_groups[0]
-    states = [cautious.fresh_state(param, amsgrad=True) for param in copies]
-    generator = torch.Generator().manual_seed(3)
-    for step in range(1, 11):
-        for param, copy in zip(params, copies, strict=True):
-            param.grad = torch.randn(param.shape, generator=generator, dtype=torch.float64)
-            copy.grad = param.grad.clone()
-        one_by_one.step()
-        with torch.no_grad():
-            cautious.update_together(copies, states, step, group)
-    for param, copy in zip(params, copies, strict=True):
-        torch.testing.assert_close(copy, param, rtol=0, atol=1e-14)
-
-
-def test_both_masks_are_1_above_0_and_know_how_many() -> None:
-    """The one of a CPU and the one of a GPU; a gradient of 0 agrees with nothing."""
-    values = [torch.tensor([2.0, -3.0, 0.0, -0.0, 1e-30]), torch.tensor([[-1.0], [0.5]])]
-    for mask in (cautious.mask_one_by_one, cautious.mask_together):
-        products = [value.clone() for value in values]
-        counts = mask(products)
-        assert [product.flatten().tolist() for product in products] == [[1, 0, 0, 0, 1], [0, 1]]
-        assert [float(count) for count in counts] == [2, 1]
 
 
 def test_an_element_without_gradient_stays_and_counts_as_disagreeing() -> None:

@@ -17,6 +17,7 @@ from tuning.page.fidelity import fidelity_data
 from tuning.page.live_ledger import LiveLedger
 from tuning.results.confirm import Confirmation, confirmation
 from tuning.results.constraints import constraints_text, feasible
+from tuning.results.image_error import ImageErrors
 from tuning.results.outcome import at_common_epoch, best_of, hours_without_stopping, ranked
 from tuning.results.pareto import pareto_front
 from tuning.results.reference_lines import reference_lines
@@ -47,6 +48,7 @@ def experiment_data(ledger: LiveLedger, space: SearchSpace) -> dict[str, Any]:
     order = [record.number for record in ranked(records, space)]
     if best is not None:  # of the finalists on fresh seeds, or of those within the constraints
         order = [best["trial"], *(number for number in order if number != best["trial"])]
+    errors = ImageErrors(space, ledger.reference_runs())
     places = {number: place for place, number in enumerate(order)}
     return {
         "name": ledger.experiment,
@@ -78,6 +80,7 @@ def experiment_data(ledger: LiveLedger, space: SearchSpace) -> dict[str, Any]:
         "axes": [axis.to_plain() for axis in axes],
         "trials": [
             _trial(record, records, space, word)
+            | {"error": errors.of(record.scored(space.objective.score))}
             | _parameters(space.values(record.params), labels, axes, prior)
             | {"crashes": _crashes(ledger, record.number), "place": places.get(record.number)}
             for record in records

@@ -13,6 +13,7 @@ from math import sqrt
 
 from tuning.ledger.records import TrialRecord
 from tuning.results.confirm import Finalist, Spread
+from tuning.results.image_error import ImageErrors
 from tuning.results.outcome import ExperimentResult, at_common_epoch
 from tuning.spaces.categorical import Categorical
 from tuning.spaces.sections import DELTA_RATE
@@ -49,13 +50,16 @@ def _headline(result: ExperimentResult) -> list[str]:
         reason = _undefined(result)
         return [f"no trial has a score: {reason}; the prior is exported" if reason else ""]
     shown, prior = at_common_epoch(best, result.prior, score)
+    errors = ImageErrors(space, result.references)
     epoch = int(shown["epoch"])
     name = "the prior" if best.is_prior else f"trial {best.number}"
-    text = f"at epoch {epoch}: {name} {_with_sign(score, shown[score])}"
+    text = f"at epoch {epoch}: {name} {_with_sign(score, shown[score])}{errors.text(shown)}"
     if not best.is_prior and score in prior:
-        text += f", the prior {_with_sign(score, prior[score])}"
+        text += f", the prior {_with_sign(score, prior[score])}{errors.text(prior)}"
     if score == DELTA_RATE:
         text += ", against the baseline at equal quality (negative: less rate)"
+    if errors.text(shown):
+        text += "; ± is the standard error over the validation images"
     return [text]
 
 

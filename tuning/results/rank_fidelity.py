@@ -48,6 +48,7 @@ class RungPair:
     rung: int  # epoch
     to: int  # epoch; the maximum fidelity is the end
     factor: int  # the rung keeps the best one in so many
+    came: int  # trials that came to the rung
     runs: tuple[Watched, ...]  # in the order of their arrival at the rung
 
     @property
@@ -73,8 +74,7 @@ class RungPair:
     @property
     def would_be_kept(self) -> int:
         """Losers whose later score is among those that the rung should have kept."""
-        total = sum(run.weight for run in self.runs)
-        room = max(1.0, total // self.factor)
+        room = max(1, self.came // self.factor)
         return sum(
             sum(other.weight for other in self.runs if other.later < run.later) < room
             for run in self.losers
@@ -142,7 +142,7 @@ def rank_fidelity(
             for trial, entry in entered[rung].items()
             if trial in later[to]
         )
-        pairs.append(RungPair(rung, to, factor, runs))
+        pairs.append(RungPair(rung, to, factor, len(entered[rung]), runs))
     return pairs
 
 

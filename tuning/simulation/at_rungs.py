@@ -1,8 +1,10 @@
-"""A search whose trials report at its rungs alone: the same decisions for a hundredth of the work.
+"""A search whose trials report at its rungs alone: the same rules for a hundredth of the work.
 
 What a scheduler compares, a searcher learns last and a confirmation ends with are all at rungs. So
 a space with rungs 111, 333, 999 is simulated as one with rungs 1, 3, 9, whose epochs stand for 111
-epochs each; the last stands for what is left.
+epochs each; the last stands for what is left. Two things are drawn or measured anew: who goes on by
+lot, which is drawn by the epoch, and what a searcher is told of a diverged run, the worst of all
+reports.
 """
 
 from __future__ import annotations

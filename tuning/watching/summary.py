@@ -6,12 +6,13 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from hpcm.parts import import_words
+from hpcm.parts import import_text
 from tuning.ledger.folders import storage_folder
 from tuning.ledger.records import ExperimentInfo, TrialRecord
 from tuning.results.answer import answer_lines
 from tuning.results.confirm_text import confirm_lines
 from tuning.results.constraints import constraints_text
+from tuning.results.image_error import ImageErrors
 from tuning.results.outcome import ExperimentResult, at_common_epoch
 from tuning.results.pareto import pareto_front
 from tuning.results.rank_fidelity_text import rank_fidelity_lines
@@ -63,10 +64,12 @@ def comparison_lines(result: ExperimentResult, best: TrialRecord) -> list[str]:
     objective = result.info.space.objective.score
     metrics = dict.fromkeys((objective, *METRICS))
     shown, its = at_common_epoch(best, result.prior, objective)
-    epoch = int(shown["epoch"])
+    epoch, errors = int(shown["epoch"]), ImageErrors(result.info.space, result.references)
     if best.is_prior:
         found = ", ".join(
-            f"{metric_name(m)} {metric_text(m, shown[m])}" for m in metrics if m in shown
+            f"{metric_name(m)} {metric_text(m, shown[m])}{errors.text(shown, m)}"
+            for m in metrics
+            if m in shown
         )
         return [f"the prior config is the best one, at epoch {epoch}: {found}"]
     rows = [(f"at epoch {epoch}", "prior", f"best: trial {best.number}", "difference")]
@@ -75,8 +78,8 @@ def comparison_lines(result: ExperimentResult, best: TrialRecord) -> list[str]:
         rows.append(
             (
                 metric_name(metric),
-                metric_text(metric, reference),
-                metric_text(metric, value),
+                metric_text(metric, reference) + errors.text(its, metric),
+                metric_text(metric, value) + errors.text(shown, metric),
                 difference_text(metric, value, reference),
             )
         )
@@ -167,8 +170,7 @@ def resume_hint(info: ExperimentInfo) -> str:
     """How to continue an experiment."""
     default = info.storage == storage_folder(STORAGE, write=False)
     where = "" if default else f" --storage {quote(str(info.storage))}"
-    parts = "".join(f" {quote(word)}" for word in import_words())
-    return f"continue with {info.space.command} --resume {quote(info.name)}{where}{parts}"
+    return f"continue with {info.space.command} --resume {quote(info.name)}{where}{import_text()}"
 
 
 def _failures(result: ExperimentResult) -> list[str]:

@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table
 
 from tuning.ledger.records import TrialRecord
+from tuning.results.image_error import ImageErrors
 from tuning.results.outcome import best_of
 from tuning.spaces.space import SearchSpace
 from tuning.spaces.wording import ABSENT, UNITS, clock_text, metric_name, metric_text
@@ -18,6 +19,7 @@ WIDTHS = {  # of the columns, at least
     "trial": 5,
     "epoch": 7,
     "objective": 8,
+    "± images": 8,
     "vs prior": 8,
     "bpp": 6,
     "PSNR": 5,
@@ -29,8 +31,9 @@ STYLES = {"running": "cyan", "finished": "green", "stopped": "dim", "failed": "r
 
 def trial_table(trials: Sequence[TrialRecord], space: SearchSpace, height: int) -> Table:
     """The running trials, then the ended ones from best to worst, in ``height`` rows."""
-    metric, rungs = space.objective.score, space.rungs()
+    metric = space.objective.score
     best = best_of(trials, space)
+    errors = ImageErrors(space, [trial for trial in trials if trial.role == "reference"])
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0), expand=True)
     for name, width in WIDTHS.items():
         heading = metric_name(metric) if name == "objective" else name
@@ -43,9 +46,9 @@ def trial_table(trials: Sequence[TrialRecord], space: SearchSpace, height: int) 
     )
     for trial in shown[:height]:
         style = "bold green" if trial is best else STYLES.get(trial.state, "")
-        table.add_row(*_cells(trial, trials, space, rungs), style=style)
+        table.add_row(*_cells(trial, trials, space, errors), style=style)
     if len(shown) > height:
-        table.add_row("", *[""] * 7, f"and {len(shown) - height} more", style="dim")
+        table.add_row("", *[""] * 8, f"and {len(shown) - height} more", style="dim")
     return table
 
 
@@ -58,9 +61,9 @@ def _interest(trial: TrialRecord, metric: str, mode: str) -> tuple[float, ...]:
 
 
 def _cells(
-    trial: TrialRecord, trials: Sequence[TrialRecord], space: SearchSpace, rungs: Sequence[int]
+    trial: TrialRecord, trials: Sequence[TrialRecord], space: SearchSpace, errors: ImageErrors
 ) -> list[str]:
-    metric = space.objective.score
+    metric, rungs = space.objective.score, space.rungs()
     last = trial.scored(metric) or trial.last
     prior = next((other for other in trials if other.is_prior), None)
     reference = prior.curve(metric).get(int(last.get("epoch", 0))) if prior else None
@@ -70,6 +73,7 @@ def _cells(
         str(trial.number),
         f"{trial.epochs}/{rungs[-1]}",
         metric_text(metric, value, unit=False),
+        errors.text(last).removeprefix(" ± "),
         _relative(metric, value, reference) if not trial.is_prior else "",
         metric_text("val_bpp", last.get("val_bpp"), unit=False),
         metric_text("val_psnr", last.get("val_psnr"), unit=False),

@@ -140,7 +140,7 @@ BALANCERS = [
 
 
 @pytest.mark.filterwarnings("ignore:balancer learned_shares degenerates")
-@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "cautious_adam"])
 @pytest.mark.parametrize("balancer", BALANCERS, ids=str)
 def test_a_skipped_step_touches_nothing_whenever_it_is_told(
     balancer: dict[str, Any], optimizer: str
@@ -150,7 +150,7 @@ def test_a_skipped_step_touches_nothing_whenever_it_is_told(
     for every in (1, 4, 100):
         cfg = config(
             balancer=balancer,
-            optimizer={"name": optimizer, "lr": 1e-2},
+            optimizer={"name": optimizer, "lr": 1e-2, "weight_decay": 0.1},
             precision={"check_every": every},
         )
         run, stepper = stepped(cfg, Broken(gradient=(0, 2, 3, 7)), 9)

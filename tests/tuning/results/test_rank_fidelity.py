@@ -112,7 +112,7 @@ def test_the_interval_of_many_is_that_of_all_of_them(monkeypatch: pytest.MonkeyP
         Watched(k, float(a), float(a + b), 1.0, k % 3 == 0)
         for k, (a, b) in enumerate(rng.normal(size=(200, 2)))
     )
-    pair = RungPair(1, 9, 3, runs)
+    pair = RungPair(1, 9, 3, len(runs), runs)
     whole = pair.interval
     _bootstrap.cache_clear()
     monkeypatch.setattr("tuning.results.rank_fidelity.MOST_DRAWN", 100)
@@ -160,19 +160,21 @@ def test_an_example_by_hand(tmp_path: Path) -> None:
     # 0-1, 0-2 are discordant (1 each); 0-4, 1-2, 1-4, 2-4 agree (1 each); with 8 all agree.
     agree, discord = 4 + 4 * 4 + 16 + 4, 2 + 3 * 4
     assert pair.tau == pytest.approx((agree - discord) / (agree + discord))
-    # 12 trials by weight, of which a third is 4: before 5 is 1 (weight 1), before 8 are 8.
+    # A third of the nine that came is 3: before 5 is 1 (weight 1), before 8 are 8.
     assert pair.would_be_kept == 1
     assert pair.regret == pytest.approx(0.0)  # trial 1 is better than 5
     assert not pair.known  # two losers
 
 
 def test_rungs_that_rank_perfectly(tmp_path: Path) -> None:
-    result = searched(tmp_path, Ranks(noise=0.0))
+    result = searched(tmp_path, Ranks(noise=0.0), trials=120)
     known = {key: pair for key, pair in pairs_of(result).items() if pair.known}
     assert known.keys() >= {(1, 3), (3, 9)}
     for pair in known.values():
         assert pair.tau == pytest.approx(1.0)
-        assert (pair.would_be_kept, pair.regret) == (0, 0.0)
+        assert pair.regret == 0.0
+        # Of who was cut in between only a sample is known: there one may look too good.
+        assert pair.would_be_kept == 0 or (pair.rung, pair.to) == (1, 9)
         assert not pair.no_better_than_chance
     told = "\n".join(rank_fidelity_lines(result))
     assert "1.00 [1.00, 1.00]" in told

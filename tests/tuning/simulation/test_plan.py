@@ -54,10 +54,11 @@ def source_of(space: SearchSpace) -> Any:
 
 @pytest.mark.parametrize("scheduler", ["promote", "asha", "hyperband", "fifo"])
 def test_rungs_alone_decide_the_same(tmp_path: Path, scheduler: str) -> None:
+    """Without lots, and if nothing diverges."""
     fidelity = {"min": 1 if scheduler == "fifo" else 3, "max": 27}
-    no_lot = {"control": 0.0} if scheduler == "promote" else {}  # it is drawn by epoch
-    space = space_of(tmp_path, scheduler={"name": scheduler} | no_lot, fidelity=fidelity)
-    source = good(space)
+    section = {"name": scheduler} | ({"control": 0.0} if scheduler == "promote" else {})
+    space = space_of(tmp_path, scheduler=section, fidelity=fidelity)
+    source = Family(space, replace(PRESETS["good"], diverging=0.0))
     whole = tuning.simulate(space, source, slots=1, seed=3, trials=12)
     small = space_at_rungs(space)
     few = tuning.simulate(small, AtRungs(space, source), slots=1, seed=3, trials=12)
@@ -84,6 +85,23 @@ def test_uneven_rungs_and_seconds(tmp_path: Path) -> None:
     each = [source.seconds(prior, epoch) for epoch in range(1, 9)]
     assert sum(each) == pytest.approx(2 * 20 * source.source.seconds(prior, 1))
     assert each[-1] == 0.0
+
+
+def test_a_run_that_diverges_costs_what_it_trained(tmp_path: Path) -> None:
+    """At once, or within the second rung."""
+    space = space_of(tmp_path)
+    source = AtRungs(space, good(space))
+    bad, whole = {"optimizer.lr": 9.9e-3}, space.prior()
+    assert source.seconds(bad, 1) == pytest.approx(source.source.seconds(bad, 1))
+    assert source.seconds(whole, 1) == pytest.approx(3 * source.source.seconds(whole, 1))
+
+    class Later(Family):
+        def report(self, params: Any, seed: int, epoch: int) -> dict[str, float]:
+            return super().report(bad if epoch > 7 else whole, seed, epoch)
+
+    source = AtRungs(space, Later(space, PRESETS["good"]))
+    each = [source.seconds(whole, epoch) / source.source.seconds(whole, 1) for epoch in (1, 2, 3)]
+    assert each == pytest.approx([3, 3, 2])
 
 
 # --- candidates ----------------------------------------------------------------------------------
@@ -195,7 +213,9 @@ def test_an_experiment_is_judged_by_its_best_trial(tmp_path: Path) -> None:
     ends = {t.number: t.last[METRIC] for t in result.trials if t.state == "finished"}
     assert result.best
     assert excess(result.best.params) == 0.0
-    for trial in (trial for trial in result.trials if trial.state == "finished"):
+    ended = [trial for trial in result.trials if trial.state == "finished"]
+    assert len(ended) > 1
+    for trial in ended:
         expected = 100 * (ends[trial.number] / min(ends.values()) - 1)
         assert excess(trial.params) == pytest.approx(expected)
 

@@ -80,7 +80,8 @@ function fillRow(row, trial) {
   const [, state, epochs, objective, relative, bpp, psnr, time, tries] = row.cells;
   state.replaceChildren(el("span", { cls: `chip ${trial.state}` }, icon(trial.state), trial.state + stopped), ...badges.filter(Boolean).map((text) => el("span", { cls: "badge" }, text)));
   epochs.textContent = `${trial.epochs}/${data.levels.at(-1)}`;
-  objective.textContent = number(trial.objective, 5);
+  objective.textContent = number(trial.objective, 5) + (trial.error === null ? "" : ` \u00b1 ${number(trial.error, 2)}`);
+  objective.title = trial.error === null ? "" : "\u00b1 standard error over the validation images";
   relative.textContent = signed(trial.relative, data.relative);
   relative.className = goodness || "number";
   bpp.textContent = fixed(trial.bpp, 4);
