@@ -239,7 +239,14 @@ def test_every_shipped_yaml_is_loaded(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [".ci/run", "deploy/search.sh", "deploy/supervise.sh", "deploy/node_env.sh"]
+    "name",
+    [
+        ".ci/run",
+        "deploy/search.sh",
+        "deploy/supervise.sh",
+        "deploy/node_env.sh",
+        "benchmarks/on_gpu.sh",
+    ],
 )
 def test_shell_scripts_parse(name: str) -> None:
     run = subprocess.run(["bash", "-n", str(ROOT / name)], capture_output=True, text=True)
