@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import importlib.util
+import shlex
 import sys
 import traceback
 from collections.abc import Iterable, Mapping, MutableMapping
@@ -143,10 +144,10 @@ def sources() -> tuple[Source, ...]:
     return tuple(_imported.values())
 
 
-def import_words() -> list[str]:
-    """How a command line imports the same files; empty if there is none."""
+def import_text() -> str:
+    """How a command imports the same files, `` --import a.py b.py``; nothing if there is none."""
     paths = [source.path for source in _imported.values()]
-    return ["--import", *paths] if paths else []
+    return f" --import {shlex.join(paths)}" if paths else ""
 
 
 def missing_parts(what: str, saved: Mapping[str, str]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.tuning.searches import make_space, report
+from tuning.__main__ import _parser
 from tuning.ledger.events import Closed, Opened, Proposed, Report, Started
 from tuning.ledger.folders import write_experiment
 from tuning.ledger.ledger import Ledger
@@ -31,10 +32,8 @@ print(*{slow} & set(sys.modules))
 """
 TUNE = "import tune; sys.argv = ['tune.py', '--help']; assert tune.run() == 0"
 COMMAND = "from tuning.__main__ import main; assert main({words}) == 0"
-HELPS = [
-    ["--help"],
-    *([name, "--help"] for name in ("status", "trials", "export", "serve", "plan", "salvage")),
-]
+(COMMANDS,) = [action.choices for action in _parser()._actions if action.choices]
+HELPS = [["--help"], *([name, "--help"] for name in COMMANDS)]
 
 
 def imported(run: str) -> set[str]:

@@ -167,6 +167,7 @@ def _resumed(flags: argparse.Namespace, storage: Path) -> Ladder:
         raise ConfigError(
             f"--profile {flags.profile}: not with --resume; it has {recorded.profile}"
         )
+    folders.refuse_other_parts(directory)
     facts = folders.read_provenance(directory)
     images = flags.images or facts.get("images", [])
     real = flags.real or bool(facts.get("real"))

@@ -24,6 +24,7 @@ def _finalist(one: Finalist, prior: Finalist, found: Confirmation) -> dict[str, 
     metric = found.space.objective.score
     return {
         "trial": one.trial.number,
+        "role": one.trial.role,  # the baseline is a reference run
         "searched": one.trial.last.get(metric),
         "values": [
             one.runs[seed].last[metric] if seed in one.runs else None

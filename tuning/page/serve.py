@@ -27,6 +27,7 @@ from yarl import URL
 from hpcm.schema import ConfigError
 from hpcm.streams import printable
 from tuning.ledger import folders
+from tuning.ledger.ledger import LEDGER_FILE
 from tuning.page.analysis import analysis_data
 from tuning.page.data import experiment_data, plain, status, trial_data
 from tuning.page.live_ledger import LiveLedger
@@ -65,7 +66,8 @@ class Page:
         self.directory = directory
         self._lock = asyncio.Lock()
         self._known: tuple[tuple[int, str, str], Any] | None = None
-        self._analysed: tuple[int, Any] | None = None  # lines of the ledger, and the analysis
+        self._analysis_lock = asyncio.Lock()
+        self._analysed: tuple[int, Any] | None = None  # bytes of the ledger, and the analysis
         self._read()
 
     async def experiment(self, request: web.Request) -> web.StreamResponse:
@@ -73,8 +75,13 @@ class Page:
         return await self._answer(request, self._experiment)
 
     async def analysis(self, request: web.Request) -> web.StreamResponse:
-        """The answer and what it rests on; seconds of work, so a page asks seldom."""
-        return await self._answer(request, self._analysis)
+        """The answer and what it rests on: seconds of work, for which no other answer waits."""
+        async with self._analysis_lock:
+            try:
+                data = await asyncio.to_thread(self._analysis)
+            except (ConfigError, OSError) as error:
+                return web.json_response({"error": plain(str(error))}, status=503)
+        return answer(request, data)
 
     async def trial(self, request: web.Request) -> web.StreamResponse:
         """The details of one trial."""
@@ -116,10 +123,14 @@ class Page:
         return self._known[1]
 
     def _analysis(self) -> Any:
-        if self._analysed is None or self._analysed[0] != self.ledger.count:
+        """The last one again if nothing was written since; with a ledger of its own."""
+        path = self.directory / LEDGER_FILE
+        size = path.stat().st_size if path.exists() else 0
+        if self._analysed is None or self._analysed[0] != size:
             result = read_result(self.directory.name, str(self.directory.parent))
-            data = plain(analysis_data(self.ledger, self.space, result))
-            self._analysed = self.ledger.count, data
+            space = result.info.space
+            ledger = LiveLedger(self.directory, devices=space.resources.devices)
+            self._analysed = size, plain(analysis_data(ledger, space, result))
         return self._analysed[1]
 
     def _read(self) -> None:

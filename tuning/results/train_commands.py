@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 import hpcm
-from hpcm.parts import import_words
+from hpcm.parts import import_text
 
 TRAIN = "python -m hpcm train"
 LADDER = "python -m tuning ladder"
@@ -25,7 +25,7 @@ LMBDAS = {
 def repeat_command(file: Path, config: hpcm.TrainConfig, trained: int) -> str:
     """Gives the trial's own numbers, epoch by epoch, from the exported ``config``."""
     cut = f" --epochs {trained}" if trained != config.epochs else ""
-    return f"{TRAIN} {shlex.quote(str(file))}{cut}{_imports()}"
+    return f"{TRAIN} {shlex.quote(str(file))}{cut}{import_text()}"
 
 
 def repeat_commands(
@@ -42,7 +42,7 @@ def repeat_commands(
         words += ["--epochs", str(last), "--output", f"runs/{file.stem}-repeated"]
         words = ["--set", *words] if changes else words
         words += ["--resume"] if place else []
-        commands.append(f"{TRAIN} {shlex.join([str(file), *words])}{_imports()}")
+        commands.append(f"{TRAIN} {shlex.join([str(file), *words])}{import_text()}")
     return " && ".join(commands)
 
 
@@ -50,9 +50,9 @@ def full_command(file: Path, config: hpcm.TrainConfig, target: hpcm.TrainConfig)
     """Trains the settings of ``config`` to the end as ``target``: other leaves become ``--set``."""
     changes = differences(config.to_plain(), target.to_plain())
     if not changes:
-        return f"{TRAIN} {shlex.quote(str(file))}{_imports()}"
+        return f"{TRAIN} {shlex.quote(str(file))}{import_text()}"
     words = " ".join(shlex.quote(f"{path}={plain_text(v)}") for path, v in changes.items())
-    return f"{TRAIN} {shlex.quote(str(file))} --set {words}{_imports()}"
+    return f"{TRAIN} {shlex.quote(str(file))} --set {words}{import_text()}"
 
 
 def ladder_command(file: Path, config: hpcm.TrainConfig, target: hpcm.TrainConfig) -> str:
@@ -62,12 +62,7 @@ def ladder_command(file: Path, config: hpcm.TrainConfig, target: hpcm.TrainConfi
     words += ["--seeds", "1", "2", "--images", "kodak"]
     changes = differences(config.to_plain(), target.to_plain())
     sets = [f"base.{path}={plain_text(value)}" for path, value in changes.items()]
-    return f"{LADDER} {shlex.join([*words, *(['--set', *sets] if sets else [])])}{_imports()}"
-
-
-def _imports() -> str:
-    """The end of a command that needs the parts which are imported now."""
-    return "".join(f" {shlex.quote(word)}" for word in import_words())
+    return f"{LADDER} {shlex.join([*words, *(['--set', *sets] if sets else [])])}{import_text()}"
 
 
 def differences(

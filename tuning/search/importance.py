@@ -26,7 +26,7 @@ LEAST = 8  # trials with a score, below which nothing is said
 BEST = 1 / 3  # of the trials
 DRAWS = 40  # of the bootstrap
 LEVEL = 0.9
-MOST = 400  # trials of a draw
+MOST = 400  # trials of a draw: of more trials an interval is wider than it need be
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import math
 
+from hpcm.commands.flags import add_imports
+
 TEXT = "what search the given device-hours should buy, by simulating a dozen"
 SOURCES = ("family:good", "family:misleading")
 EXAMPLE = """\
@@ -46,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the cheapest plan that comes so near to the best config (default: as near as the best"
         " plan, and its standard error)")  # fmt: skip
     add("--write", metavar="FILE", help="the cheapest plan as a search-space file")
+    add_imports(parser)
 
 
 def _above_0(text: str) -> float:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from hpcm.parts import import_text
 from hpcm.schema import ConfigError
 from tuning.simulation.arms import Arms, read_curves
 from tuning.simulation.epoch_time import epoch_time
@@ -117,4 +118,4 @@ def _write(found: Sequence[Forecast], target: float | None, path: Path, space: S
         raise ConfigError(f"--write {path}: no plan comes to {limit:.2f} %; nothing is written")
     told = f"{cheap.excess:.2f} % worse than the best config, by {len(cheap.searches)} simulations"
     write_overlay(path, space, cheap.plan, told)
-    print(f"written to {path}: python tune.py --space {path}")
+    print(f"written to {path}: python tune.py --space {path}{import_text()}")

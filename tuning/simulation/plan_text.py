@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 
+from hpcm.parts import import_text
 from hpcm.schema import leaves
 from tuning.simulation.plan import Forecast, Plan, best_of, cheapest
 from tuning.spaces.documents import SHIPPED, shipped_spaces
@@ -50,7 +51,7 @@ def command(space: SearchSpace, plan: Plan, overrides: Sequence[str]) -> str:
     keys = [quote(key) for key in (*overrides, *chosen)]
     shipped = space.name in shipped_spaces() and Path(space.path or "").parent == SHIPPED
     name = space.name if shipped else quote(os.path.relpath(space.path or space.name))
-    return f"python tune.py --space {name}{profile} --set {' '.join(keys)}"
+    return f"python tune.py --space {name}{profile} --set {' '.join(keys)}{import_text()}"
 
 
 def _text(value: object) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from hpcm.parts import import_words
+from hpcm.parts import import_text
 from tuning.ledger.folders import storage_folder
 from tuning.ledger.records import ExperimentInfo, TrialRecord
 from tuning.results.answer import answer_lines
@@ -170,8 +170,7 @@ def resume_hint(info: ExperimentInfo) -> str:
     """How to continue an experiment."""
     default = info.storage == storage_folder(STORAGE, write=False)
     where = "" if default else f" --storage {quote(str(info.storage))}"
-    parts = "".join(f" {quote(word)}" for word in import_words())
-    return f"continue with {info.space.command} --resume {quote(info.name)}{where}{parts}"
+    return f"continue with {info.space.command} --resume {quote(info.name)}{where}{import_text()}"
 
 
 def _failures(result: ExperimentResult) -> list[str]:

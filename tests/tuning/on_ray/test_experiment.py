@@ -14,11 +14,13 @@ import pytest
 import ray
 import ray._private.state
 
-from hpcm import ConfigError
+from hpcm import ConfigError, import_parts
+from tests.own_parts import as_before
 from tests.tuning.fake_training import misbehave, train
 from tests.tuning.ledger_lines import read_lines
 from tests.tuning.lr_space import METRIC, lr_space
 from tests.tuning.plays import decisions
+from tests.tuning.test_imports import OWN
 from tuning.ledger.ledger import Ledger, read_trials
 from tuning.ledger.records import ExperimentInfo, TrialRecord
 from tuning.on_ray.cluster import cluster
@@ -195,6 +197,23 @@ def test_a_refused_prior_ends_the_search_at_once(run: Any, folder: Path) -> None
     assert (result.complete, result.best) == (False, None)
     assert result.error == "the prior was refused: no such set"
     assert len(result.trials) == 1
+
+
+def test_parts_of_an_imported_file_reach_the_workers(run: Any, tmp_path: Path) -> None:
+    """Their search path has no folder with the file."""
+    file = tmp_path / "search_parts.py"
+    file.write_text(OWN)
+    with as_before():
+        import_parts([file])
+        file.unlink()
+        result = run(
+            base={"balancer": {"name": "same"}},
+            scheduler={"name": "mine"},
+            fidelity={"min": 1, "max": 2},
+            budget={"trials": 1},
+        )
+        assert result.complete, result.trials[0].reason
+        assert result.info.space.config(result.trials[0].params).balancer.name == "same"
 
 
 def test_a_node_is_asked_for_its_facts(folder: Path, tmp_path: Path) -> None:

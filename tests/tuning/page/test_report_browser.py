@@ -99,6 +99,11 @@ def test_charts_keyboard_and_pictures(
     ):
         count = page.run("return document.querySelectorAll(arguments[0]).length", place)
         assert count >= least, place
+    names = page.run(
+        "return [...document.querySelectorAll('#finalists tbody tr')]"
+        ".map(row => row.cells[0].innerText)"
+    )
+    assert [name.split()[0] for name in names][:2] == ["0", "baseline"]
     page.run("document.querySelector('#leaderboard tr[data-number=\"0\"] button').focus()")
     page.press(ENTER)
     page.wait("return !document.querySelector('#trial').hidden")

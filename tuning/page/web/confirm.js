@@ -13,10 +13,16 @@ export function finalists() {
   const names = ["trial", "in the search", ...seeds.map((seed) => `seed ${seed}`), "mean", "to the prior, seed by seed"];
   at("finalists").tHead.replaceChildren(el("tr", {}, ...names.map((name) => el("th", { scope: "col", cls: "number" }, name))));
   at("finalists").tBodies[0].replaceChildren(...finalists.map((one) => el("tr", { cls: one.trial === best ? "best" : "" },
-    el("td", { cls: "number" }, el("button", { type: "button", cls: "pick", "aria-label": `select trial ${one.trial}`, onclick: (event) => view.select(one.trial, event) }, String(one.trial)), ...badges(one, best)),
+    el("td", { cls: "number" }, name(one), ...badges(one, best)),
     ...[one.searched, ...one.values].map((value) => el("td", { cls: "number" }, number(value, 5))),
     el("td", { cls: "number" }, spread(one.spread)),
     el("td", { cls: one.difference && better(one.difference[0], 0) < 0 ? "number good" : "number" }, one.trial === 0 ? "the prior" : spread(one.difference, true)))));
+}
+
+// The baseline is a reference run: it has no parameters of the search to be shown.
+function name(one) {
+  if (one.role === "reference") return "baseline";
+  return el("button", { type: "button", cls: "pick", "aria-label": `select trial ${one.trial}`, onclick: (event) => view.select(one.trial, event) }, String(one.trial));
 }
 
 function badges(one, best) {
