@@ -16,6 +16,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, cast
 
 import hpcm
+from hpcm.defaults import LMBDA, METRIC
 from hpcm.schema import ConfigError, config_class, leaves, load, set_path, to_plain
 from tuning.spaces.conditions import holds
 from tuning.spaces.coordinates import Coordinate, Suggest, fields_named, sampled
@@ -187,14 +188,14 @@ class SearchSpace:
     def lmbda(self) -> float:
         """Of the trials' loss."""
         found = self.of_base("loss", "lmbda")
-        return float(found) if isinstance(found, int | float) else hpcm.TrainConfig().loss.lmbda
+        return float(found) if isinstance(found, int | float) else LMBDA
 
     @property
     def compared(self) -> tuple[str, ...]:
         """The metrics that a report needs at a rung: the objective's, or rate and quality."""
         if self.objective.metric != DELTA_RATE:
             return (self.objective.score,)
-        loss = self.of_base("loss", "metric") or hpcm.TrainConfig().loss.metric
+        loss = self.of_base("loss", "metric") or METRIC
         quality = "val_ms_ssim_db" if loss == "ms_ssim" else "val_psnr"
         return self.objective.of_weights("val_bpp"), self.objective.of_weights(quality)
 
