@@ -23,8 +23,8 @@ from tuning.spaces.coordinates import Coordinate, Suggest, fields_named, sampled
 from tuning.spaces.documents import SECTIONS
 from tuning.spaces.fault_section import Faults
 from tuning.spaces.parameters import DISTRIBUTIONS, Parameter
-from tuning.spaces.scheduler_section import SchedulerSection
-from tuning.spaces.searcher_section import SearcherSection
+from tuning.spaces.scheduler_section import SCHEDULERS, SchedulerSection
+from tuning.spaces.searcher_section import SEARCHERS, SearcherSection
 from tuning.spaces.sections import (
     DELTA_RATE,
     Budget,
@@ -38,6 +38,13 @@ from tuning.spaces.sections import (
 # Sections that the baseline does not share with the trials.
 TREATMENTS = ("optimizer", "balancer", "regularizers", "parts", "early_stopping")
 ADDED = ("faults", "confirm")  # sections that the first experiments did not record
+
+#: Keys that earlier experiments did not record, with the value that means what they did. It is no
+#: part of a digest, so that theirs stay; what a file leaves out may mean another.
+BEFORE: dict[str, dict[str, Any]] = {
+    "scheduler": {"pilots": 0, "agreement": 0.4},
+    "searcher": {"incumbent_share": 0.0},
+}
 
 # Differences here do not change what a trial's numbers mean; all others do.
 HARMLESS = (
@@ -255,7 +262,7 @@ class SearchSpace:
         where = str(plain["name"])
         head = load(_Head, {name: plain[name] for name in _HEAD}, where)
         known = [name for name in SECTIONS if name in plain or name not in ADDED]
-        sections = load(Sections, {name: plain[name] for name in known}, where)
+        sections = load(Sections, {name: _as_before(name, plain[name]) for name in known}, where)
         parameters = {spec["path"]: _parameter(spec, where) for spec in plain["parameters"]}
         return cls(
             parameters=parameters,
@@ -266,7 +273,12 @@ class SearchSpace:
     @property
     def digest(self) -> str:
         """12 hex digits over what decides whether trials of two spaces may be compared."""
-        flat = sorted(item for item in self._keys().items() if not _harmless(item[0]))
+        unsaid = {f"{name}.{key}": v for name, keys in BEFORE.items() for key, v in keys.items()}
+        flat = sorted(
+            (path, value)
+            for path, value in self._keys().items()
+            if not (_harmless(path) or (path in unsaid and value == unsaid[path]))
+        )
         return hashlib.sha256(json.dumps(flat).encode()).hexdigest()[:12]
 
     def diff(self, new: SearchSpace) -> list[Change]:
@@ -286,6 +298,16 @@ class SearchSpace:
         plain = self.to_plain()
         plain["parameters"] = {spec.pop("path"): spec for spec in plain["parameters"]}
         return dict(_leaves(plain))
+
+
+def _as_before(name: str, section: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A recorded section, with the keys that its writer did not know."""
+    kinds = {"scheduler": SCHEDULERS, "searcher": SEARCHERS}
+    kind = kinds[name].get(str(section.get("name"))) if name in kinds else None
+    if kind is None:
+        return section
+    known = {field.name for field in fields(kind)}
+    return {key: v for key, v in BEFORE[name].items() if key in known} | dict(section)
 
 
 def _parameter(spec: Mapping[str, Any], where: str) -> Parameter:
