@@ -9,8 +9,6 @@ the hand-tuned baseline, searchers, schedulers and validation all call it.
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, cast
@@ -18,6 +16,7 @@ from typing import Any, ClassVar, cast
 import hpcm
 from hpcm.defaults import LMBDA, METRIC
 from hpcm.schema import ConfigError, config_class, leaves, load, set_path, to_plain
+from tuning.spaces.comparison import BEFORE, Change, by_path, changes, digest_of
 from tuning.spaces.conditions import holds
 from tuning.spaces.coordinates import Coordinate, Suggest, fields_named, sampled
 from tuning.spaces.documents import SECTIONS
@@ -38,47 +37,6 @@ from tuning.spaces.sections import (
 # Sections that the baseline does not share with the trials.
 TREATMENTS = ("optimizer", "balancer", "regularizers", "parts", "early_stopping")
 ADDED = ("faults", "confirm")  # sections that the first experiments did not record
-
-#: Keys that earlier experiments did not record, with the value that means what they did. It is no
-#: part of a digest, so that theirs stay; what a file leaves out may mean another.
-BEFORE: dict[str, dict[str, Any]] = {
-    "scheduler": {"pilots": 0, "agreement": 0.4},
-    "searcher": {"incumbent_share": 0.0},
-}
-
-# Differences here do not change what a trial's numbers mean; all others do.
-HARMLESS = (
-    "path",
-    "profiles",
-    "warnings",
-    "base.data.cache",
-    "base.data.workers",
-    "base.precision.check_every",
-    "base.precision.threads",
-    "budget",
-    "confirm",
-    "faults",
-    "name",
-    "objective.constraints",
-    "objective.pareto",
-    "objective.reference.experiment",
-    "question",
-    "resources",
-    "searcher",
-)
-
-
-@dataclass(frozen=True)
-class Change:
-    """One key in which two spaces differ. ``breaks``: their trials are not comparable."""
-
-    path: str
-    old: Any
-    new: Any
-    breaks: bool
-
-    def __str__(self) -> str:
-        return f"{self.path}: {_shown(self.old)} -> {_shown(self.new)}"
 
 
 @config_class
@@ -273,31 +231,18 @@ class SearchSpace:
     @property
     def digest(self) -> str:
         """12 hex digits over what decides whether trials of two spaces may be compared."""
-        unsaid = {f"{name}.{key}": v for name, keys in BEFORE.items() for key, v in keys.items()}
-        flat = sorted(
-            (path, value)
-            for path, value in self._keys().items()
-            if not (_harmless(path) or (path in unsaid and value == unsaid[path]))
-        )
-        return hashlib.sha256(json.dumps(flat).encode()).hexdigest()[:12]
+        return digest_of(self._keys())
 
     def diff(self, new: SearchSpace) -> list[Change]:
         """What ``new`` changes; empty where both search the same thing in the same way."""
-        before, after = self._keys(), new._keys()
         population = ("budget.trials",) if self.scheduler.changes_config else ()
-        return [
-            Change(
-                path, before.get(path), after.get(path), path in population or not _harmless(path)
-            )
-            for path in dict.fromkeys([*before, *after])
-            if before.get(path) != after.get(path) or (path in before) != (path in after)
-        ]
+        return changes(self._keys(), new._keys(), population)
 
     def _keys(self) -> dict[str, Any]:
         """Every key of the file by its dotted path."""
         plain = self.to_plain()
         plain["parameters"] = {spec.pop("path"): spec for spec in plain["parameters"]}
-        return dict(_leaves(plain))
+        return dict(by_path(plain))
 
 
 def _as_before(name: str, section: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -318,20 +263,3 @@ def _parameter(spec: Mapping[str, Any], where: str) -> Parameter:
 
 def _type_of(parameter: Parameter) -> str:
     return next(name for name, cls in DISTRIBUTIONS.items() if type(parameter) is cls)
-
-
-def _leaves(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every leaf of nested dicts with its dotted path."""
-    for key, value in data.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _harmless(path: str) -> bool:
-    return any(path == known or path.startswith(f"{known}.") for known in HARMLESS)
-
-
-def _shown(value: Any) -> str:
-    return "nothing" if value is None else str(value)
