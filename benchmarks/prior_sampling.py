@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import random
 from dataclasses import replace
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -29,14 +30,14 @@ from tuning.spaces.draws import draw, draw_one
 from tuning.spaces.loading import load_space
 from tuning.spaces.space import SearchSpace
 
-SECTIONS = {"tpe": Tpe, "random": Random}
+SECTIONS = {"tpe": partial(Tpe, incumbent_share=0.0), "random": Random}
 SETTINGS: dict[str, dict[str, Any]] = {
     "off": {"prior_share": 0.0},
-    "default": {},
-    "halves at 20": {"prior_trials": 20},
-    "halves at 60": {"prior_trials": 60},
-    "never falls": {"prior_trials": 10**9},
-    "width 0.1": {"prior_width": 0.1},
+    "halves at 10": {"prior_share": 0.5},
+    "halves at 20": {"prior_share": 0.5, "prior_trials": 20},
+    "halves at 60": {"prior_share": 0.5, "prior_trials": 60},
+    "never falls": {"prior_share": 0.5, "prior_trials": 10**9},
+    "width 0.1": {"prior_share": 0.5, "prior_width": 0.1},
 }
 KINDS = {  # standard deviation of the optimum around the prior, probability of another choice
     "close": (0.05, 0.05),
@@ -132,7 +133,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--searcher", choices=sorted(SECTIONS), default="tpe")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--trials", type=int, default=max(AT))
-    parser.add_argument("--settings", nargs="*", default=["off", "default"], choices=SETTINGS)
+    parser.add_argument("--settings", nargs="*", default=["off", "halves at 10"], choices=SETTINGS)
     options = parser.parse_args(arguments)
     numbers: dict[str, Any] = {"options": vars(options)}
     space = load_space(options.space, overrides=AT_ONE_LMBDA)

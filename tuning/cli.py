@@ -249,7 +249,8 @@ def _reopen_space(flags: argparse.Namespace, console: Console) -> tuple[ProfileC
     if flags.profile not in (None, AUTO, recorded.profile):
         choice = choose_profile(flags.profile, flags.address, ())
     console.say(label_line("profile", str(choice)))
-    space = load_space(flags.space or source_of(recorded), choice.name, flags.set)
+    source = flags.space or source_of(recorded)
+    space = load_space(source, choice.name, flags.set, begun=recorded)
     return choice, _warned(space, console)
 
 

@@ -42,7 +42,7 @@ def space_of(rates: Sequence[float] | None, **sections: dict[str, Any]) -> dict[
         "base": {"model": {"name": "hpcm_tiny"}, "data": {"train": "sample", "val": "sample_val"}},
         "parameters": {"optimizer.lr": lr},
         "fidelity": {"min": 1, "max": 9, "schedule_horizon": "max"},
-        "scheduler": {"name": "promote", "control": 0.0},
+        "scheduler": {"name": "promote", "pilots": 0, "control": 0.0},
         "searcher": searcher,
         "budget": {"trials": len(rates) if rates else 8, "concurrent": 2},
         "resources": {"gpu": 0, "cpu": 1},

@@ -21,7 +21,7 @@ def test_a_node_that_breaks_every_trial_is_drained(
         RATES[:4],
         nodes.address,
         resources={"gpu": 1, "cpu": 1},
-        scheduler={"name": "asha"},
+        scheduler={"name": "asha", "pilots": 0},
         faults={"node_failures": 2},
     )
     bad = nodes.workers[0].node_id

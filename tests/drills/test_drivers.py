@@ -59,7 +59,7 @@ def test_asked_once(
 
 @pytest.mark.cluster
 def test_asked_twice(search: Callable[..., Search], lost: Callable[[str], None]) -> None:
-    found = search(RATES[:2], scheduler={"name": "asha"})
+    found = search(RATES[:2], scheduler={"name": "asha", "pilots": 0})
     found.start(seconds=2.0)
     found.wait_for(lambda: [e for e in found.trained() if e.epoch >= 2])
     found.send(signal.SIGINT)

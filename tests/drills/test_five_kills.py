@@ -16,8 +16,8 @@ pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.timeout(600)]
 
 SERIAL = {"trials": 5, "concurrent": 1}
 SCHEDULERS: dict[str, dict[str, Any]] = {
-    "asha": {"name": "asha"},
-    "promote": {"name": "promote", "control": 0.2, "seed": 2},
+    "asha": {"name": "asha", "pilots": 0},
+    "promote": {"name": "promote", "pilots": 0, "control": 0.2, "seed": 2},
 }
 
 

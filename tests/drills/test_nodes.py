@@ -43,7 +43,7 @@ def test_a_node_joins(
     """One GPU, then two: the search spreads without being told."""
     nodes.kill_worker(nodes.workers[0])
     rates = (RATES[0], *RATES[4:0:-1])  # each better than those before: it passes every rung
-    found = search(rates, nodes.address, resources=GPU, scheduler={"name": "asha"})
+    found = search(rates, nodes.address, resources=GPU, scheduler={"name": "asha", "pilots": 0})
     found.start(seconds=1.5)  # longer than a process takes to start
     found.wait_for_epochs(2)
     joined = time.time()

@@ -53,9 +53,9 @@ ONE_BY_ONE = {
     "budget": {"trials": 6, "concurrent": 1},
 }
 SECTIONS: dict[str, dict[str, Any]] = {
-    "promote": {"scheduler": {"name": "promote", "control": 0.2, "seed": 2}},
+    "promote": {"scheduler": {"name": "promote", "pilots": 0, "control": 0.2, "seed": 2}},
     "hyperband": {"scheduler": {"name": "hyperband"}},
-    "asha": {"scheduler": {"name": "asha"}},
+    "asha": {"scheduler": {"name": "asha", "pilots": 0}},
     "pbt": {
         "scheduler": {"name": "pbt", "quantile": 0.3},
         "fidelity": {"min": 3, "max": 9},

@@ -21,7 +21,7 @@ def test_a_process_that_never_starts_is_killed_and_its_trial_goes_on(
     found = search(
         RATES[:3],
         budget={"trials": 3, "concurrent": 1},
-        scheduler={"name": "asha"},
+        scheduler={"name": "asha", "pilots": 0},
         faults={"hang_minutes": ALLOWED / 60},
     )
     (found.folder / STUCK).touch()

@@ -31,7 +31,7 @@ FAULTS = {
     1.2e-4: ("raise", 6, 99),
 }
 SECTIONS = {
-    "scheduler": {"name": "asha"},
+    "scheduler": {"name": "asha", "pilots": 0},
     "budget": {"trials": len(FAULTS), "concurrent": 1},  # in this order at every rung, too
     "faults": {"hang_after": 2, "hang_minutes": 0.15},
 }

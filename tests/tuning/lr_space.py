@@ -15,7 +15,7 @@ METRIC = "val_rd_cost"
 
 
 def lr_space(folder: Path, **sections: dict[str, Any]) -> SearchSpace:
-    """Eight trials, two at a time, seed 0; ``sections`` change the file's."""
+    """Eight trials, two at a time, seed 0, asha without pilots; ``sections`` change the file's."""
 
     def change(data: dict[str, Any]) -> None:
         data.clear()
@@ -32,7 +32,7 @@ def lr_space(folder: Path, **sections: dict[str, Any]) -> SearchSpace:
                 }
             },
             fidelity={"min": 1, "max": 9, "schedule_horizon": "max"},
-            scheduler={"name": "asha"},
+            scheduler={"name": "asha", "pilots": 0},
             searcher={"name": "tpe", "seed": 0, "startup_trials": 4},
             budget={"trials": 8, "concurrent": 2},
             resources={"gpu": 0, "cpu": 1},

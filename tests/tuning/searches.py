@@ -23,6 +23,7 @@ parameters:
                    when: {balancer.name: famo}}
 fidelity: {min: 1, max: 9, schedule_horizon: 3000}
 budget: {trials: 4, concurrent: 2}
+scheduler: {pilots: 0}
 searcher: {startup_trials: 2}
 profiles:
   laptop:

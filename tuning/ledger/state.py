@@ -44,6 +44,7 @@ class ExperimentState:
         self.drained: list[str] = []  # nodes that were drained, and why; a resume tries them again
         self.failed_in_a_row: list[int] = []  # trials since an epoch was trained, not diverged
         self.reopened: set[int] = set()  # trials that were given another chance after they failed
+        self.whole: list[int] = []  # trials of the search that reached the maximum fidelity
         self.count = 0  # events
         self.seconds = 0.0  # wall-clock time of all sessions so far
         self.references: References | None = None  # if trials are judged by a reference curve
@@ -146,6 +147,8 @@ class ExperimentState:
                 trial.retry(event)
             case Finished() | Stopped() | Failed():
                 trial.end(event)
+                if isinstance(event, Finished) and trial.role == "search":
+                    self.whole.append(trial.number)
                 if isinstance(event, Failed) and not event.diverged:
                     self.failed_in_a_row.append(trial.number)
                 if isinstance(event, Failed) and self.references and trial.role == "reference":

@@ -118,7 +118,7 @@ def rank_fidelity(
         return []
     *levels, end = space.rungs()
     factor = space.scheduler.reduction_factor
-    control = float(getattr(space.scheduler, "control", 0.0))
+    control = space.scheduler.control_share(space.budget.trials)
     entered = {level: rungs.get(level, {}) for level in levels}
     later = {level: _scores(entered[level], trials, level) for level in levels}
     later[end] = _ends(trials, space)

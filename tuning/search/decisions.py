@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, TypeAlias
+
+Notify: TypeAlias = Callable[[str], None]  # tells a person
+
+
+def silent(text: str) -> None:
+    """Nobody hears it."""
 
 
 class Decision(Enum):

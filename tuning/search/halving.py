@@ -12,11 +12,15 @@ from hpcm.schema import bounded, config_class
 from tuning.ledger.ledger import Ledger
 from tuning.ledger.records import RungEntry, TrialRecord
 from tuning.search.decisions import Decision
+from tuning.search.pilots import Pilots
 from tuning.search.promotion import PromotionTable
 from tuning.search.rungs import RungTable
 from tuning.search.scheduler import EpochScheduler
 from tuning.spaces.scheduler_section import SchedulerSection
 from tuning.spaces.space import SearchSpace
+
+#: A small search would hardly have any control: rank fidelity needs four (docs/log.md).
+SMALL_SEARCH, SMALL_CONTROL, LARGE_CONTROL = 64, 0.2, 0.05
 
 
 def geometric(low: int, high: int, factor: int) -> list[int]:
@@ -33,20 +37,30 @@ class HalvingSection(SchedulerSection, ABC):
     """What the schedulers have that keep a share of the trials at each rung."""
 
     reduction_factor: int = 3  # >= 2; rungs are at min, min * this, min * this^2, .., max
+    pilots: int = 3  # trials at a rung and at the end before it stops any, >= 3; 0: it does at once
+    agreement: float = 0.4  # Kendall tau of rung and end below which it lets all pass, -1 to 1
 
     def __post_init__(self) -> None:
         bounded(self, "reduction_factor", least=2)
+        if self.pilots != 0 and self.pilots < 3:
+            raise ValueError(f"pilots is {self.pilots}; must be 0, or 3 or more to have an order")
+        if not -1 <= self.agreement <= 1:
+            raise ValueError(f"agreement is {self.agreement:g}; must be -1 to 1")
 
     def levels(self, low: int, high: int) -> list[int]:
         """Epochs from ``low`` to below ``high`` at which trials are compared, ascending."""
         return geometric(low, high, self.reduction_factor)
 
-    def planned_epochs(self, trials: int, rungs: Sequence[int]) -> int:
-        """Epochs of all ``trials`` if every rung passes on its share; the prior is not stopped."""
-        planned = trials * rungs[0]
+    def planned_epochs(self, trials: int, rungs: Sequence[int], at_a_time: int = 1) -> int:
+        """Epochs of all ``trials`` if every rung passes on its share; the prior is not stopped.
+
+        Until the pilots have ended, whoever runs goes on to the end.
+        """
+        whole = max(self.pilots, at_a_time) if self.pilots and len(rungs) > 1 else 1
+        whole = min(trials, whole)  # the prior is one of them
+        planned = whole * rungs[-1] + (trials - whole) * rungs[0]
         for passed, (low, high) in enumerate(pairwise(rungs), start=1):
-            going = 1 + math.ceil((trials - 1) / self.reduction_factor**passed)
-            planned += min(trials, going) * (high - low)
+            planned += math.ceil((trials - whole) / self.reduction_factor**passed) * (high - low)
         return planned
 
     def warnings(self, space: SearchSpace) -> Iterator[str]:
@@ -77,14 +91,20 @@ class Promote(HalvingSection):
 
     may_promote_stopped: ClassVar[bool] = True
     name: Literal["promote"] = "promote"
-    control: float = 0.05  # share of the losers that go on all the same, 0 to below 1
+    control: float | None = None  # share of losers that go on; null: 0.2, from 64 trials on 0.05
     seed: int = 0  # of the draw of these
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.control < 1:
+        if self.control is not None and not 0 <= self.control < 1:
             raise ValueError(f"control is {self.control:g}; must be 0 or more and below 1")
         bounded(self, "seed", least=0)
+
+    def control_share(self, trials: int) -> float:
+        """As given, or by the size of the search."""
+        if self.control is not None:
+            return self.control
+        return SMALL_CONTROL if trials < SMALL_SEARCH else LARGE_CONTROL
 
     def build(self, space: SearchSpace, ledger: Ledger, copy: Any) -> EpochScheduler:
         """It lets trials wait."""
@@ -95,6 +115,11 @@ class RungScheduler(EpochScheduler, ABC):
     """What the schedulers with rungs share: a trial that crosses one enters the table."""
 
     table: RungTable
+
+    def __init__(self, space: SearchSpace, ledger: Ledger, section: HalvingSection) -> None:
+        super().__init__(space, ledger)
+        least, agreement = section.pilots, section.agreement
+        self.pilots = Pilots(space, ledger, least, agreement, lambda text: self.notify(text))
 
     def decide(self, record: TrialRecord, before: int, epoch: int, score: float) -> Decision:
         """Enter the highest rung that was crossed, and do what the table says."""
@@ -118,8 +143,10 @@ class AshaScheduler(RungScheduler):
     """
 
     def __init__(self, space: SearchSpace, ledger: Ledger, section: Asha) -> None:
-        super().__init__(space, ledger)
-        self.table = RungTable(ledger, self.rungs[:-1], section.reduction_factor)
+        super().__init__(space, ledger, section)
+        self.table = RungTable(
+            ledger, self.rungs[:-1], section.reduction_factor, trusts=self.pilots.trusts
+        )
 
     def lose(self, record: TrialRecord, level: int, reason: str) -> Decision:
         """Stopped for good."""
@@ -136,13 +163,14 @@ class PromoteScheduler(RungScheduler):
     table: PromotionTable
 
     def __init__(self, space: SearchSpace, ledger: Ledger, section: Promote) -> None:
-        super().__init__(space, ledger)
+        super().__init__(space, ledger, section)
         self.table = PromotionTable(
             ledger,
             self.rungs[:-1],
             section.reduction_factor,
-            control=section.control,
+            control=section.control_share(space.budget.trials),
             seed=section.seed,
+            trusts=self.pilots.trusts,
         )
 
     def lose(self, record: TrialRecord, level: int, reason: str) -> Decision:

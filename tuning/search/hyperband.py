@@ -39,7 +39,7 @@ class Hyperband(HalvingSection):
         factor = self.reduction_factor
         return [-(-(rungs + 1) * factor**s // (s + 1)) for s in range(rungs + 1)]
 
-    def planned_epochs(self, trials: int, rungs: Sequence[int]) -> int:
+    def planned_epochs(self, trials: int, rungs: Sequence[int], at_a_time: int = 1) -> int:
         """Epochs of all ``trials`` together, the prior going on where it would be stopped."""
         *levels, last = rungs
         total = 0

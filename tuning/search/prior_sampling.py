@@ -23,16 +23,18 @@ is used.
 from __future__ import annotations
 
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from statistics import NormalDist
 from typing import Any
 
 from tuning.search.sampler_section import SamplerSection
-from tuning.spaces.coordinates import Coordinate
+from tuning.spaces.coordinates import Coordinate, Suggest
 from tuning.spaces.draws import draw_one
 from tuning.spaces.space import SearchSpace
 
 KEPT = 0.5  # probability that a coordinate is the prior's without a draw
+KEPT_OF_BEST = 0.75  # and that it is the best trial's
+WIDTH_OF_BEST = 0.25  # standard deviation around its values, as a share of a range
 MOST_DRAWS = 20  # of one proposal, where the first ones were tried before
 
 
@@ -50,8 +52,32 @@ def around_prior(
     """A flat config around the prior, one that is not among ``tried`` if that can be had."""
 
     def suggest(coordinate: Coordinate) -> Any:
-        return near(coordinate, section.prior_width, generator)
+        if coordinate.has_no_prior:
+            return draw_one(coordinate, generator)
+        return near(coordinate, coordinate.prior, section.prior_width, KEPT, generator)
 
+    return _untried(space, suggest, tried)
+
+
+def around_best(
+    space: SearchSpace,
+    best: Mapping[str, Any],
+    generator: random.Random,
+    tried: Collection[dict[str, Any]] = (),
+) -> dict[str, Any]:
+    """The same around a trial's config; what is not active in it comes from its distribution."""
+
+    def suggest(coordinate: Coordinate) -> Any:
+        if not coordinate.contains(best.get(coordinate.path)):
+            return draw_one(coordinate, generator)
+        return near(coordinate, best[coordinate.path], WIDTH_OF_BEST, KEPT_OF_BEST, generator)
+
+    return _untried(space, suggest, tried)
+
+
+def _untried(
+    space: SearchSpace, suggest: Suggest, tried: Collection[dict[str, Any]]
+) -> dict[str, Any]:
     for _ in range(MOST_DRAWS):
         flat = space.walk(suggest)
         if flat not in tried:
@@ -59,24 +85,24 @@ def around_prior(
     return flat
 
 
-def near(coordinate: Coordinate, width: float, generator: random.Random) -> Any:
-    """One value of ``coordinate`` around its prior."""
-    if coordinate.has_no_prior:
-        return draw_one(coordinate, generator)
+def near(
+    coordinate: Coordinate, value: Any, width: float, kept: float, generator: random.Random
+) -> Any:
+    """One value of ``coordinate`` around ``value``, which it is with probability ``kept``."""
     if coordinate.split is not None:
-        return _flip(coordinate.prior, coordinate.split, generator)
-    if generator.random() < KEPT:
-        return coordinate.prior
+        return _flip(value, coordinate.split, kept, generator)
+    if generator.random() < kept:
+        return value
     if coordinate.type == "categorical":
         return draw_one(coordinate, generator)
-    return coordinate.at(_truncated_normal(coordinate.share(coordinate.prior), width, generator))
+    return coordinate.at(_truncated_normal(coordinate.share(value), width, generator))
 
 
-def _flip(prior: float, split: float, generator: random.Random) -> float:
-    """A coin: on the side of ``prior`` with probability 1/2, else anywhere."""
+def _flip(value: float, split: float, kept: float, generator: random.Random) -> float:
+    """A coin: on the side of ``value`` with probability ``kept``, else anywhere."""
     low, high = 0.0, 1.0
-    if generator.random() < KEPT:
-        low, high = (0.0, split) if prior < split else (split, 1.0)
+    if generator.random() < kept:
+        low, high = (0.0, split) if value < split else (split, 1.0)
     return low + (high - low) * generator.random()
 
 

@@ -9,7 +9,7 @@ winners only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from tuning.ledger.events import Promoted
@@ -29,14 +29,15 @@ class PromotionTable(RungTable):
         control: float = 0.0,
         seed: int = 0,
         min_peers: int | None = None,
+        trusts: Callable[[int], bool] = lambda level: True,
     ) -> None:
         """``control``: share of the losers that go on regardless, drawn with ``seed``."""
-        super().__init__(ledger, levels, reduction_factor, min_peers)
+        super().__init__(ledger, levels, reduction_factor, min_peers, trusts=trusts)
         self.control, self.seed = control, seed
 
     def judged(self, level: int, entry: RungEntry) -> RungEntry:
         """It goes on at once where it is promoted now, or by lot; else it waits."""
-        goes = entry.trial in self.never_stopped or entry.rank <= self._room(entry.peers)
+        goes = entry.trial in self.never_stopped or entry.rank <= self._room(level, entry.peers)
         lucky = not goes and self._is_control(level, entry.trial)
         return replace(entry, keeps=goes or lucky, control=lucky)
 
@@ -47,14 +48,16 @@ class PromotionTable(RungTable):
         """
         for level in reversed(self.levels):
             best = self.rungs[level].best_held()
-            if best is not None and best.rank <= self._room(best.peers):
+            if best is not None and best.rank <= self._room(level, best.peers):
                 taken = replace(best, keeps=True)
                 self._ledger.append(Promoted(taken.trial, level, taken.rank, taken.peers))
                 self.rungs[level].put(taken)
                 return level, taken
         return None
 
-    def _room(self, peers: int) -> int:
+    def _room(self, level: int, peers: int) -> int:
+        if not self.trusts(level):
+            return peers
         return peers // self.reduction_factor if peers >= self.min_peers else 0
 
     def _is_control(self, level: int, trial: int) -> bool:

@@ -10,7 +10,7 @@ one that was never killed.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from tuning.ledger.ledger import Ledger
@@ -76,11 +76,13 @@ class RungTable:
         reduction_factor: int,
         min_peers: int | None = None,
         never_stopped: frozenset[int] = frozenset({0}),
+        trusts: Callable[[int], bool] = lambda level: True,
     ) -> None:
+        """``trusts``: whether the rung at an epoch may cut by now; until then all go on."""
         self.levels = tuple(levels)
         self.reduction_factor = reduction_factor
         self.min_peers = reduction_factor if min_peers is None else min_peers
-        self.never_stopped = never_stopped
+        self.never_stopped, self.trusts = never_stopped, trusts
         self.rungs = {level: Rung(ledger.rungs.get(level, {}).values()) for level in levels}
         self._ledger = ledger
 
@@ -107,6 +109,7 @@ class RungTable:
         """A newcomer's entry with the decision in it."""
         room = max(1, entry.peers // self.reduction_factor)
         free = entry.trial in self.never_stopped or entry.peers < self.min_peers
+        free = free or not self.trusts(level)
         return replace(entry, keeps=free or entry.rank <= room)
 
     def at(self, level: int) -> list[RungEntry]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hpcm.schema import bounded, config_class
 from tuning.ledger.records import TrialRecord
@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from tuning.search.optuna_encoder import OptunaEncoder
 
 
+def check_share(section: Any, name: str) -> None:
+    """Raise ValueError for what is no probability."""
+    if not 0 <= (value := getattr(section, name)) <= 1:
+        raise ValueError(f"{name} is {value:g}; must be 0 to 1")
+
+
 @config_class
 class SamplerSection(SearcherSection, ABC):
     """A share of the proposals is drawn around the priors, see :mod:`tuning.search.prior_sampling`.
@@ -28,17 +34,20 @@ class SamplerSection(SearcherSection, ABC):
     """
 
     seed: int = 0  # of everything the searcher draws
-    prior_share: float = 0.5  # of the proposals drawn around the priors at first, 0 to 1
+    prior_share: float = 0.0  # of the proposals drawn around the priors at first, 0 to 1
     prior_trials: int = 10  # trials with a result that halve this share, >= 1
     prior_width: float = 0.25  # standard deviation around a prior, as a share of its range
 
     def __post_init__(self) -> None:
         bounded(self, "seed", least=0)
-        if not 0 <= self.prior_share <= 1:
-            raise ValueError(f"prior_share is {self.prior_share:g}; must be 0 to 1")
         bounded(self, "prior_trials", least=1)
+        check_share(self, "prior_share")
         if not 0 < self.prior_width <= 1:
             raise ValueError(f"prior_width is {self.prior_width:g}; must be above 0 and at most 1")
+
+    def share_around_best(self, space: SearchSpace, results: int) -> float:
+        """Of the proposals, so many are drawn around the best trial after ``results`` results."""
+        return 0.0
 
     @abstractmethod
     def study(

@@ -15,10 +15,11 @@ import optuna
 from optuna.samplers import GPSampler, NSGAIISampler
 
 from tuning.ledger.records import TrialRecord
+from tuning.results.outcome import best_of
 from tuning.search.optuna_encoder import OptunaEncoder, frozen_trials, study_of
-from tuning.search.prior_sampling import around_prior, prior_share
+from tuning.search.prior_sampling import around_best, around_prior, prior_share
 from tuning.search.sampler_section import SamplerSection
-from tuning.search.searcher import PRIOR_SAMPLE, RANDOM, Proposal, Searcher, seeds
+from tuning.search.searcher import INCUMBENT, PRIOR_SAMPLE, RANDOM, Proposal, Searcher, seeds
 from tuning.spaces.coordinates import Coordinate
 from tuning.spaces.space import SearchSpace
 
@@ -40,9 +41,15 @@ class SamplerSearcher(Searcher):
         section = self.section
         seed, other = seeds(section.seed, number, attempt)
         generator = random.Random(other)
-        if generator.random() < prior_share(section, sum(map(self.encoder.has_result, records))):
-            tried = [record.params for record in records]
+        results = sum(map(self.encoder.has_result, records))
+        tried = [record.params for record in records]
+        if generator.random() < prior_share(section, results):
             return around_prior(self.space, section, generator, tried), PRIOR_SAMPLE
+        share = section.share_around_best(self.space, results)
+        if share and generator.random() < share:
+            best = best_of(records, self.space)
+            if best is not None:
+                return around_best(self.space, best.params, generator, tried), INCUMBENT
         study, has_model = section.study(self.encoder, records, seed)
         params = self.space.walk(partial(suggest, study.ask()))
         return params, section.name if has_model else RANDOM

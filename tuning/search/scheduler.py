@@ -15,7 +15,7 @@ from hpcm.schema import config_class
 from tuning.ledger.events import Failed, Finished, Paused, Stopped
 from tuning.ledger.ledger import Ledger
 from tuning.ledger.records import TrialRecord
-from tuning.search.decisions import Decision
+from tuning.search.decisions import Decision, Notify, silent
 from tuning.spaces.documents import Problem
 from tuning.spaces.scheduler_section import SchedulerSection
 from tuning.spaces.space import SearchSpace
@@ -52,6 +52,7 @@ class EpochScheduler:
         self.rungs = space.rungs()
         self.metric_name = space.objective.score
         self.sign = 1.0 if space.objective.mode == "min" else -1.0
+        self.notify: Notify = silent  # hears what a person should know
 
     def reconcile(self) -> None:
         """Carry out what follows from a report whose driver died before it had done so.

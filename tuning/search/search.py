@@ -68,6 +68,7 @@ class Search:
         """``references``: by lmbda the reports of reference runs that are not trained here."""
         self.space, self.ledger = space, ledger
         self.scheduler: EpochScheduler = space.scheduler.build(space, ledger, copy)
+        self.scheduler.notify = notify
         self.scheduler.reconcile()
         self.proposals = Proposals(space, ledger, notify)
         self.notify = notify

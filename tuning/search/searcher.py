@@ -10,7 +10,8 @@ from tuning.ledger.records import TrialRecord
 from tuning.spaces.space import SearchSpace
 
 Proposal: TypeAlias = tuple[dict[str, Any], str]  # a flat config, and where it came from
-PRIOR, PRIOR_SAMPLE, RANDOM = "prior", "prior_sample", "random"  # if not from the searcher itself
+#: If not from the searcher itself.
+PRIOR, PRIOR_SAMPLE, INCUMBENT, RANDOM = "prior", "prior_sample", "incumbent", "random"
 
 
 class Searcher(ABC):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from hpcm.schema import bounded, config_class
 from tuning.ledger.records import TrialRecord
-from tuning.search.sampler_section import LearningSection, startup_warning
+from tuning.search.sampler_section import LearningSection, check_share, startup_warning
 from tuning.spaces.space import SearchSpace
 
 if TYPE_CHECKING:
@@ -23,10 +23,18 @@ class Tpe(LearningSection):
 
     name: Literal["tpe"] = "tpe"
     startup_trials: int = 12  # trials with a result before the model is used, >= 1
+    incumbent_share: float = 0.5  # of the proposals around the best trial; not with pareto; 0 to 1
+    incumbent_trials: int = 6  # trials with a result before any is drawn so, >= 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        bounded(self, "startup_trials", least=1)
+        bounded(self, "startup_trials", "incumbent_trials", least=1)
+        check_share(self, "incumbent_share")
+
+    def share_around_best(self, space: SearchSpace, results: int) -> float:
+        """A front has no best trial."""
+        due = results >= self.incumbent_trials and not space.objective.pareto
+        return self.incumbent_share if due else 0.0
 
     def build(self, space: SearchSpace) -> SamplerSearcher:
         """It asks :meth:`study`."""

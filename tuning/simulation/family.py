@@ -12,7 +12,8 @@ it grows with the square root of the rate, and averaged weights have a fifth of 
 run has a seed, and each config an operating point, which moves along one RD curve and costs nothing
 (`rd_point.py`). Too large a learning rate diverges.
 
-The noises are those of hpcm_tiny (docs/log.md); the rest is made up.
+The sizes are made up; noise, and what averaging leaves of it, are of the order that hpcm_tiny had
+(docs/log.md).
 """
 
 from __future__ import annotations

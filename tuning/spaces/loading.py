@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from hpcm.schema import ConfigError, load
+from hpcm.schema import ConfigError, load, to_plain
 from tuning.spaces.checks import (
     check_base,
     check_parameters,
@@ -24,12 +25,18 @@ from tuning.spaces.space import SearchSpace
 
 
 def load_space(
-    name_or_path: str | Path, profile: str = "cluster", overrides: Sequence[str] = ()
+    name_or_path: str | Path,
+    profile: str = "cluster",
+    overrides: Sequence[str] = (),
+    *,
+    begun: SearchSpace | None = None,
 ) -> SearchSpace:
     """Read and check a search space: a name in ``search_spaces/`` or a file.
 
-    ``overrides`` are ``key.path=value`` on the file's own keys, laid over its profile. Raises
-    :class:`ConfigError` with one line per problem.
+    ``overrides`` are ``key.path=value`` on the file's own keys, laid over its profile. ``begun`` is
+    the space of an experiment that goes on: what the file does not say of scheduler and searcher
+    stays as it was there, whatever the default is now. Raises :class:`ConfigError` with one line
+    per problem.
     """
     document = read_document(name_or_path, profile, overrides)
     data = document.data
@@ -37,6 +44,7 @@ def load_space(
     parameters, problems = read_parameters(data["parameters"])
     try:
         given = {name: data[name] for name in SECTIONS if name in data}
+        given |= {} if begun is None else _as_begun(given, begun)
         sections = load(Sections, given, "")
     except ConfigError as error:
         problems += [split_line(line.removeprefix(": ")) for line in str(error).splitlines()]
@@ -57,3 +65,13 @@ def load_space(
     )
     document.refuse([*problems, *check_sections(space), *check_configs(space)])
     return replace(space, warnings=tuple(warnings_of(space)))
+
+
+def _as_begun(given: Mapping[str, Any], begun: SearchSpace) -> dict[str, Any]:
+    """The policy sections of an experiment with what the file gives laid over them."""
+    found = {}
+    for name in ("scheduler", "searcher"):
+        old, own = to_plain(getattr(begun, name)), given.get(name, {})
+        if own.get("name", old["name"]) == old["name"]:
+            found[name] = {**old, **own}
+    return found

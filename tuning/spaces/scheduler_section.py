@@ -33,9 +33,16 @@ class SchedulerSection(ABC):
         """Epochs from ``low`` to below ``high`` at which trials are compared, ascending."""
         return []
 
-    def planned_epochs(self, trials: int, rungs: Sequence[int]) -> int:
-        """Epochs of all ``trials`` together; the last of ``rungs`` is the maximum fidelity."""
+    def planned_epochs(self, trials: int, rungs: Sequence[int], at_a_time: int = 1) -> int:
+        """Epochs of all ``trials`` together, so many ``at_a_time``.
+
+        The last of ``rungs`` is the maximum fidelity.
+        """
         return trials * rungs[-1]
+
+    def control_share(self, trials: int) -> float:
+        """Of ``trials`` trials that lose at a rung, the share that goes on by lot."""
+        return 0.0
 
     def problems(self, space: Any) -> Iterator[tuple[str, str]]:
         """What it cannot do in ``space``: the key, and what is wrong with it."""

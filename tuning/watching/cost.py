@@ -57,7 +57,8 @@ def estimate(space: SearchSpace, seconds_per_epoch: float | None) -> Cost:
     budget = space.budget
     wide = budget.concurrent or trials
     return Cost(
-        likely_epochs=space.scheduler.planned_epochs(trials, rungs) + others,
+        likely_epochs=space.scheduler.planned_epochs(trials, rungs, space.budget.concurrent or 1)
+        + others,
         most_epochs=trials * rungs[-1] + others,
         full_epochs=rungs[-1],
         unit="GPU" if space.resources.gpu else "CPU",

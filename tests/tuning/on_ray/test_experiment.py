@@ -132,7 +132,8 @@ def test_every_kind_of_failure_ends_its_trial_and_no_other(run: Any, folder: Pat
     result = run(
         parameters=choices(*rates.values(), 3e-4),
         searcher={"name": "grid"},
-        scheduler={"name": "asha", "reduction_factor": 9},  # rungs 1 and 9; nine peers never meet
+        # rungs 1 and 9; nine peers never meet
+        scheduler={"name": "asha", "pilots": 0, "reduction_factor": 9},
     )
     assert result.complete
     again = "the same error twice, not tried again: RuntimeError: a cosmic ray"
@@ -176,7 +177,7 @@ def test_promotion_thaws_from_the_checkpoint(run: Any, folder: Path) -> None:
     result = run(
         parameters=choices(1e-4, 2e-4, 1e-2, 2e-2),
         searcher={"name": "grid"},
-        scheduler={"name": "promote", "reduction_factor": 2, "control": 0.0},
+        scheduler={"name": "promote", "pilots": 0, "reduction_factor": 2, "control": 0.0},
         fidelity={"min": 1, "max": 2},
         budget={"trials": 4, "concurrent": 1},
     )
@@ -290,7 +291,7 @@ def test_a_serial_search_and_its_simulation_decide_alike(
 ) -> None:
     """Two drivers of one `Search`: the same proposals, promotions and stops."""
     result = run(
-        scheduler={"name": "promote", "control": 0.2},
+        scheduler={"name": "promote", "pilots": 0, "control": 0.2},
         searcher={"name": "tpe", "seed": 0, "startup_trials": 2},
         budget={"trials": 6, "concurrent": 1},
     )

@@ -139,7 +139,7 @@ def test_a_search_in_every_state(ledger: Ledger, tmp_path: Path, told: Told) -> 
 
 def test_a_tau_is_told_once_it_is_known(tmp_path: Path, ledger: Ledger, told: Told) -> None:
     """Eight trials at a rung of epoch 1; all losers but the last went on, in the same order."""
-    exported = search(ledger, tmp_path, scheduler={"name": "promote", "control": 0.5})
+    exported = search(ledger, tmp_path, scheduler={"name": "promote", "pilots": 0, "control": 0.5})
     for number in range(8):
         propose(ledger, number, float(number))
         facts = {"score": float(number), "rank": number + 1, "peers": 8}

@@ -64,11 +64,15 @@ def plain_tau_b(first: Sequence[float], later: Sequence[float], weights: Sequenc
     return agree / math.sqrt(untied_first * untied_later)
 
 
+#: A rung that cuts from the first comparison on.
+PILOTS = {"promote": {"pilots": 0}}
+
+
 def space_of(folder: Path, name: str = "promote", low: int = 1, **scheduler: Any) -> SearchSpace:
     return lr_space(
         folder,
-        scheduler={"name": name} | scheduler,
-        searcher={"name": "random"},
+        scheduler={"name": name} | PILOTS.get(name, {}) | scheduler,
+        searcher={"name": "random", "prior_share": 0.5},
         parameters=MUTABLE,
         fidelity={"min": low, "max": 9},
     )

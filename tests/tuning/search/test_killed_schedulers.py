@@ -36,6 +36,7 @@ MUTABLE = {
 }
 #: Keys under which more of a scheduler is seen than with its defaults.
 SETTINGS: dict[str, dict[str, Any]] = {
+    "asha": {"pilots": 3},
     "promote": {"control": 0.2, "seed": 2},
     "pbt": {"quantile": 0.4},
 }
@@ -181,7 +182,7 @@ def test_promotions_go_on_where_more_trials_come(tmp_path: Path) -> None:
     rates = [9e-3, 2e-4, 3e-4, 4e-4, 5e-4, *(k * 1e-3 for k in range(1, 8))]  # the best come early
     space = lr_space(
         tmp_path,
-        scheduler={"name": "promote", "control": 0.0},
+        scheduler={"name": "promote", "control": 0.0, "pilots": 0},
         searcher={"name": "grid"},
         parameters={"optimizer.lr": {"type": "categorical", "choices": rates, "prior": rates[0]}},
     )

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import random
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import tuning
+from tests.tuning.lr_space import lr_space
 from tests.tuning.small_spaces import put
 from tuning import load_space
-from tuning.search.prior_sampling import around_prior, near, prior_share
+from tuning.search.prior_sampling import KEPT, around_best, around_prior, near, prior_share
 from tuning.search.random_draws import Random
 from tuning.search.tpe_section import Tpe
 from tuning.spaces.coordinates import Coordinate
+from tuning.spaces.draws import draw
 from tuning.spaces.parameters import Float, Simplex
 from tuning.spaces.space import SearchSpace
 
@@ -24,7 +29,7 @@ DRAWS = 4_000
 
 def draws(coordinate: Coordinate, width: float = 0.25) -> list[Any]:
     generator = random.Random(5)
-    return [near(coordinate, width, generator) for _ in range(DRAWS)]
+    return [near(coordinate, coordinate.prior, width, KEPT, generator) for _ in range(DRAWS)]
 
 
 def test_the_share_halves_with_the_results() -> None:
@@ -70,18 +75,20 @@ def test_the_coin_of_zero_falls_on_the_priors_side_most(zero: float, prior: floa
     zeros = sum(draw < zero for draw in draws(coin)) / DRAWS
     expected = 0.5 * (prior == 0) + 0.5 * zero
     assert zeros == pytest.approx(expected, abs=0.02)
-    shares = [value.share(draw) for draw in draws(value)]
-    if prior == 0:  # the prior has no value: the distribution itself
-        assert statistics.pstdev(shares) == pytest.approx(12**-0.5, abs=0.01)
-    else:
-        assert statistics.pstdev(shares) < 0.18
+    assert value.has_no_prior == (prior == 0)  # then the distribution itself is drawn from
+    assert (
+        value.has_no_prior or statistics.pstdev(value.share(draw) for draw in draws(value)) < 0.18
+    )
 
 
 def test_a_simplex_stays_one_and_is_around_its_prior() -> None:
     simplex = Simplex(size=3, prior=(0.2, 0.5, 0.3), low=0.05)
     generator = random.Random(2)
     found = [
-        simplex.read("w", lambda coordinate: near(coordinate, 0.1, generator)) for _ in range(2_000)
+        simplex.read(
+            "w", lambda coordinate: near(coordinate, coordinate.prior, 0.1, KEPT, generator)
+        )
+        for _ in range(2_000)
     ]
     assert all(simplex.contains(one) for one in found)
     means = [statistics.mean(one[k] for one in found) for k in range(3)]
@@ -108,3 +115,52 @@ def test_what_was_tried_is_not_tried_again(space_file: Callable[..., Path]) -> N
         assert flat == {"balancer.name": "sum"}
     everything = [{"balancer.name": name} for name in ("sum", "famo")]
     assert around_prior(space, Tpe(), random.Random(0), everything) in everything
+
+
+# --- around the best trial ------------------------------------------------------------------------
+
+
+def test_around_the_best_most_values_are_its_own(space: SearchSpace) -> None:
+    """Three quarters of them; what is not active in it is drawn from its distribution."""
+    generator = random.Random(4)
+    best = draw(space, generator)
+    found = [around_best(space, best, generator) for _ in range(400)]
+    numbers = {c.path for c in space.coordinates() if c.type == "float" and c.split is None}
+    kept = [
+        flat[path] == best[path] for flat in found for path in flat.keys() & best.keys() & numbers
+    ]
+    assert sum(kept) / len(kept) == pytest.approx(0.75, abs=0.04)
+    assert {path for flat in found for path in flat} - best.keys()
+    assert all(space.active(flat) == flat for flat in found)
+
+
+def test_what_was_tried_is_drawn_again(space: SearchSpace) -> None:
+    generator = random.Random(4)
+    best = draw(space, generator)
+    assert best not in [around_best(space, best, generator, [best]) for _ in range(200)]
+
+
+def test_half_of_the_proposals_of_tpe_are_around_the_best_after_six_results(
+    tmp_path: Path,
+) -> None:
+    space = lr_space(tmp_path, searcher={"name": "tpe"}, budget={"trials": 40})
+    sources = [t.source for t in tuning.simulate(space, Nearer(), slots=1, seed=3).trials]
+    assert "incumbent" not in sources[:6]
+    assert 10 <= sources.count("incumbent") <= 24  # of 34
+    assert "prior_sample" not in sources
+    off = lr_space(tmp_path, searcher={"incumbent_share": 0.0}, budget={"trials": 20})
+    assert "incumbent" not in [t.source for t in tuning.simulate(off, Nearer(), slots=1).trials]
+    assert Tpe().share_around_best(space, 6) == 0.5
+    assert Tpe().share_around_best(space, 5) == 0.0
+    front = replace(space, objective=replace(space.objective, pareto=("val_bpp", "val_psnr")))
+    assert Tpe().share_around_best(front, 6) == 0.0
+
+
+class Nearer:
+    """The nearer to 1e-3, the better."""
+
+    def report(self, params: Mapping[str, Any], seed: int, epoch: int) -> dict[str, float]:
+        return {"val_rd_cost": 1 + abs(math.log10(params["optimizer.lr"] / 1e-3)), "val_bpp": 1.0}
+
+    def seconds(self, params: Mapping[str, Any], epoch: int) -> float:
+        return 1.0

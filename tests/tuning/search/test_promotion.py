@@ -121,7 +121,7 @@ class Play:
     """A search by promotion, told by hand."""
 
     def __init__(self, folder: Path, trials: int = 9) -> None:
-        section = {"name": "promote", "control": 0.0}
+        section = {"name": "promote", "control": 0.0, "pilots": 0}
         self.space = lr_space(folder, scheduler=section, budget={"trials": trials})
         self.ledger = open_ledger(folder)
         self.search = Search(self.space, self.ledger)

@@ -19,6 +19,7 @@ from tuning import load_space
 from tuning.ledger.records import TrialRecord
 from tuning.search.optuna_encoder import OptunaEncoder, frozen_trials, study_of
 from tuning.search.sampler_section import SamplerSection
+from tuning.search.tpe_section import Tpe
 from tuning.spaces.searcher_section import SEARCHERS
 from tuning.spaces.space import SearchSpace
 
@@ -117,10 +118,14 @@ def test_a_proposal_depends_on_seed_number_and_records(
 def test_the_source_says_where_a_proposal_came_from(
     tmp_path: Path, sections: dict[str, Any]
 ) -> None:
+    if isinstance(make(tmp_path, **sections).searcher, SamplerSection):
+        sections = sections | {"searcher": sections["searcher"] | {"prior_share": 0.5}}
     space = make(tmp_path, **sections)
     name, samples = space.searcher.name, isinstance(space.searcher, SamplerSection)
     told = Counter(record.source for record in search(space, 12 if name == "gp" else 30))
     allowed = {"prior", "prior_sample", "random", name} if samples else {"prior", name}
+    if isinstance(space.searcher, Tpe) and not space.objective.pareto:
+        allowed |= {"incumbent"}
     assert set(told) == allowed
     if samples:
         assert 2 <= told["prior_sample"] <= 15  # half at first; of 30 about 7 are expected

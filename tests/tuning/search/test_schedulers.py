@@ -197,7 +197,7 @@ def test_a_decision_without_its_effect_is_carried_out_at_the_next_start(
     tmp_path: Path, name: str, fate: str
 ) -> None:
     """The driver died between the two lines; a trial that waits unseen would hold up the search."""
-    section = {"name": name, "control": 0.0} if name == "promote" else {"name": name}
+    section = {"name": name, "pilots": 0} | ({"control": 0.0} if name == "promote" else {})
     play = Play(tmp_path, scheduler=section)
     for number, value in ((1, 1.0), (2, 2.0), (3, 3.0)):
         play.tell(number, 1, value)

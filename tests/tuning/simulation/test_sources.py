@@ -294,7 +294,7 @@ def test_a_promotion_costs_more_than_a_start(tmp_path: Path) -> None:
     """Only what waited and goes on from its checkpoint."""
     space = lr_space(
         tmp_path,
-        scheduler={"name": "promote", "control": 0.0},
+        scheduler={"name": "promote", "pilots": 0, "control": 0.0},
         budget={"trials": 9},
         searcher={"name": "random"},
     )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -131,3 +132,13 @@ def test_five_samples_stand_beside_the_prior(tmp_path: Path) -> None:
 
 def test_what_is_absent_is_shown_as_yaml_has_it() -> None:
     assert [value_text(value) for value in (None, True, 0.12345)] == ["null", "yes", "0.123"]
+
+
+def test_the_cost_knows_that_pilots_go_to_the_end(tmp_path: Path) -> None:
+    """As many as run at a time, at least three; a third of the others passes each rung."""
+    for at_a_time, whole in ((1, 3), (5, 5)):
+        overrides = ["scheduler.pilots=3", "budget.trials=9", f"budget.concurrent={at_a_time}"]
+        space = load_space(write_space(tmp_path), "cluster", overrides)
+        rest = 9 - whole
+        expected = whole * 9 + rest + math.ceil(rest / 3) * 2 + math.ceil(rest / 9) * 6
+        assert estimate(space, None).likely_epochs == expected

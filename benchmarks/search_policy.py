@@ -1,0 +1,258 @@
+"""Which search policy finds the best config for the fewest epochs, by replay on several sources.
+
+    python -m benchmarks search_policy --curves curves.npz
+    python -m benchmarks search_policy --quick
+
+Every policy searches every source on the same simulated clock: made-up families of curves (a new
+landscape for each seed), recorded curves of other people's workloads (`--curves`, in a new order
+for each), and finished experiments (`--experiment`). Regret is that of the trial that a search
+would name when 2, 4, .. 32 full runs' worth of epochs are spent: percent of rate at equal quality
+above the best config (families, capped at 15), or the percentage of all arms that end better
+(recorded). A recorded workload is searched until each of its arms was tried; it is *lost* if none
+of the best 3 % of them came to its end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import multiprocessing
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.policy_runs import (
+    MARKS,
+    POLICIES,
+    SAME_ON_ARMS,
+    VARIANTS,
+    Case,
+    Policy,
+    Trace,
+)
+from benchmarks.policy_scores import Results, leave_one_out, ranking, ratio, row
+from benchmarks.record import write_record
+from tuning.simulation.arms import Arms, read_curves
+from tuning.simulation.family import PRESETS, Family
+from tuning.simulation.recorded import Recorded
+from tuning.spaces.loading import load_space
+from tuning.spaces.space import SearchSpace
+
+#: The rate at equal quality is not needed where all configs sit at one point of the curve.
+OVERRIDES = (
+    "fidelity.min=1",
+    "fidelity.max=9",
+    "objective.metric=val_rd_cost",
+    "confirm.top=0",
+)
+MOST_REGRET = 15.0
+BEST_SHARE = 0.03  # of the arms
+AGAINST = "Ray ASHA, TPE, prior first"
+AGAINST_ARMS = "Ray ASHA, random"
+DEFAULT = "default"
+QUICK = ("good", "misleading")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One source with one seed, searched by some policies."""
+
+    source: str
+    group: str
+    seed: int
+    slots: int
+    policies: tuple[str, ...]
+    curves: str | None = None
+    experiment: str | None = None
+
+
+def play(job: Job) -> dict[str, dict[str, Any]]:
+    """The result of each policy."""
+    every, same = {**POLICIES, **VARIANTS}, SAME_ON_ARMS if job.curves is not None else {}
+    first = dict.fromkeys(same.get(name, name) for name in job.policies)
+    found = {name: _result(job, every[name]) for name in first}
+    return {name: found[same.get(name, name)] for name in job.policies}
+
+
+def _result(job: Job, policy: Policy) -> dict[str, Any]:
+    space = load_space("phase3", overrides=OVERRIDES)
+    source: Family | Arms | Recorded
+    if job.curves is not None:
+        curves = read_curves(Path(job.curves))[job.source]
+        source = Arms(space, curves, order=job.seed)
+        trace = policy(Case(space, source, job.slots, job.seed, trials=len(curves)))
+        regret = {m: 100 * source.worse_than(params) for m, params in trace.named.items()}
+        return _plain(job, trace, regret, _lost(source, trace))
+    if job.experiment is not None:
+        space, source = _of_experiment(job.experiment)
+        trace = policy(Case(space, source, job.slots, job.seed))
+        return _plain(job, trace, {m: _excess(source, space, p) for m, p in trace.named.items()})
+    shape = replace(PRESETS[job.source], moves=0.0)
+    source = Family(space, shape, landscape=job.seed)
+    trace = policy(Case(space, source, job.slots, job.seed))
+    regret = {m: min(MOST_REGRET, source.excess(params)) for m, params in trace.named.items()}
+    return _plain(job, trace, regret)
+
+
+def _plain(
+    job: Job, trace: Trace, regret: Mapping[int, float], lost: bool | None = None
+) -> dict[str, Any]:
+    return {
+        "source": job.source,
+        "group": job.group,
+        "seed": job.seed,
+        "regret": {str(mark): round(regret[mark], 4) for mark in MARKS},
+        "lost": lost,
+        "spent": round(trace.spent, 2),
+        "used": round(trace.used, 4),
+    }
+
+
+def _lost(source: Arms, trace: Trace) -> bool:
+    """Whether none of the best arms came to its end."""
+    best = math.ceil(BEST_SHARE * len(source.keys))
+    return not any(source.worse_than(params) * len(source.keys) < best for params in trace.whole)
+
+
+def _of_experiment(folder: str) -> tuple[SearchSpace, Recorded]:
+    from tuning.ledger.folders import read_experiment
+
+    space = read_experiment(Path(folder))
+    return space, Recorded.from_folder(folder, space)
+
+
+def _excess(source: Recorded, space: SearchSpace, params: Mapping[str, Any]) -> float:
+    """Percent that a config's end is worse than the best recorded one."""
+    score = space.objective.score
+    ends = [t.last[score] for t in source.trials if t.epochs == space.fidelity.max]
+    own = source.report(params, 0, space.fidelity.max)[score]
+    return 100 * abs(own - min(ends)) / max(abs(min(ends)), 1e-12)
+
+
+def jobs(options: argparse.Namespace) -> Iterator[Job]:
+    """All sources in turn, so that what was played when time is up is balanced."""
+    policies, slots = tuple(options.policies), options.slots
+    workloads = sorted(read_curves(Path(options.curves))) if options.curves else []
+    recorded = [
+        Job(workload, "recorded", order, slots, policies, options.curves)
+        for order in range(options.orders)
+        for workload in workloads
+    ]
+    at_once = -(-len(recorded) // max(1, options.seeds))
+    for seed in range(options.seeds):
+        for name in options.families:
+            yield Job(name, name, seed, slots, policies)
+        for folder in options.experiment:
+            yield Job(Path(folder).name, "experiment", seed, slots, policies, None, folder)
+        yield from recorded[seed * at_once : (seed + 1) * at_once]
+    yield from recorded[options.seeds * at_once :]
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Play, print and record."""
+    options = _options(arguments)
+    todo = list(jobs(options))
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in options.policies}
+    until = time.monotonic() + 60 * options.minutes
+    with multiprocessing.get_context("spawn").Pool(options.processes) as pool:
+        for done, results in enumerate(pool.imap(play, todo), start=1):
+            for name, result in results.items():
+                found[name].append(result)
+            if done % 10 == 0:
+                print(f"{done} of {len(todo)} sources and seeds", flush=True)
+            if time.monotonic() > until:
+                print(f"the minutes are over after {done} of {len(todo)}")
+                break
+    numbers = _tables(found)
+    shown = {key: value for key, value in vars(options).items() if value != math.inf}
+    shown["curves"] = Path(options.curves).name if options.curves else None
+    write_record(options.name, "cpu", {"options": shown, **numbers, "searches": found})
+
+
+def _tables(found: Results) -> dict[str, Any]:
+    """Print every table, and give it as data."""
+    groups = list(dict.fromkeys(result["group"] for of in found.values() for result in of))
+    numbers: dict[str, Any] = {"groups": {}}
+    for group in groups:
+        of_group = {name: [r for r in of if r["group"] == group] for name, of in found.items()}
+        against = AGAINST_ARMS if group == "recorded" else AGAINST
+        numbers["groups"][group] = _print_group(group, of_group, against)
+    if len(found) > 2:
+        numbers["ranking"] = _print_ranking(found)
+    choices = [name for name in (DEFAULT, *VARIANTS) if name in found]
+    if AGAINST_ARMS in found and len(choices) > 1:
+        numbers["leave_one_out"] = _print_left_out(found, choices)
+    return numbers
+
+
+def _print_group(group: str, of: Results, against: str) -> dict[str, Any]:
+    rows = {}
+    some = next(iter(of.values()))
+    print(f"\n{group}: {len(some)} searches each; mean regret in percent [95 %]")
+    print(
+        f"{'':28}" + "".join(f"{mark:>20}" for mark in MARKS[2:]) + "   lost  spent   used  ratio"
+    )
+    for name, results in of.items():
+        found = row(results)
+        if against in of:
+            found["ratio"] = ratio(results, of[against]) | {"against": against}
+        rows[name] = found
+        cells = "".join(
+            f"{found[str(m)]['regret']:7.2f} [{found[str(m)]['interval'][0]:4.2f},"
+            f" {found[str(m)]['interval'][1]:4.2f}]".rjust(20)
+            for m in MARKS[2:]
+        )
+        lost = "      -" if found["lost"] is None else f"{100 * found['lost']:6.0f}%"
+        text = f"{name:28}{cells}{lost}{found['spent']:7.1f}{100 * found['used']:6.0f}%"
+        if "ratio" in found:
+            low, high = found["ratio"]["interval"]
+            text += f"  {found['ratio']['ratio']:.2f} [{low:.2f}, {high:.2f}]"
+        print(text)
+    return rows
+
+
+def _print_ranking(found: Results) -> dict[str, Any]:
+    ranks = ranking(found)
+    p = ranks["friedman_p"]
+    print(
+        f"\nmean rank over {ranks['sources']} sources; critical difference"
+        f" {ranks['critical_difference']:.2f} (Nemenyi, 0.05)"
+        + ("" if p is None else f"; Friedman p = {p:.2g}")
+    )
+    for name, value in ranks["ranks"].items():
+        print(f"{value:6.2f}  {name}")
+    return ranks
+
+
+def _print_left_out(found: Results, choices: Sequence[str]) -> list[dict[str, Any]]:
+    rows = leave_one_out(found, choices, AGAINST_ARMS)
+    print(
+        f"\nchosen on all other sources, its regret over that of {AGAINST_ARMS} on the one left out"
+    )
+    for one in rows:
+        print(f"{one['left_out']:40}{one['chosen']:28}{one['ratio']:6.2f}")
+    return rows
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks search_policy", description=(__doc__ or "").partition("\n")[0]
+    )
+    every = [*POLICIES, *VARIANTS]
+    parser.add_argument("--families", nargs="*", default=list(PRESETS), choices=list(PRESETS))
+    parser.add_argument("--seeds", type=int, default=20, help="landscapes of a family")
+    parser.add_argument("--orders", type=int, default=2, help="orders of a workload's arms")
+    parser.add_argument("--slots", type=int, default=8, help="trials at a time")
+    parser.add_argument("--curves", metavar="FILE", help="recorded curves, NAME.npz")
+    parser.add_argument("--experiment", metavar="DIR", nargs="*", default=[])
+    parser.add_argument("--policies", metavar="NAME", nargs="+", default=every, choices=every)
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="then no more is played")
+    parser.add_argument("--quick", action="store_true", help="two families, three seeds")
+    parser.add_argument("--name", default="search_policy", help="of the record")
+    options = parser.parse_args(list(arguments))
+    if options.quick:
+        options.seeds, options.families = min(options.seeds, 3), list(QUICK)
+    return options
