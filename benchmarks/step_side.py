@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.kernels import WaitCounter
+
 SIDE = 256  # pixels of a crop
 
 
@@ -91,7 +93,7 @@ def _ours(options: dict[str, Any]) -> Side:
     def step(x: Tensor) -> None:
         stepper.step(x, 0.0)
 
-    return Side(run.model, step, lambda x, times: _parts(run, step, x, times))
+    return Side(run.model, step, lambda x, times: _parts(run, stepper, x, times))
 
 
 def _official(options: dict[str, Any]) -> Side:
@@ -101,11 +103,14 @@ def _official(options: dict[str, Any]) -> Side:
     return Side(model, step)
 
 
-def _parts(run: Any, step: Callable[[Tensor], None], batch: Tensor, times: int) -> dict[str, Any]:
-    """Seconds of a step's parts, its floating-point operations, and a matrix product's speed."""
+def _parts(run: Any, stepper: Any, batch: Tensor, times: int) -> dict[str, Any]:
+    """Seconds of a step's parts, its waits and operations, and a matrix product's speed.
+
+    Forward includes the noise and the loss.
+    """
     seconds: dict[str, float] = {}
     places = (
-        ("forward", run.model, "forward"),
+        ("forward", stepper, "_look"),
         ("backward", run.balancer, "backward"),
         ("optimiser", run.optimizer, "step"),
         ("balancer", run.balancer, "update"),
@@ -115,13 +120,18 @@ def _parts(run: Any, step: Callable[[Tensor], None], batch: Tensor, times: int) 
             timed = _timed(getattr(owner, method), name, seconds, batch)
             stack.enter_context(patch.object(owner, method, timed))
         for _ in range(times):
-            step(batch)
+            stepper.step(batch, 0.0)
     seconds = {name: total / times for name, total in seconds.items()}
+    with WaitCounter() as waits:
+        for _ in range(times):
+            stepper.step(batch, 0.0)
     counter = FlopCounterMode(display=False)
-    with counter:
-        step(batch)
+    with counter, patch.object(stepper, "_measure", None):  # what is compiled is not counted
+        stepper.step(batch, 0.0)
     return {
         "seconds": seconds,
+        "precision": str(run.precision),
+        "waits": waits.total / times,
         "flops": counter.get_total_flops(),
         "matmul_flops_per_second": _matmul_speed(batch),
     }

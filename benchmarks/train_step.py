@@ -64,10 +64,18 @@ class Process:
 
     def ask(self, what: str, times: int = 1) -> dict[str, Any]:
         """Do ``what`` (step, gradient, evaluate, parts) ``times`` times; what it took."""
+        self.tell(what, times)
+        return self.answer()
+
+    def tell(self, what: str, times: int = 1) -> None:
+        """As `ask`, without waiting for the answer."""
         assert self._process.stdin
-        assert self._process.stdout
         self._process.stdin.write(json.dumps({"what": what, "times": times}) + "\n")
         self._process.stdin.flush()
+
+    def answer(self) -> dict[str, Any]:
+        """Of the request that was told first."""
+        assert self._process.stdout
         answer = self._process.stdout.readline()
         if not answer:
             raise SystemExit("a side ended; its reason stands above")
@@ -112,6 +120,8 @@ def alone(side: Process, batch: int, steps: int) -> dict[str, Any]:
         "peak_bytes": peak,
         "step": taken,
         "images_per_second": batch / taken["wall"],
+        "precision": parts["precision"],
+        "waits_per_step": parts["waits"],
         "parts_milliseconds": {name: 1e3 * s for name, s in parts["seconds"].items()},
         "teraflops": parts["flops"] / taken["wall"] / 1e12,
         "of_matmul": parts["flops"] / taken["wall"] / parts["matmul_flops_per_second"],
@@ -124,7 +134,8 @@ def print_alone(numbers: dict[str, Any]) -> None:
     print(f"{ours['images_per_second']:.2f} images/s, {1e3 * ours['step']['wall']:.0f} ms a step")
     for name, milliseconds in ours["parts_milliseconds"].items():
         print(f"  {name:12} {milliseconds:8.1f} ms")
-    print(f"kernels: {kernels['forward']} forward, {kernels['backward']} backward; then one wait")
+    print(f"kernels: {kernels['forward']} forward, {kernels['backward']} backward, if not compiled")
+    print(f"precision: {ours['precision']}; {ours['waits_per_step']:.2f} waits a step")
     print(f"peak of forward and backward: {ours['peak_bytes'] / 2**20:.0f} MiB")
     print(f"{ours['teraflops']:.3f} TFLOP/s, {100 * ours['of_matmul']:.0f} % of a matrix product's")
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from benchmarks import parity
 from benchmarks.__main__ import main
 from benchmarks.optimizer_step import OPTIMIZERS, measure
 from benchmarks.plain_codec import plain_decode, plain_encode
@@ -71,6 +72,25 @@ def test_a_whole_search_on_ray_is_measured() -> None:
     assert found["reports"] >= 6
     assert found["own_report_milliseconds"]["median"] > 0
     assert all(size > 0 for size in found["bytes_per_trial"].values())
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_a_device_computes_what_a_cpu_does(device: str) -> None:
+    differences = parity.differences(device)
+    assert differences.keys() == parity.BOUNDS.keys()
+    assert all(value <= parity.BOUNDS[name] for name, value in differences.items())
+    streams = parity.streams(device)
+    assert len(streams) == (2 if device == "cpu" else 8)
+    assert not [name for name, said in streams.items() if said.startswith("WRONG")]
+
+
+def test_a_difference_above_its_bound_ends_with_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    far = dict.fromkeys(parity.BOUNDS, 0.0) | {"bpp": float("nan")}
+    monkeypatch.setattr(parity, "differences", lambda _: far)
+    monkeypatch.setattr(parity, "streams", lambda _: {"portable, a to b": "WRONG: refused"})
+    monkeypatch.setattr(parity, "write_record", lambda *_: None)
+    with pytest.raises(SystemExit, match="not equal: bpp, portable, a to b"):
+        parity.main(["--device", "cpu"])
 
 
 @pytest.mark.parametrize("arguments", [[], ["record"], ["nothing"]])

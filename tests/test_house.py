@@ -51,7 +51,7 @@ FOREIGN = {"ray", "optuna", "wandb", "compressai", "torchvision", "tuning"}
 MAY_IMPORT = {"hpcm/model/bitstream.py": "compressai", "hpcm/commands/loggers.py": "wandb"}
 # A part may import the parts to the left of it; but an optimizer never sees a model.
 LAYERS = [
-    "choices full_precision streams",
+    "choices defaults full_precision streams",
     "schema",
     "schedules files extra_packages",
     "yaml_files atomic_files",
@@ -239,7 +239,14 @@ def test_every_shipped_yaml_is_loaded(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [".ci/run", "deploy/search.sh", "deploy/supervise.sh", "deploy/node_env.sh"]
+    "name",
+    [
+        ".ci/run",
+        "deploy/search.sh",
+        "deploy/supervise.sh",
+        "deploy/node_env.sh",
+        "benchmarks/on_gpu.sh",
+    ],
 )
 def test_shell_scripts_parse(name: str) -> None:
     run = subprocess.run(["bash", "-n", str(ROOT / name)], capture_output=True, text=True)

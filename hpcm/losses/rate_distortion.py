@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hpcm.choices import NameOf
+from hpcm.defaults import LMBDA, METRIC
 from hpcm.full_precision import at_least_float32
 from hpcm.losses.distortions import DISTORTIONS
 from hpcm.schema import bounded, config_class
@@ -22,8 +23,8 @@ STEPS_OF_SCALE = (2, 3, 6)  # coding steps of s1, s2, s3, in coding order (HPCM,
 class LossConfig:
     """``rd_cost = lmbda * D + bpp``; D is ``255^2 * mse`` or ``1 - ms_ssim``, images in [0, 1]."""
 
-    metric: Annotated[str, NameOf(DISTORTIONS)] = "mse"  # the distortion D
-    lmbda: float = 0.013  # bits per pixel per unit of D, > 0; sets the operating point
+    metric: Annotated[str, NameOf(DISTORTIONS)] = METRIC  # the distortion D
+    lmbda: float = LMBDA  # bits per pixel per unit of D, > 0; sets the operating point
 
     def __post_init__(self) -> None:
         bounded(self, "lmbda", above=0)

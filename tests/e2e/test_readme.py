@@ -23,11 +23,16 @@ REDUCED = {
     "make tune": None,  # held by tests/test_house.py: it runs tune.py --space phase3
     "make test": None,  # this
     "python tune.py --space phase3 --dry-run": "",
+    "python tune.py --space phase3 --simulate family:good": "--storage runs/simulated",
     "python tune.py --space phase3": "--set budget.trials=3 fidelity.max=3 "
     "base.data.crops_per_epoch=8 base.data.batch_size=4",
     "python tune.py --resume last": "",
     "python tune.py --resume last --set budget.trials=16": "--set budget.trials=4",
     "python -m tuning status last": "",
+    "python -m tuning report last -o report.html": "",
+    "python -m tuning ladder search_spaces/best/phase3.laptop.yaml --against baseline "
+    "--lmbdas 0.0004 0.0008 0.0016 0.0032 --seeds 1 2 --start-from sample --images sample_val "
+    "--dry-run": "",
     "python -m hpcm train search_spaces/best/phase3.laptop.yaml --output runs/best": "",
     "python -m hpcm evaluate runs/best --images sample_val --real --output runs/best.json": "",
     "python -m hpcm compare results/kodak/vtm_18.0.json results/kodak/hpcm_base.json "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ from tuning.__main__ import _parser
 from tuning.ledger.events import Closed, Opened, Proposed, Report, Started
 from tuning.ledger.folders import write_experiment
 from tuning.ledger.ledger import Ledger
+from tuning.search.sessions import reference_metrics
 from tuning.spaces.loading import load_space
+from tuning.spaces.sections import Objective
 from tuning.spaces.space import SearchSpace
 
 ROOT = Path(__file__).parents[2]
@@ -53,10 +56,12 @@ def test_help_imports_nothing_slow(run: str) -> None:
     assert imported(run) == set()
 
 
-@pytest.mark.parametrize("shipped", [False, True], ids=["one metric", "phase3"])
-def test_status_imports_nothing_slow(tmp_path: Path, shipped: bool) -> None:
+@pytest.mark.parametrize("kind", ["one metric", "no lmbda", "phase3"])
+def test_status_imports_nothing_slow(tmp_path: Path, kind: str) -> None:
     """No torch either: the space was checked when the search began."""
-    space = load_space("phase3", "laptop") if shipped else make_space(tmp_path)
+    space = load_space("phase3", "laptop") if kind == "phase3" else make_space(tmp_path)
+    if kind == "no lmbda":
+        space = replace(space, objective=Objective(metric="delta_rate"))
     write_ended(tmp_path / "quick-1", space)
     words = ["status", "last", "--storage", str(tmp_path)]
     assert imported(COMMAND.format(words=words)) <= {"numpy"}
@@ -67,7 +72,8 @@ def write_ended(directory: Path, space: SearchSpace) -> None:
     write_experiment(directory, space)
     ledger = Ledger(directory)
     ledger.open()
-    ledger.append(Opened(experiment=directory.name, digest=space.digest))
+    opened = Opened(experiment=directory.name, digest=space.digest, **reference_metrics(space))
+    ledger.append(opened)
     lmbdas = (None, *space.reference_lmbdas())
     for number, lmbda in enumerate(lmbdas):
         params = space.prior() if lmbda is None else space.reference_params(lmbda)

@@ -9,22 +9,21 @@ the hand-tuned baseline, searchers, schedulers and validation all call it.
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, cast
 
 import hpcm
+from hpcm.defaults import LMBDA, METRIC
 from hpcm.schema import ConfigError, config_class, leaves, load, set_path, to_plain
+from tuning.spaces.comparison import BEFORE, Change, by_path, changes, digest_of
 from tuning.spaces.conditions import holds
 from tuning.spaces.coordinates import Coordinate, Suggest, fields_named, sampled
 from tuning.spaces.documents import SECTIONS
-from tuning.spaces.earlier_records import as_before, is_as_before
 from tuning.spaces.fault_section import Faults
 from tuning.spaces.parameters import DISTRIBUTIONS, Parameter
-from tuning.spaces.scheduler_section import SchedulerSection
-from tuning.spaces.searcher_section import SearcherSection
+from tuning.spaces.scheduler_section import SCHEDULERS, SchedulerSection
+from tuning.spaces.searcher_section import SEARCHERS, SearcherSection
 from tuning.spaces.sections import (
     DELTA_RATE,
     Budget,
@@ -38,40 +37,6 @@ from tuning.spaces.sections import (
 # Sections that the baseline does not share with the trials.
 TREATMENTS = ("optimizer", "balancer", "regularizers", "parts", "early_stopping")
 ADDED = ("faults", "confirm")  # sections that the first experiments did not record
-
-# Differences here do not change what a trial's numbers mean; all others do.
-HARMLESS = (
-    "path",
-    "profiles",
-    "warnings",
-    "base.data.cache",
-    "base.data.workers",
-    "base.precision.check_every",
-    "base.precision.threads",
-    "budget",
-    "confirm",
-    "faults",
-    "name",
-    "objective.constraints",
-    "objective.pareto",
-    "objective.reference.experiment",
-    "question",
-    "resources",
-    "searcher",
-)
-
-
-@dataclass(frozen=True)
-class Change:
-    """One key in which two spaces differ. ``breaks``: their trials are not comparable."""
-
-    path: str
-    old: Any
-    new: Any
-    breaks: bool
-
-    def __str__(self) -> str:
-        return f"{self.path}: {_shown(self.old)} -> {_shown(self.new)}"
 
 
 @config_class
@@ -188,14 +153,14 @@ class SearchSpace:
     def lmbda(self) -> float:
         """Of the trials' loss."""
         found = self.of_base("loss", "lmbda")
-        return float(found) if isinstance(found, int | float) else hpcm.TrainConfig().loss.lmbda
+        return float(found) if isinstance(found, int | float) else LMBDA
 
     @property
     def compared(self) -> tuple[str, ...]:
         """The metrics that a report needs at a rung: the objective's, or rate and quality."""
         if self.objective.metric != DELTA_RATE:
             return (self.objective.score,)
-        loss = self.of_base("loss", "metric") or hpcm.TrainConfig().loss.metric
+        loss = self.of_base("loss", "metric") or METRIC
         quality = "val_ms_ssim_db" if loss == "ms_ssim" else "val_psnr"
         return self.objective.of_weights("val_bpp"), self.objective.of_weights(quality)
 
@@ -255,7 +220,7 @@ class SearchSpace:
         where = str(plain["name"])
         head = load(_Head, {name: plain[name] for name in _HEAD}, where)
         known = [name for name in SECTIONS if name in plain or name not in ADDED]
-        sections = load(Sections, {name: as_before(name, plain[name]) for name in known}, where)
+        sections = load(Sections, {name: _as_before(name, plain[name]) for name in known}, where)
         parameters = {spec["path"]: _parameter(spec, where) for spec in plain["parameters"]}
         return cls(
             parameters=parameters,
@@ -266,30 +231,28 @@ class SearchSpace:
     @property
     def digest(self) -> str:
         """12 hex digits over what decides whether trials of two spaces may be compared."""
-        flat = sorted(
-            (path, value)
-            for path, value in self._keys().items()
-            if not (_harmless(path) or is_as_before(path, value))
-        )
-        return hashlib.sha256(json.dumps(flat).encode()).hexdigest()[:12]
+        return digest_of(self._keys())
 
     def diff(self, new: SearchSpace) -> list[Change]:
         """What ``new`` changes; empty where both search the same thing in the same way."""
-        before, after = self._keys(), new._keys()
         population = ("budget.trials",) if self.scheduler.changes_config else ()
-        return [
-            Change(
-                path, before.get(path), after.get(path), path in population or not _harmless(path)
-            )
-            for path in dict.fromkeys([*before, *after])
-            if before.get(path) != after.get(path) or (path in before) != (path in after)
-        ]
+        return changes(self._keys(), new._keys(), population)
 
     def _keys(self) -> dict[str, Any]:
         """Every key of the file by its dotted path."""
         plain = self.to_plain()
         plain["parameters"] = {spec.pop("path"): spec for spec in plain["parameters"]}
-        return dict(_leaves(plain))
+        return dict(by_path(plain))
+
+
+def _as_before(name: str, section: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A recorded section, with the keys that its writer did not know."""
+    kinds = {"scheduler": SCHEDULERS, "searcher": SEARCHERS}
+    kind = kinds[name].get(str(section.get("name"))) if name in kinds else None
+    if kind is None:
+        return section
+    known = {field.name for field in fields(kind)}
+    return {key: v for key, v in BEFORE[name].items() if key in known} | dict(section)
 
 
 def _parameter(spec: Mapping[str, Any], where: str) -> Parameter:
@@ -300,20 +263,3 @@ def _parameter(spec: Mapping[str, Any], where: str) -> Parameter:
 
 def _type_of(parameter: Parameter) -> str:
     return next(name for name, cls in DISTRIBUTIONS.items() if type(parameter) is cls)
-
-
-def _leaves(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every leaf of nested dicts with its dotted path."""
-    for key, value in data.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _harmless(path: str) -> bool:
-    return any(path == known or path.startswith(f"{known}.") for known in HARMLESS)
-
-
-def _shown(value: Any) -> str:
-    return "nothing" if value is None else str(value)
