@@ -98,7 +98,7 @@ def test_an_unknown_measurement_lists_the_known(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments) == 2
-    assert "search,train_step" in capsys.readouterr().err
+    assert "search,search_policy,train_step" in capsys.readouterr().err
 
 
 def test_arguments_reach_the_measurement(capsys: pytest.CaptureFixture[str]) -> None:
