@@ -43,8 +43,8 @@ class Play(Searched):
 
 
 def play_content(name: str, trials: int, **sections: Any) -> dict[str, Any]:
-    """A space for a play: ``name`` of its scheduler, rates drawn at random."""
-    content = space_of(None, scheduler={"name": name, **sections})
+    """A space for a play: ``name`` of its scheduler, rates at random, no pilots unless given."""
+    content = space_of(None, scheduler={"name": name, "pilots": 0, **sections})
     content["searcher"] = {"name": "random", "seed": 1}
     content["budget"] = {"trials": trials, "concurrent": 1}
     return content
