@@ -20,6 +20,7 @@ os.environ["WANDB_SILENT"] = "true"
 os.environ.pop("RAY_ADDRESS", None)  # never a cluster that the shell happens to point at
 os.environ.pop("HPCM_DATA", None)  # nor somebody's data
 os.environ.pop("HPCM_STUDY_URL", None)  # nor somebody's database
+os.environ.pop("COLUMNS", None)  # nor the width of a terminal; pytest-xdist sets it
 
 import numpy as np
 import pytest

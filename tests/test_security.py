@@ -35,8 +35,13 @@ EXECUTES = {
     "yaml.full_load",
     "yaml.unsafe_load",
 }
-#: The driver reads the exception that Ray has just written for it beside its own session's files.
-ALLOWED = {("tuning/on_ray/recovery.py", "cloudpickle.loads")}
+#: The driver reads the exception that Ray has just written beside its own session's files; a
+#: worker reads what the driver sends through Ray; Python files that a user names by `--import`.
+ALLOWED = {
+    ("tuning/on_ray/recovery.py", "cloudpickle.loads"),
+    ("tuning/on_ray/trainable.py", "cloudpickle.loads"),
+    ("hpcm/parts.py", "exec"),
+}
 
 
 def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:

@@ -116,10 +116,10 @@ class RungScheduler(EpochScheduler, ABC):
 
     table: RungTable
 
-    def __init__(self, space: SearchSpace, ledger: Ledger, section: HalvingSection) -> None:
-        super().__init__(space, ledger)
+    def pilots(self, section: HalvingSection) -> Pilots:
+        """Who says whether a rung may cut, for schedulers that ask."""
         least, agreement = section.pilots, section.agreement
-        self.pilots = Pilots(space, ledger, least, agreement, lambda text: self.notify(text))
+        return Pilots(self.space, self.ledger, least, agreement, lambda text: self.notify(text))
 
     def decide(self, record: TrialRecord, before: int, epoch: int, score: float) -> Decision:
         """Enter the highest rung that was crossed, and do what the table says."""
@@ -143,10 +143,9 @@ class AshaScheduler(RungScheduler):
     """
 
     def __init__(self, space: SearchSpace, ledger: Ledger, section: Asha) -> None:
-        super().__init__(space, ledger, section)
-        self.table = RungTable(
-            ledger, self.rungs[:-1], section.reduction_factor, trusts=self.pilots.trusts
-        )
+        super().__init__(space, ledger)
+        trusts = self.pilots(section).trusts
+        self.table = RungTable(ledger, self.rungs[:-1], section.reduction_factor, trusts=trusts)
 
     def lose(self, record: TrialRecord, level: int, reason: str) -> Decision:
         """Stopped for good."""
@@ -163,14 +162,14 @@ class PromoteScheduler(RungScheduler):
     table: PromotionTable
 
     def __init__(self, space: SearchSpace, ledger: Ledger, section: Promote) -> None:
-        super().__init__(space, ledger, section)
+        super().__init__(space, ledger)
         self.table = PromotionTable(
             ledger,
             self.rungs[:-1],
             section.reduction_factor,
             control=section.control_share(space.budget.trials),
             seed=section.seed,
-            trusts=self.pilots.trusts,
+            trusts=self.pilots(section).trusts,
         )
 
     def lose(self, record: TrialRecord, level: int, reason: str) -> Decision:

@@ -296,7 +296,7 @@ def test_a_promotion_costs_more_than_a_start(tmp_path: Path) -> None:
         tmp_path,
         scheduler={"name": "promote", "pilots": 0, "control": 0.0},
         budget={"trials": 9},
-        searcher={"name": "random"},
+        searcher={"name": "random", "prior_share": 0.5},
     )
     minutes, promoted = [], 0
     for each in (0.0, 60.0):
