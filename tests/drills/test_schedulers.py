@@ -55,7 +55,10 @@ ONE_BY_ONE = {
 SECTIONS: dict[str, dict[str, Any]] = {
     "promote": {"scheduler": {"name": "promote", "pilots": 0, "control": 0.2, "seed": 2}},
     "hyperband": {"scheduler": {"name": "hyperband"}},
-    "asha": {"scheduler": {"name": "asha", "pilots": 0}},
+    "asha": {  # a seed with which a trial goes on after another one was cut
+        "scheduler": {"name": "asha", "pilots": 0},
+        "searcher": {"name": "random", "seed": 2, "prior_share": 0.5},
+    },
     "pbt": {
         "scheduler": {"name": "pbt", "quantile": 0.3},
         "fidelity": {"min": 3, "max": 9},
@@ -179,11 +182,13 @@ def test_a_killed_search_ends_as_one_that_was_not(driver: Searches, name: str) -
 
 def test_a_killed_search_goes_on_with_what_it_learnt_from_an_earlier_one(driver: Searches) -> None:
     """Also where the earlier one is gone by then: what was learnt is kept with the search."""
-    driver.search(ONE_BY_ONE | SECTIONS["asha"])
+    drawn = {"name": "random", "seed": 12, "prior_share": 0.5}
+    driver.search(ONE_BY_ONE | SECTIONS["asha"] | {"searcher": drawn})
     driver.start(seconds=0)
     assert driver.finish() == 0, driver.said()
     earlier = driver.directory
     learns = {"name": "tpe", "seed": 3, "startup_trials": 4, "warm_start": [earlier.name]}
+    learns |= {"prior_share": 0.5, "incumbent_share": 0.0}
     driver.search(ONE_BY_ONE | {"searcher": learns})
     driver.start(seconds=0)
     assert driver.finish() == 0, driver.said()
