@@ -28,13 +28,14 @@ from benchmarks.record import write_record
 from tuning.ledger.folders import find, read_experiment, storage_folder
 from tuning.ledger.ledger import Ledger
 from tuning.ledger.records import TrialRecord
-from tuning.ledger.reference_curve import RatePoint, ReferenceCurve
+from tuning.ledger.reference_curve import References
 
 WEIGHTS = {"raw": "val_", "ema": "val_ema_"}  # and what begins the names of their metrics
 CORRELATIONS: dict[str, Callable[[Any, Any], Any]] = {
     "kendall": lambda a, b: kendalltau(a, b).statistic,
     "spearman": lambda a, b: spearmanr(a, b).statistic,
 }
+EARLY = (1, 3)  # epochs at which the laptop profile compares trials
 Scores = dict[int, dict[int, float]]  # by trial, by epoch
 
 
@@ -44,16 +45,16 @@ class Run:
     def __init__(self, directory: Path) -> None:
         self.space = read_experiment(directory)
         ledger = Ledger(directory)
-        self.trials, references = ledger.records(), ledger.reference_runs()
-        self.cost = {w: _scores(self.trials, f"{p}rd_cost") for w, p in WEIGHTS.items()}
-        self.delta = {w: _deltas(self.trials, references, p) for w, p in WEIGHTS.items()}
+        trials, references = ledger.records(), ledger.reference_runs()
+        self.configs = {
+            trial.number: tuple(sorted((k, str(v)) for k, v in trial.params.items()))
+            for trial in trials
+        }
+        self.cost = {w: _costs(trials, f"{prefix}rd_cost") for w, prefix in WEIGHTS.items()}
+        self.delta = {w: _deltas(trials, references, prefix) for w, prefix in WEIGHTS.items()}
 
-    def key(self, number: int) -> tuple[Any, ...]:
-        """The config, for pairing."""
-        return tuple(sorted((k, str(v)) for k, v in self.trials[number].params.items()))
 
-
-def _scores(trials: Sequence[TrialRecord], metric: str) -> Scores:
+def _costs(trials: Sequence[TrialRecord], metric: str) -> Scores:
     return {
         trial.number: {int(r["epoch"]): r[metric] for r in trial.reports if metric in r}
         for trial in trials
@@ -63,21 +64,20 @@ def _scores(trials: Sequence[TrialRecord], metric: str) -> Scores:
 def _deltas(
     trials: Sequence[TrialRecord], references: Sequence[TrialRecord], prefix: str
 ) -> Scores:
+    """Where the reference runs make a curve."""
+    curves = References(f"{prefix}bpp", f"{prefix}psnr")
+    curves.lmbdas = {run.number: run.lmbda for run in references if run.lmbda is not None}
+    for run in references:
+        for report in run.reports:
+            curves.report(run.number, report)
     found: Scores = {trial.number: {} for trial in trials}
-    rate, quality = f"{prefix}bpp", f"{prefix}psnr"
-    for epoch in {int(report["epoch"]) for run in references for report in run.reports}:
-        points = [
-            RatePoint(run.lmbda or 0.0, report[rate], report[quality])
-            for run in references
-            if (report := run.report_at(epoch)) and rate in report
-        ]
-        curve = ReferenceCurve.through(points)
-        for trial in trials:
-            report = trial.report_at(epoch)
-            if report and rate in report:
-                value = curve.delta_rate(report[rate], report[quality])
+    for trial in trials:
+        for report in trial.reports:
+            curve = curves.curve(int(report["epoch"]))
+            if curve is not None and curves.rate in report:
+                value = curve.delta_rate(report[curves.rate], report[curves.quality])
                 if value is not None:
-                    found[trial.number][epoch] = value
+                    found[trial.number][int(report["epoch"])] = value
     return found
 
 
@@ -109,17 +109,15 @@ def steps_between_epochs(scores: Scores) -> float:
 
 def measure(runs: Sequence[Run]) -> dict[str, Any]:
     """All numbers."""
-    rungs = runs[0].space.fidelity.max, [1, 3]
-    end, early = rungs
-    numbers: dict[str, Any] = {"trials": [len(run.trials) for run in runs]}
+    numbers: dict[str, Any] = {"trials": [len(run.configs) for run in runs]}
     for weights in WEIGHTS:
         found: dict[str, Any] = {
             "sd_of_rd_cost_between_epochs": [
                 round(steps_between_epochs(run.cost[weights]), 5) for run in runs
             ]
         }
-        for epoch in early:
-            for name, pairs in _pairs(runs, weights, epoch, end).items():
+        for epoch in EARLY:
+            for name, pairs in _pairs(runs, weights, epoch).items():
                 if len(pairs) > 3:
                     first, last = zip(*pairs, strict=True)
                     found[f"epoch {epoch} with the end, {name}"] = {
@@ -130,25 +128,21 @@ def measure(runs: Sequence[Run]) -> dict[str, Any]:
     return numbers
 
 
-def _pairs(
-    runs: Sequence[Run], weights: str, epoch: int, end: int
-) -> dict[str, list[tuple[float, float]]]:
+def _pairs(runs: Sequence[Run], weights: str, epoch: int) -> dict[str, list[tuple[float, float]]]:
     """(score at ``epoch``, score at the end), of one seed and across seeds."""
-    same, across = [], []
-    for run in runs:
+    last = runs[0].space.fidelity.max
+    found: dict[str, list[tuple[float, float]]] = {"same seed": [], "other seed": []}
+    ends = [
+        {run.configs[n]: curve[last] for n, curve in run.delta[weights].items() if last in curve}
+        for run in runs
+    ]
+    for run, own in zip(runs, ends, strict=True):
         for number, curve in run.delta[weights].items():
-            if epoch not in curve:
-                continue
-            if end in curve:
-                same.append((curve[epoch], curve[end]))
-            for other in runs:
-                if other is run:
-                    continue
-                mates = {other.key(n): c for n, c in other.delta[weights].items()}
-                mate = mates.get(run.key(number), {})
-                if end in mate:
-                    across.append((curve[epoch], mate[end]))
-    return {"same seed": same, "other seed": across}
+            for end in ends:
+                if epoch in curve and run.configs[number] in end:
+                    kind = "same seed" if end is own else "other seed"
+                    found[kind].append((curve[epoch], end[run.configs[number]]))
+    return found
 
 
 def main(arguments: Sequence[str]) -> None:
