@@ -13,6 +13,7 @@ from pydantic import BeforeValidator
 
 from hpcm.atomic_files import write_atomically
 from hpcm.choices import OneOf
+from hpcm.defaults import HARMLESS
 from hpcm.losses import TASK_SETS, LossConfig, Regularizers
 from hpcm.losses import check as check_tasks
 from hpcm.losses.task_set import TaskSet
@@ -35,10 +36,7 @@ from hpcm.schema import (
 from hpcm.yaml_files import override, read_yaml
 
 #: Fields that may differ between a checkpoint and the config that continues it, besides hot ones.
-MAY_DIFFER = frozenset(
-    ("epochs", "validate_every", "data.val", "data.workers", "data.cache")
-    + ("precision.threads", "precision.check_every")
-)
+MAY_DIFFER = frozenset(("epochs", "validate_every", "data.val", *HARMLESS))
 
 
 def _once_a_switch(value: Any) -> Any:
@@ -210,7 +208,7 @@ class TrainConfig:
     def digest(self) -> str:
         """12 hex digits over all that decides the numbers; ``epochs`` and loader knobs do not."""
         plain = to_plain(self, every=False)
-        for path in ("epochs", "data.workers", "data.cache", "precision.threads"):
+        for path in ("epochs", *HARMLESS):
             set_path(plain, path, None)
-        plain["precision"].pop("check_every", None)
+        del plain["precision"]["check_every"]  # older digests have no such key
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]

@@ -11,6 +11,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hpcm import defaults
+
 #: Keys that earlier experiments did not record, with the value that means what they did. It is no
 #: part of a digest, so that theirs stay; what a file leaves out may mean another.
 BEFORE: dict[str, dict[str, Any]] = {
@@ -23,10 +25,7 @@ HARMLESS = (
     "path",
     "profiles",
     "warnings",
-    "base.data.cache",
-    "base.data.workers",
-    "base.precision.check_every",
-    "base.precision.threads",
+    *(f"base.{path}" for path in defaults.HARMLESS),
     "budget",
     "confirm",
     "faults",
