@@ -26,7 +26,7 @@ from tuning.flags import parse_flags
 from tuning.ledger import folders
 from tuning.ledger.provenance import git_commit
 from tuning.on_ray.experiment import run_experiment
-from tuning.on_ray.preflight import check_data, idle_text
+from tuning.on_ray.preflight import idle_text
 from tuning.on_ray.private_api import in_a_submitted_job
 from tuning.on_ray.profiles import choose_profile, joined
 from tuning.page.report import REPORT_FILE, write_report
@@ -41,7 +41,16 @@ from tuning.spaces.profile_choice import ProfileChoice
 from tuning.spaces.refusals import NotNowError
 from tuning.spaces.space import SearchSpace
 from tuning.spaces.wording import label_line
-from tuning.watch import BAD_INPUT, COMPLETE, FAILED, INTERRUPTED, Watch, check_wandb, measure
+from tuning.watch import (
+    BAD_INPUT,
+    COMPLETE,
+    FAILED,
+    INTERRUPTED,
+    Watch,
+    check_wandb,
+    look_for_images,
+    measure,
+)
 from tuning.watching.console import Console
 from tuning.watching.cost import can_measure, estimate
 from tuning.watching.dry_run import each_text, prior_lines, sample_lines, size_lines
@@ -109,7 +118,7 @@ def _dry_run(flags: argparse.Namespace, console: Console) -> int:
             "yellow",
         )
     gather_references(space, folders.storage_folder(flags.storage, write=False))
-    _check_data(space, console)
+    look_for_images(space, console)
     _show_plan(space, console)
     if idle := idle_text(space) if flags.address is None or joined() else "":
         console.say(label_line("idle", idle))
@@ -148,23 +157,17 @@ def _search(flags: argparse.Namespace, console: Console) -> int:
     choice, space = _open_space(flags, console)
     if flags.resume is None:
         _show_plan(space, console)
-    watch = Watch(console)
-    try:
+    with Watch(console) as hooks:
         result = run_experiment(
             space,
             storage=flags.storage,
             resume=flags.resume,
             address=flags.address,
-            on_start=watch.start,
-            on_change=watch.change,
-            on_lost=watch.lost,
-            on_notice=watch.notice,
             study_url=study_url,
             checkpoints=flags.checkpoints,
             provenance=_provenance(flags, choice),
+            **hooks,
         )
-    finally:
-        watch.close()
     return _conclude(result, console)
 
 
@@ -258,16 +261,6 @@ def _warned(space: SearchSpace, console: Console) -> SearchSpace:
     for warning in space.warnings:
         console.say(f"warning: {warning}", "yellow")
     return space
-
-
-def _check_data(space: SearchSpace, console: Console) -> None:
-    """Missing images end a dry run only where this machine could run the trials."""
-    try:
-        check_data(space)
-    except ConfigError as error:
-        if can_measure(space):
-            raise
-        console.say(f"warning: {error}", "yellow")
 
 
 def _show_plan(space: SearchSpace, console: Console) -> None:

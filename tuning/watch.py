@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from hpcm import Diverged
+from hpcm import ConfigError, Diverged
 from tuning.ledger.notices import Notices
 from tuning.ledger.records import ExperimentInfo, TrialRecord
 from tuning.on_ray.closing import SIGNALS
 from tuning.on_ray.head_watch import end_process
+from tuning.on_ray.preflight import check_data
 from tuning.spaces.space import SearchSpace
 from tuning.spaces.wording import label_line
 from tuning.watching.console import Console
@@ -53,8 +54,18 @@ def measure(space: SearchSpace, console: Console) -> float | None:
         return None
 
 
+def look_for_images(space: SearchSpace, console: Console) -> None:
+    """Missing images end a command only if this machine would read them."""
+    try:
+        check_data(space)
+    except ConfigError as error:
+        if can_measure(space):
+            raise
+        console.say(f"warning: {error}", "yellow")
+
+
 class Watch:
-    """Hands what happens to the console and to Weights & Biases."""
+    """Hands what happens to the console and to Weights & Biases, until it is left."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -62,6 +73,18 @@ class Watch:
         self._notices = Notices(self.notice)
         self._asked_to_stop = False
         self._resume_hint = ""
+
+    def __enter__(self) -> dict[str, Any]:
+        """What `run_experiment` calls, by its names for them."""
+        return {
+            "on_start": self.start,
+            "on_change": self.change,
+            "on_lost": self.lost,
+            "on_notice": self.notice,
+        }
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def start(self, info: ExperimentInfo) -> None:
         """Show where the experiment lives; from here on a signal is acknowledged."""

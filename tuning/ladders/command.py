@@ -23,15 +23,13 @@ from tuning.ledger.ledger import Ledger
 from tuning.ledger.provenance import git_commit
 from tuning.ledger.records import TrialRecord
 from tuning.on_ray.experiment import run_experiment
-from tuning.on_ray.preflight import check_data
 from tuning.on_ray.profiles import choose_profile
 from tuning.on_ray.trainable import TrialContext
 from tuning.results.ladder import FOLDER, Judged, judge, verdict_data, write_verdict
 from tuning.spaces.documents import AUTO
 from tuning.spaces.ladder_space import LadderSpace
-from tuning.watch import COMPLETE, FAILED, INTERRUPTED, Watch, measure
+from tuning.watch import COMPLETE, FAILED, INTERRUPTED, Watch, look_for_images, measure
 from tuning.watching.console import Console
-from tuning.watching.cost import can_measure
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ def run(flags: argparse.Namespace) -> int:
     sets = test_sets(storage, ladder.images, ladder.real)
     for warning in _warnings(ladder.space, sets):
         console.say(f"warning: {warning}", "yellow")
-    _check_data(ladder.space, console)
+    look_for_images(ladder.space, console)
     seconds = _known_seconds(ladder.runs) or (measure(ladder.space, console) if ladder.left else 0)
     for line in plan_lines(ladder.space, ladder.runs, sets, seconds):
         console.say(line)
@@ -76,22 +74,16 @@ def _go(ladder: Ladder, flags: argparse.Namespace, storage: Path, console: Conso
     """Train what is left, then judge."""
     name = ladder.resume
     if ladder.left or name is None:
-        watch = Watch(console)
-        try:
+        with Watch(console) as hooks:
             result = run_experiment(
                 ladder.space,
                 storage=str(storage),
                 resume=ladder.resume,
                 address=flags.address,
-                on_start=watch.start,
-                on_change=watch.change,
-                on_lost=watch.lost,
-                on_notice=watch.notice,
                 checkpoints=flags.checkpoints,
                 provenance=ladder.facts,
+                **hooks,
             )
-        finally:
-            watch.close()
         name = result.info.name
         if result.interrupted or result.error:
             why = result.error or "interrupted"
@@ -187,16 +179,6 @@ def _warnings(space: LadderSpace, sets: Sequence[TestSet]) -> list[str]:
             if one.images.name in (plain["data"]["train"], plain["data"]["val"]):
                 told.append(f"{one.images.name} judges, and {name} trains or validates on it")
     return told
-
-
-def _check_data(space: LadderSpace, console: Console) -> None:
-    """Missing images end it only if this machine would read them."""
-    try:
-        check_data(space)
-    except ConfigError as error:
-        if can_measure(space):
-            raise
-        console.say(f"warning: {error}", "yellow")
 
 
 def _known_seconds(runs: Sequence[TrialRecord]) -> float | None:
