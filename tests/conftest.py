@@ -120,6 +120,22 @@ def golden(request: pytest.FixtureRequest) -> Callable[..., None]:
     return compare
 
 
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files of checkpoints that are read to be hashed, as it happens."""
+    from hpcm.atomic_files import Contents
+
+    names: list[str] = []
+    of = Contents.of
+
+    def counted(path: Path) -> Contents:
+        names.append(path.name)
+        return of(path)
+
+    monkeypatch.setattr(Contents, "of", counted)
+    return names
+
+
 def synthetic_image(height: int, width: int, seed: int) -> np.ndarray:
     """A picture with gradients, edges and grain, fixed by ``seed``: uint8, (height, width, 3)."""
     rng = np.random.default_rng(seed)

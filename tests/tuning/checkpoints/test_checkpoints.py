@@ -14,7 +14,6 @@ import pytest
 from pyarrow import fs
 
 from hpcm import TrainConfig, train
-from hpcm.atomic_files import Contents
 from hpcm.checkpoints import RECORD_FILE, Record
 from tests.toy_codec import ToyCodec
 from tests.tuning.flaky_store import CHUNK, WEIGHTS, Flaky, epochs, save, saver
@@ -228,25 +227,17 @@ def test_a_damaged_one_with_a_manifest_is_passed_over(
 
 
 def test_files_are_hashed_while_they_are_written_and_once_at_a_resume(
-    tmp_path: Path, image_folder: Any, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, image_folder: Any, hashed: list[str]
 ) -> None:
-    read: list[str] = []
-    of = Contents.of
-
-    def counted(path: Path) -> Contents:
-        read.append(path.name)
-        return of(path)
-
-    monkeypatch.setattr(Contents, "of", counted)
     plain = json.loads((GOLDEN / "epoch-000001" / RECORD_FILE).read_text())["config"]
     plain["data"] |= {"train": image_folder("few", count=2).name, "val": "few"}
     cfg = TrainConfig.from_plain(plain, "golden")
     store = CheckpointStore(tmp_path, "t")
     report = next(iter(train(cfg, model=ToyCodec())))
     store.save(1, report.metrics, report.save)
-    assert read == []
+    assert hashed == []
     resumed(store, cfg)
-    assert sorted(read) == ["model.pt", "training.pt"]
+    assert sorted(hashed) == ["model.pt", "training.pt"]
 
 
 def test_a_full_disk_keeps_the_one_before_and_frees_what_was_begun(tmp_path: Path) -> None:
