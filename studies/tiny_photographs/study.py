@@ -15,7 +15,6 @@ import argparse
 import json
 import os
 import shlex
-import signal
 import subprocess
 import sys
 import time
@@ -75,8 +74,9 @@ class Study:
                 code = process.wait(max(self.end - time.time(), 1.0))
             except subprocess.TimeoutExpired:
                 print("the time of this sitting is over; interrupting", flush=True)
-                process.send_signal(signal.SIGINT)
-                code = process.wait() or INTERRUPTED
+                process.terminate()  # a search saves its trials; SIGINT may be ignored in a shell's job
+                process.wait()
+                raise Stopped(INTERRUPTED) from None
             except KeyboardInterrupt:  # the terminal has sent it to the command as well
                 code = process.wait() or INTERRUPTED
         if code:
