@@ -74,7 +74,7 @@ class Study:
                 code = process.wait(max(self.end - time.time(), 1.0))
             except subprocess.TimeoutExpired:
                 print("the time of this sitting is over; interrupting", flush=True)
-                process.terminate()  # a search saves its trials; SIGINT may be ignored in a shell's job
+                process.terminate()  # a search saves first; a job in the background ignores SIGINT
                 process.wait()
                 raise Stopped(INTERRUPTED) from None
             except KeyboardInterrupt:  # the terminal has sent it to the command as well
