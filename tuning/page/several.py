@@ -221,7 +221,7 @@ def _incumbent_lines(data: dict[str, Any]) -> list[str]:
     least = min(one["spent"] for one in known)
     marks = [least / 4, least / 2, least]
     unit = data["unit"]
-    rows = [("best so far after", *(hours_text(mark, unit, beside=least) for mark in marks))]
+    rows = [("best so far after", *(hours_text(mark, unit, larger=least) for mark in marks))]
     for one in known:
         found = [_at(one["steps"], mark) for mark in marks]
         shown = [ABSENT if math.isnan(value) else f"{value:.4g}" for value in found]

@@ -161,7 +161,7 @@ class Resources:
 
     @property
     def devices(self) -> float:
-        """GPUs of a trial, or CPU cores where it has none: what its hours are counted in."""
+        """GPUs of a trial, or CPU cores if it has none: what its hours are counted in."""
         return self.gpu or self.cpu
 
     def __post_init__(self) -> None:

@@ -38,7 +38,7 @@ class Cost:
             each = self.seconds_per_epoch * self.per_hour / 3600
             hours = hours_text(most * each, self.unit)
             if likely < most:
-                soon = hours_text(likely * each, self.unit, beside=most * each)
+                soon = hours_text(likely * each, self.unit, larger=most * each)
                 hours = f"{soon} likely, {hours} at most"
             texts.append(
                 f"{hours}, from {self.seconds_per_epoch:.1f} s an epoch measured here, alone"
