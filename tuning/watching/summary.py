@@ -38,7 +38,7 @@ METRICS = ("val_rd_cost", "val_bpp", "val_psnr")
 
 
 def summary_lines(result: ExperimentResult, export: Export | None) -> list[str]:
-    """What is printed when a search has ended; ``export`` where there was a best trial."""
+    """What is printed when a search has ended; ``export`` if there was a best trial."""
     lines = [_outcome(result), *_failures(result)]
     answer = answer_lines(result)
     lines = [*lines[:1], "", *answer, *([""] if answer else []), *lines[1:]] if answer else lines
@@ -87,7 +87,7 @@ def comparison_lines(result: ExperimentResult, best: TrialRecord) -> list[str]:
 
 
 def _infeasible(result: ExperimentResult) -> list[str]:
-    """That no trial may be called the best, where the constraints are the reason."""
+    """A line if there is no best trial because of the constraints."""
     objective = result.info.space.objective
     if result.best is not None or not any(t.scored(objective.score) for t in result.trials):
         return []
@@ -97,7 +97,7 @@ def _infeasible(result: ExperimentResult) -> list[str]:
 
 
 def _front_lines(result: ExperimentResult) -> list[str]:
-    """The Pareto front, where two metrics were asked for."""
+    """The Pareto front, if two metrics were asked for."""
     space = result.info.space
     metrics = space.objective.pareto
     if not metrics:
@@ -159,18 +159,18 @@ def _outcome(result: ExperimentResult) -> str:
         how = f"not complete; {resume_hint(result.info)}"
     else:
         how = "complete"
-    told = ", ".join(f"{number} {word}" for word, number in count.items() if number)
+    counts = ", ".join(f"{number} {word}" for word, number in count.items() if number)
     trials = count_text(len(result.trials), "trial")
     simulated = result.info.simulated
     what = f"SIMULATED on {simulated}: no trial was trained\n" if simulated else ""
-    return f"{what}{result.info.name} {how}\n{trials}" + (f": {told}" if told else "")
+    return f"{what}{result.info.name} {how}\n{trials}" + (f": {counts}" if counts else "")
 
 
 def resume_hint(info: ExperimentInfo) -> str:
     """How to continue an experiment."""
     default = info.storage == storage_folder(STORAGE, write=False)
-    where = "" if default else f" --storage {quote(str(info.storage))}"
-    return f"continue with {info.space.command} --resume {quote(info.name)}{where}{import_text()}"
+    storage = "" if default else f" --storage {quote(str(info.storage))}"
+    return f"continue with {info.space.command} --resume {quote(info.name)}{storage}{import_text()}"
 
 
 def _failures(result: ExperimentResult) -> list[str]:
@@ -185,7 +185,7 @@ def _failures(result: ExperimentResult) -> list[str]:
         f" {run.reason or 'no reason recorded'}"
         for run in (result.confirmation.failures if result.confirmation else ())
     ]
-    return [*trials, *runs, *(f"  drained {told}" for told in result.info.drained)]
+    return [*trials, *runs, *(f"  drained {node}" for node in result.info.drained)]
 
 
 def _cost_lines(result: ExperimentResult) -> list[str]:
