@@ -265,13 +265,13 @@ def test_null_means_never(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ({"hang_after": 1.5}, "hang_after is 1.5; must be 2 or more"),
         ({"hang_minutes": 0}, "hang_minutes is 0; must be above 0"),
         ({"node_failures": 0}, "node_failures is 0; must be 1 or more"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(given: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_settings_that_make_no_sense_are_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         Faults(**given)

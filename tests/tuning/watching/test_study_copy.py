@@ -228,8 +228,8 @@ def test_a_line_torn_in_the_middle_of_a_session_is_mended_and_said_once(
     found = {trial.user_attrs["trial"]: trial.state for trial in run.trials()}
     assert found == dict.fromkeys(range(4), TrialState.COMPLETE)
     run.notices.hand_on()
-    told = [text.partition(STUDY_FILE)[2] for text in run.told]
-    assert told == [
+    seen = [text.partition(STUDY_FILE)[2] for text in run.told]
+    assert seen == [
         " cannot be written: [Errno 28] No space left on device; the search goes on, and it"
         " follows when it can",
         " is up to date again",
@@ -304,6 +304,6 @@ def test_every_report_is_told_once(
     again = session()
     again.play(0, 12, Finished, first=10)
     again.trials()
-    told = [(line["trial_id"], line["step"]) for line in lines if line["op_code"] == 7]
-    assert len(told) == len(set(told))
+    found = [(line["trial_id"], line["step"]) for line in lines if line["op_code"] == 7]
+    assert len(found) == len(set(found))
     assert len(lines) <= 2 + 3 * 9 + 3 + 5  # study, owner, proposals, reports, outcome, reason

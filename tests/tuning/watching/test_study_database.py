@@ -168,17 +168,17 @@ def test_another_experiments_study_is_not_touched(
 def refusal(text: str, new: bool = True) -> str:
     with pytest.raises(ConfigError) as raised:
         check_database(parse_study_url(text), "rates-x", new=new)
-    told = str(raised.value)
-    assert "\n" not in told
+    message = str(raised.value)
+    assert "\n" not in message
     for secret in (PASSWORD, QUOTED, "hunter2"):
-        assert secret not in told
-    return told
+        assert secret not in message
+    return message
 
 
 def test_what_a_person_can_mend_is_told_in_one_line(postgresql: Server) -> None:
-    told = refusal(postgresql.url("ann:hunter2", "hpcm"))
-    assert told.startswith(f"--study-url postgresql://ann@127.0.0.1:{postgresql.port}/hpcm: ")
-    assert 'password authentication failed for user "ann"' in told
+    text = refusal(postgresql.url("ann:hunter2", "hpcm"))
+    assert text.startswith(f"--study-url postgresql://ann@127.0.0.1:{postgresql.port}/hpcm: ")
+    assert 'password authentication failed for user "ann"' in text
     assert 'database "hpmc" does not exist' in refusal(postgresql.url(database="hpmc"))
     nowhere = f"postgresql://ann:{QUOTED}@127.0.0.1:1/hpcm"
     assert "Connection refused" in refusal(nowhere)
@@ -229,7 +229,7 @@ def test_tables_of_another_optuna_are_refused(postgresql: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("mysql://ann:hunter2@db/hpcm", "--study-url mysql://ann@db/hpcm: no mysql is supported"),
         ("sqlite:///x.db", "no sqlite is supported; must be postgresql://user@host:5432/database"),
@@ -238,8 +238,8 @@ def test_tables_of_another_optuna_are_refused(postgresql: Server) -> None:
         ("postgresql://ann:hunter2@db:port/x", "--study-url: not a URL; must be"),
     ],
 )
-def test_what_is_no_url_of_a_database_is_refused(text: str, said: str) -> None:
-    assert said in refusal(text)
+def test_what_is_no_url_of_a_database_is_refused(text: str, message: str) -> None:
+    assert message in refusal(text)
 
 
 def test_a_missing_driver_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,8 +251,8 @@ def test_a_missing_driver_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         return imports(name, *more)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    told = refusal("postgresql://ann:hunter2@127.0.0.1:1/hpcm")
-    assert told.endswith("psycopg is not installed: pip install 'hpcm-tune[postgresql]'")
+    text = refusal("postgresql://ann:hunter2@127.0.0.1:1/hpcm")
+    assert text.endswith("psycopg is not installed: pip install 'hpcm-tune[postgresql]'")
 
 
 def test_what_is_written_down_leads_there_without_the_secret() -> None:
@@ -262,14 +262,14 @@ def test_what_is_written_down_leads_there_without_the_secret() -> None:
 
 
 def test_a_resume_without_the_url_says_where_the_study_was(tmp_path: Path) -> None:
-    told: list[str] = []
-    notices = Notices(told.append)
+    messages: list[str] = []
+    notices = Notices(messages.append)
     record = {"space": {}, "study": "postgresql://ann@db/hpcm"}
     (tmp_path / "experiment.json").write_text(json.dumps(record))
     place = study_place(tmp_path, None, True, notices)
     notices.hand_on()
     assert place.shown == str(tmp_path / "study.journal")
-    assert told == [
+    assert messages == [
         "the study was kept in postgresql://ann@db/hpcm, whose URL is not written down; give it as"
         " --study-url or HPCM_STUDY_URL to go on there; now it is study.journal"
     ]
