@@ -85,7 +85,7 @@ def test_a_live_search_stands_in_the_database(
     run = session()
     for number, (epochs, end) in enumerate(((9, Finished), (3, Stopped), (2, None))):
         run.play(number, epochs, end)
-    assert run.copy.settle(), run.told
+    assert run.copy.settle(), run.messages
     found = trials(postgresql)
     expected = [TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING]
     assert [t.state for t in found] == expected
@@ -95,7 +95,7 @@ def test_a_live_search_stands_in_the_database(
     run.end()
     again = session()  # a resume adopts what is there
     again.play(2, 9, Finished, first=3)
-    assert again.copy.settle(), again.told
+    assert again.copy.settle(), again.messages
     found = trials(postgresql)
     assert [t.state for t in found] == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.COMPLETE]
     assert len(found[2].intermediate_values) == 9
@@ -106,7 +106,7 @@ def test_a_server_that_is_stopped_and_started_is_caught_up_with(
 ) -> None:
     run = session()
     run.play(0)
-    assert run.copy.settle(), run.told
+    assert run.copy.settle(), run.messages
     postgresql.stop()
     try:
         for number in (1, 2):
@@ -124,25 +124,25 @@ def test_a_server_that_is_stopped_and_started_is_caught_up_with(
     ]
     run.end()
     shown = f"the study in postgresql://ann@127.0.0.1:{postgresql.port}/hpcm"
-    assert len(run.told) == 2, run.told
-    assert run.told[0].startswith(f"{shown} cannot be written: ")
-    assert run.told[1] == f"{shown} is up to date again"
+    assert len(run.messages) == 2, run.messages
+    assert run.messages[0].startswith(f"{shown} cannot be written: ")
+    assert run.messages[1] == f"{shown} is up to date again"
 
 
 def test_a_server_that_stays_away_leaves_the_study_to_the_next_resume(
     session: Callable[[], Session], postgresql: Server
 ) -> None:
     run = session()
-    assert run.copy.settle(), run.told
+    assert run.copy.settle(), run.messages
     postgresql.stop()
     try:
         run.play(0)
         run.end()
     finally:
         postgresql.start()
-    assert "is behind the ledger; the next --resume brings it up" in run.told[-1]
+    assert "is behind the ledger; the next --resume brings it up" in run.messages[-1]
     again = session()
-    assert again.copy.settle(), again.told
+    assert again.copy.settle(), again.messages
     assert [t.state for t in trials(postgresql)] == [TrialState.COMPLETE]
 
 
@@ -161,7 +161,7 @@ def test_another_experiments_study_is_not_touched(
     other = Session(elsewhere, place=StudyPlace(elsewhere / "rates-x", url))
     assert not other.copy.settle()
     other.end()
-    assert "the study rates-x there belongs to another experiment" in other.told[0]
+    assert "the study rates-x there belongs to another experiment" in other.messages[0]
     assert len(trials(postgresql)) == 1
 
 
