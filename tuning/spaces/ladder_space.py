@@ -45,7 +45,7 @@ class LadderSpace(SearchSpace):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the configs, the anchor first."""
+        """The names of the configs, the anchor first."""
         return tuple(self.ladder.configs)
 
     @property

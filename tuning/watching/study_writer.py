@@ -97,7 +97,7 @@ class StudyWriter:
         return frozen
 
     def _adopt(self, number: int, frozen: FrozenTrial) -> None:
-        """Of several entries of a trial the last counts."""
+        """Adopt an entry of the storage; of several entries of a trial the last counts."""
         self._forget(number)
         self._ids[number] = frozen._trial_id
         self._reported[number] = max(frozen.intermediate_values, default=0)
