@@ -27,7 +27,7 @@ from tuning.spaces.space import SearchSpace
 class SamplerSearcher(Searcher):
     """Asks the sampler of its section.
 
-    The source of a proposal is ``prior_sample``, or the section's name, or ``random`` where the
+    The source of a proposal is ``prior_sample``, or the section's name, or ``random`` if the
     sampler's model had too few results to be used.
     """
 
