@@ -1,8 +1,8 @@
 """Which steps are taken: decided on the device in each step, read by the host now and then.
 
 A non-finite loss or task weight ends the run as :class:`Diverged`. If only the gradient norm is not
-finite, the step is skipped, as in the published recipe, and the run ends after 10 in a row. What the
-host reads late is judged as if it had been read at once: in order, each step by its number.
+finite, the step is skipped, as in the published recipe, and the run ends after 10 in a row. What
+the host reads late is judged as if it had been read at once: in order, each step by its number.
 """
 
 from __future__ import annotations
