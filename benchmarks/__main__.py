@@ -17,6 +17,7 @@ PARTS = {
     "mutations",
     "official",
     "plain_codec",
+    "policy_grid",
     "policy_ray",
     "policy_runs",
     "policy_scores",
