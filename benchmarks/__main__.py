@@ -21,6 +21,7 @@ PARTS = {
     "policy_ray",
     "policy_runs",
     "policy_scores",
+    "policy_tables",
     "record",
     "search_driver",
     "search_slots",

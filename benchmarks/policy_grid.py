@@ -72,7 +72,7 @@ def grid_result(
     slots, section = GRID_POLICIES[policy]
     source: OnGrid | Arms
     if curves is not None:
-        keys = random.Random(seed).sample(sorted(curves), CONFIGS)
+        keys = random.Random(seed).sample(sorted(curves), min(CONFIGS, len(curves)))
         source = Arms(space, {key: curves[key] for key in keys}, order=seed)
     else:
         assert family is not None
