@@ -51,7 +51,10 @@ def together(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("together")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HPCM_DATA", str(data_root))
-        configs = {name: config("gradients", **case, data=_data()) for name, case in CASES.items()}
+        configs = {
+            name: config("gradients", **case, data=_data(), validate_every=4)
+            for name, case in CASES.items()
+        }
         alone = {name: trained(cfg, folder / f"{name} alone") for name, cfg in configs.items()}
         with pytest.raises(RankLostError) as ended, local_processes(train_together, 2) as start:
             list(start(configs, by_one=folder / "sum alone", folder=folder))
@@ -76,7 +79,7 @@ def test_a_checkpoint_is_good_for_any_number_of_processes(together: Any, image_f
     whole = first["sum"][0][SAVED_AFTER:], first["sum"][1]
     assert_equal(first["resumed"], whole)
     assert_close(first["resumed from one process"], whole)
-    by_one = trained(config(image_folder, data=_data()), resume=folder / "sum")
+    by_one = trained(config(image_folder, data=_data(), validate_every=4), resume=folder / "sum")
     assert_close(by_one, (alone["sum"][0][SAVED_AFTER:], alone["sum"][1]))
 
 
@@ -122,7 +125,7 @@ def test_what_several_processes_cannot_train_is_refused(
 ) -> None:
     monkeypatch.setattr(ranks, "count", lambda: 3)
     with pytest.raises(ConfigError) as raised:
-        train(config(image_folder, data=_data()), model=toy(), device="cpu")
+        train(config(image_folder, data=_data(), validate_every=4), model=toy(), device="cpu")
     assert str(raised.value) == (
         "data.batch_size: 4: this run has 3 processes, and each takes an equal part of a batch; "
         "must be a multiple of 3"
