@@ -11,9 +11,11 @@ import pytest
 import torch
 
 from hpcm import ConfigError, local_processes, ranks, train
+from hpcm.checkpoints import RECORD_FILE
 from hpcm.optimizers import BALANCERS
 from hpcm.ranks import RankLostError
 from hpcm.training import local_processes as local
+from hpcm.training.seeding import NOISE, NOISE_BEFORE
 from tests.hpcm.training.test_resume import config
 from tests.hpcm.training.two_processes import SAVED_AFTER, toy, train_together, trained
 
@@ -130,6 +132,18 @@ def test_what_several_processes_cannot_train_is_refused(
         "data.batch_size: 4: this run has 3 processes, and each takes an equal part of a batch; "
         "must be a multiple of 3"
     )
+
+
+def test_noise_of_whole_batches_is_refused(
+    image_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = config(image_folder, data=_data())
+    next(train(cfg, model=toy(), device="cpu")).save(tmp_path)
+    record = tmp_path / RECORD_FILE
+    record.write_text(record.read_text().replace(NOISE, NOISE_BEFORE))
+    monkeypatch.setattr(ranks, "count", lambda: 2)
+    with pytest.raises(ConfigError, match="cannot be continued by 2 processes: it began with"):
+        train(cfg, model=toy(), device="cpu", resume=tmp_path)
 
 
 def test_processes_without_a_group_are_refused(
