@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from hpcm import parts
+from hpcm import parts, ranks
 from hpcm.atomic_files import Contents, replacing
 from hpcm.checkpoints import RECORD_FILE, Checkpoint, DamagedError, Record, read_checkpoint
 from hpcm.config import MAY_DIFFER, TrainConfig
@@ -16,7 +16,7 @@ from hpcm.model.checkpoint import MODEL_FILE
 from hpcm.model.tensor_files import read_tensors
 from hpcm.schema import ConfigError, fields_of, leaves
 from hpcm.training.run import Run
-from hpcm.training.seeding import NOISE_BEFORE, NOISES
+from hpcm.training.seeding import NOISE, NOISE_BEFORE, NOISES
 
 TRAINING_FILE = "training.pt"  # optimiser, balancer, regularizers, early stopping, average
 
@@ -94,6 +94,11 @@ def restore(run: Run, checkpoint: str | Path | Checkpoint) -> None:
     if run.noise not in NOISES:
         raise ConfigError(
             f"{folder}: cannot be continued: its noise is {run.noise!r}, of another version"
+        )
+    if run.noise != NOISE and ranks.count() > 1:
+        raise ConfigError(
+            f"{folder}: cannot be continued by {ranks.count()} processes: it began with noise that "
+            "is drawn for whole batches; one process continues it"
         )
     run.apply_config()
 

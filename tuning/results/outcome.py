@@ -11,8 +11,8 @@ from typing import Literal
 from tuning.ledger.records import ExperimentInfo, TrialRecord
 from tuning.results.confirm import Confirmation, confirmation
 from tuning.results.constraints import feasible
+from tuning.results.outlook import wants_more
 from tuning.results.rank_fidelity import Rungs
-from tuning.spaces.draws import total_trials
 from tuning.spaces.space import SearchSpace
 
 
@@ -54,7 +54,7 @@ def experiment_result(
 ) -> ExperimentResult:
     """The result of an experiment from its records; ``budget_spent``: its hours are over."""
     space = info.space
-    all_ended = len(trials) >= total_trials(space) and all(trial.ended for trial in trials)
+    all_ended = all(trial.ended for trial in trials) and not wants_more(trials, space)
     found = confirmation(trials, confirmations, space, references) if all_ended else None
     confirmed = found.best if found else None
     all_ended = all_ended and (found is None or found.complete)

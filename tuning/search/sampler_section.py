@@ -49,6 +49,10 @@ class SamplerSection(SearcherSection, ABC):
         """The share of the proposals drawn around the best trial after ``results`` results."""
         return 0.0
 
+    def learns_at_rungs(self, space: SearchSpace) -> bool:
+        """Whether a trial that trains on counts as it was at its last rung."""
+        return False
+
     @abstractmethod
     def study(
         self, encoder: OptunaEncoder, records: Sequence[TrialRecord], seed: int

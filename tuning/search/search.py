@@ -33,6 +33,7 @@ from tuning.ledger.events import (
 from tuning.ledger.failures import Failure
 from tuning.ledger.ledger import Ledger
 from tuning.results.confirm import planned_runs
+from tuning.results.outlook import ends_by_noise
 from tuning.search.decisions import Decision, Idle, Retry, Start
 from tuning.search.population import Copy
 from tuning.search.proposals import Proposals
@@ -121,7 +122,8 @@ class Search:
             return released
         if (promoted := self.scheduler.promote()) is not None:
             return promoted
-        if len(ledger.records()) < self._total:
+        records = ledger.records()
+        if len(records) < self._total and not ends_by_noise(records, self.space):
             number = len(ledger.trials)
             proposed = self.proposals.next(number)
             if proposed is not None:

@@ -17,7 +17,7 @@ from hpcm import defaults
 #: part of a digest, so that theirs stay; what a file leaves out may mean another.
 BEFORE: dict[str, dict[str, Any]] = {
     "scheduler": {"pilots": 0, "agreement": 0.4},
-    "searcher": {"incumbent_share": 0.0},
+    "searcher": {"incumbent_share": 0.0, "at_rungs": False},
 }
 
 # Differences here do not change what a trial's numbers mean; all others do.

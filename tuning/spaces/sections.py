@@ -138,11 +138,12 @@ class Confirm:
 
 @config_class
 class Budget:
-    """When the experiment ends: after ``trials`` trials, or earlier after ``hours``."""
+    """When the experiment ends: after ``trials`` trials, or earlier by ``hours`` or ``stop``."""
 
     trials: int = 32  # configs tried, the prior included, >= 1
     concurrent: int | None = None  # trials at a time, >= 1; null: as many as the resources allow
     hours: float | None = None  # wall-clock hours, > 0; null: no limit
+    stop: Literal["advice", "noise"] = "advice"  # noise: ends if more would gain less than noise
 
     def __post_init__(self) -> None:
         if not 1 <= self.trials <= MOST_TRIALS:

@@ -14,11 +14,11 @@ from tuning.results.confirm_text import confirm_lines
 from tuning.results.constraints import constraints_text
 from tuning.results.image_error import ImageErrors
 from tuning.results.outcome import ExperimentResult, at_common_epoch
+from tuning.results.outlook import outlook_lines, wants_more
 from tuning.results.pareto import pareto_front
 from tuning.results.rank_fidelity_text import rank_fidelity_lines
 from tuning.results.reference_lines import reference_lines
 from tuning.spaces.defaults import STORAGE
-from tuning.spaces.draws import total_trials
 from tuning.spaces.wording import (
     ABSENT,
     columns,
@@ -49,6 +49,7 @@ def summary_lines(result: ExperimentResult, export: Export | None) -> list[str]:
         _front_lines(result),
         _confirm_lines(result),
         rank_fidelity_lines(result),
+        outlook_lines(result.trials, result.info.space),
     ):
         lines += ["", *more] if more else []
     references = reference_lines(result.references, result.trials, result.info.space)
@@ -124,7 +125,7 @@ def _confirm_lines(result: ExperimentResult) -> list[str]:
         return confirm_lines(found)
     if not confirm.top or not result.complete:
         return []
-    if len(result.trials) < total_trials(result.info.space):
+    if wants_more(result.trials, result.info.space):
         return ["not confirmed: the search was not brought to its end"]
     epoch, objective = result.info.space.fidelity.max, result.info.space.objective
     kept = f" and keeps {constraints_text(objective)}" if objective.constraints else ""
