@@ -28,12 +28,10 @@ def finish_later(found: Search, before: list[TrialRecord]) -> int:
     return check_nothing_else_lost(before, after, found.trained(), found.space().rungs())
 
 
+@pytest.mark.cluster
 @pytest.mark.parametrize(
     ("number", "group"),
-    [
-        pytest.param(signal.SIGINT, False, marks=pytest.mark.cluster),
-        (signal.SIGTERM, True),
-    ],
+    [(signal.SIGINT, False), (signal.SIGTERM, True)],
     ids=["sigint", "sigterm-to-the-group"],
 )
 def test_asked_once(
@@ -75,7 +73,7 @@ def test_a_second_driver_is_refused_and_a_stale_lock_is_not(
     search: Callable[..., Search], lost: Callable[[str], None]
 ) -> None:
     """The driver is killed with its Ray, half of a line in its ledger is all that it leaves."""
-    found = search(RATES[:3])
+    found = search(RATES[:2])
     first = found.start(seconds=0.4)
     found.wait_for(found.between_checkpoints)
     found.send(signal.SIGSTOP)  # it holds the lock, and its trials wait for it
