@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import runpy
 import sys
 from collections.abc import Sequence
@@ -36,14 +37,5 @@ def run(words: Sequence[str]) -> str:
 
 if __name__ == "__main__":
     file = Path(sys.argv[1])
-    import os, time
-
-    outs = []
-    for words in json.loads(file.read_text()):
-        a, w = os.times(), time.time()
-        outs.append(run(words))
-        b = os.times()
-        open("/tmp/cmdtimes.txt", "a").write(
-            f"{sum(b[:4]) - sum(a[:4]):.1f} {time.time() - w:.1f} {words}\n"
-        )
-    file.write_text(json.dumps(outs))
+    file.write_text(json.dumps([run(words) for words in json.loads(file.read_text())]))
+    os._exit(0)  # where Ray ran three times, native code may break while the interpreter ends
