@@ -25,7 +25,7 @@ if [ -z "$$found" ]; then \
     "($(or $(BASE_PYTHON),python3.11 python3.12 python3 python in PATH))" >&2; exit 1; fi
 endef
 
-.PHONY: help install tune test test-slow drills browser lint format types check clean distclean
+.PHONY: help install tune study test test-slow drills browser lint format types check clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -42,6 +42,10 @@ $(STAMP): constraints.txt pyproject.toml
 
 tune: $(STAMP)  ## search: python tune.py --space phase3, or ARGS="--space phase1 --dry-run"
 	$(PYTHON) tune.py $(or $(ARGS),--space phase3)
+
+study: export HPCM_DATA ?= $(CURDIR)/runs/images
+study: $(STAMP)  ## the study in results/studies, resumable; ARGS="--minutes 60" ends a sitting
+	$(PYTHON) -m studies.tiny_photographs.study $(ARGS)
 
 test: $(STAMP)  ## the test suite, or ARGS="tests/hpcm -k resume"
 	$(PYTHON) -m pytest -n 2 --dist loadgroup $(ARGS)

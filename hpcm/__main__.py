@@ -1,7 +1,7 @@
 """``python -m hpcm``: train, evaluate, compare, code images, and look at data, without a search.
 
-Exit codes: 0 done; 1 broke off, on a full disk for one; 2 something the user can mend, said in one
-message; 3 the run diverged; 130 interrupted.
+Exit codes: 0 done; 1 broke off, for example on a full disk; 2 a mistake that the user can mend;
+3 the run diverged; 130 interrupted.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ class Contents:
 
     @classmethod
     def of(cls, path: Path) -> Contents:
-        """Of the file at ``path``, which is read once. Raises OSError."""
+        """The contents of the file at ``path``, which is read once. Raises OSError."""
         with open_file(path) as file:
             digest = hashlib.file_digest(file, "sha256")
             return cls(file.tell(), digest.hexdigest())
@@ -58,7 +58,7 @@ class HashedFile:
 
     @property
     def contents(self) -> Contents:
-        """Of what was written so far."""
+        """The contents of what was written so far."""
         return Contents(self._size, self._digest.hexdigest())
 
 

@@ -88,7 +88,7 @@ class Checkpoint:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Of its epoch."""
+        """The metrics of its epoch."""
         return dict(self.record.metrics)
 
 
@@ -153,6 +153,6 @@ def _files(plain: Mapping[str, Any]) -> dict[str, Contents]:
 
 
 def _is_below(name: str) -> bool:
-    """Whether a path leads to nowhere but below the folder that it is relative to."""
+    """Whether a relative path stays below the folder that it starts from."""
     path = PurePosixPath(name)
     return not path.is_absolute() and ".." not in path.parts and name != ""

@@ -109,7 +109,7 @@ class EachOf(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self.__dict__)
 
-    def __getattr__(self, name: str) -> Any:  # what is there is found before this is asked
+    def __getattr__(self, name: str) -> Any:  # called only if there is no such attribute
         raise AttributeError(f"{type(self).__name__} has no part {name!r}")
 
     def __setattr__(self, name: str, value: Any) -> None:

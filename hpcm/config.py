@@ -76,7 +76,7 @@ class DataConfig:
 
 @config_class
 class Ema:
-    """An average of the weights, scored as ``val_ema_*`` beside ``val_*``; what is saved is not it.
+    """An average of the weights, scored as ``val_ema_*``; the model that is saved is not averaged.
 
     Each validation then takes twice as long. The first 1 / (1 - decay) steps are averaged evenly.
     """

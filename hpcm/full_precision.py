@@ -1,4 +1,4 @@
-"""What rates and losses never do in low precision, whatever the precision of the model is."""
+"""Rates and losses are never computed in low precision, whatever the model's precision is."""
 
 from __future__ import annotations
 

@@ -187,7 +187,7 @@ def _is_new(path: Path, source: Source) -> bool:
 
 
 def _refuse_name(path: Path) -> None:
-    """Raise :class:`ConfigError` if it cannot be a module, or is not the one of its name."""
+    """Raise :class:`ConfigError` if it cannot be a module, or another has its name."""
     if path.suffix != ".py" or not path.stem.isidentifier():
         raise ConfigError(f"--import {path}: must be a Python file whose name is an identifier")
     known = importlib.util.find_spec(path.stem)

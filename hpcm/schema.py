@@ -211,7 +211,7 @@ def number_advice(text: str) -> str:
 
 
 def _odd(data: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Everything below ``data`` that JSON has no word for, with its path."""
+    """Everything below ``data`` that JSON cannot hold, with its path."""
     if isinstance(data, Mapping):
         for key, value in data.items():
             below = f"{path}.{key}" if path else str(key)
@@ -289,9 +289,9 @@ def _message(cls: type, data: Any, problem: Any) -> str:
         names = context["expected"].replace(" or ", ", ").split(",")
         allowed = [name.strip().strip("'") for name in names]
         return f"{path}: {shown(repr(given))} is unknown{did_you_mean(given, allowed)}"
-    said = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+    message = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input ")
     text = f"{shown(repr(given))}: " if not isinstance(given, dict) else ""
-    return f"{path or 'top level'}: {text}{said}{advice}"
+    return f"{path or 'top level'}: {text}{message}{advice}"
 
 
 def _path(data: Any, location: tuple[Any, ...], *, missing: bool) -> str:

@@ -1,4 +1,4 @@
-"""What a terminal is sent: anything can be shown, and nothing that it would obey."""
+"""Text for a terminal: every character can be shown, and none acts as a command."""
 
 from __future__ import annotations
 

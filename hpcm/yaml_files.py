@@ -1,4 +1,4 @@
-"""YAML as people write it, read strictly: what is wrong is said with its line."""
+"""YAML as people write it, read strictly: a message names the line of the mistake."""
 
 from __future__ import annotations
 

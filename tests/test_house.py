@@ -218,13 +218,13 @@ def test_no_registry_host_and_no_machine_path() -> None:
 )
 def test_every_shipped_yaml_is_loaded(path: Path) -> None:
     """By what reads it in use; a YAML in a new place needs a line here."""
-    if path.parts[0] in ("search_spaces", "examples", "hpcm"):
+    if path.parts[0] in ("search_spaces", "examples", "hpcm", "results", "studies"):
         from hpcm import TrainConfig
         from tuning import load_space
-    if path.match("search_spaces/best/*.yaml") or path.parts[0] == "hpcm":
+    if path.match("search_spaces/best/*.yaml") or path.parts[0] in ("hpcm", "results"):
         config = TrainConfig.from_yaml(ROOT / path)
         assert TrainConfig.from_plain(config.to_plain(), "again") == config
-    elif path.match("search_spaces/*.yaml") or path.match("examples/*.yaml"):
+    elif path.parts[0] in ("search_spaces", "examples", "studies"):
         for profile in load_space(str(ROOT / path)).profiles:
             space = load_space(str(ROOT / path), profile=profile)
             assert isinstance(space.config(space.prior()), TrainConfig)

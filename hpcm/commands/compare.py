@@ -26,7 +26,7 @@ COLUMNS = (
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print what each test is against the anchor of its set; 2 if there is no BD-rate at all."""
+    """Print each test's BD-rate against the anchor of its set; 2 if none has one."""
     _check(arguments)
     anchors = _by_set([Results.load(path) for path in (arguments.anchor, *arguments.anchors)])
     tests = [Results.load(path) for path in arguments.tests]

@@ -1,4 +1,4 @@
-"""The flags of every command. No command is imported for them: `--help` needs neither torch nor it.
+"""The flags of every command. `--help` imports no command, so it needs no torch.
 
 Each function adds those of one command to its parser; what only its help needs is imported there.
 """
@@ -17,7 +17,7 @@ Parser = argparse.ArgumentParser
 
 
 def train(parser: Parser) -> None:
-    """One run: its config, where it goes, and who is told."""
+    """One run: its config, its folder, and where its metrics go."""
     from hpcm.commands.loggers import LOGGERS
 
     parser.add_argument("config", type=Path, metavar="CONFIG", help="a run config, YAML")

@@ -36,8 +36,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{name}: {one.psnr:.2f} dB  bpp {sum(one.bpp.values()):.4f}  {parts}")
     _write(folder, inspections, source)
     if images.count > INSPECTED:
-        told = f"{INSPECTED} of {images.count} images"
-        print(f"{told}; for others, put them into a folder of their own")
+        text = f"{INSPECTED} of {images.count} images"
+        print(f"{text}; for others, put them into a folder of their own")
     print(f"written {folder / 'contact_sheet.png'}")
     return 0
 

@@ -1,7 +1,7 @@
 """``train --log``: the metrics of each epoch for TensorBoard or Weights & Biases, if asked for.
 
-The loop knows neither; each package is imported when its log is opened. A resumed run continues its
-logs: what was logged after its checkpoint is replaced.
+The training loop knows neither; each package is imported when its log is opened. A resumed run
+continues its logs: what was logged after its checkpoint is replaced.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ def loggers(
 ) -> Iterator[Record]:
     """Inside, a function that logs an epoch's metrics to all of ``names``, in :data:`LOGGERS`.
 
-    Not those of parts of the images, which are no curves for people.
-    ``before`` are the epochs that a resumed run has behind it. Raises :class:`ConfigError` if a
-    package is missing or a service cannot be used.
+    Scores of parts of the images are left out: nobody reads them as curves. ``before`` are the
+    epochs that a resumed run has done. Raises :class:`ConfigError` if a package is missing or a
+    service cannot be used.
     """
     from hpcm.evaluation.validation import PART  # which imports torch
 
@@ -64,7 +64,7 @@ def tensorboard(folder: Path, cfg: hpcm.TrainConfig, before: Sequence[Metrics]) 
     first = len(before) + 1
     options = {
         "purge_step": first if before else None,
-        "filename_suffix": f".from-epoch-{first}",  # else two files of one second were one
+        "filename_suffix": f".from-epoch-{first}",  # two files of one second differ
     }
     with SummaryWriter(str(folder / "tensorboard"), **options) as writer:
         writer.add_text("config", f"```\n{json.dumps(cfg.to_plain(), indent=1)}\n```", len(before))
@@ -102,7 +102,7 @@ def weights_and_biases(
     def record(metrics: Metrics) -> None:
         run.log(dict(metrics), step=int(metrics["epoch"]))
 
-    # What is new to the service; offline all of it, so that its newest file is the whole run.
+    # Only what is new to the service; offline all of it, so that the newest file is the whole run.
     for metrics in before:
         if metrics["epoch"] > logged:
             record(metrics)

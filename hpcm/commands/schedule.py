@@ -90,7 +90,7 @@ def _values(cfg: TrainConfig, epoch: int) -> dict[str, float]:
 
 
 def _shown(rows: Sequence[dict[str, float]]) -> list[str]:
-    """The columns that say something: no part of the model at the common rate."""
+    """The columns, without those of parts of the model that have the common rate."""
     silent = {
         name
         for name in rows[0]

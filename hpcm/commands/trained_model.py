@@ -1,4 +1,4 @@
-"""From what a user names to a model with its weights."""
+"""The model that a user names by a path, with its weights."""
 
 from __future__ import annotations
 

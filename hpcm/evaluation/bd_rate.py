@@ -1,9 +1,9 @@
 """BD-rate: how much less rate a codec needs than an anchor at equal quality, in percent.
 
 Bjontegaard 2001 (VCEG-M33): the log rate of each curve as a function of quality is interpolated and
-averaged over the qualities both curves reach. The package ``bjontegaard`` integrates; here stands
-what it does not check: a curve whose quality does not rise with its rate, or curves that hardly
-share a quality, give no number but a reason. All points of both curves take part.
+averaged over the qualities both curves reach. The package ``bjontegaard`` integrates; we check what
+it does not: a curve whose quality does not rise with its rate, or curves that hardly share a
+quality, give no number but a reason. All points of both curves take part.
 """
 
 from __future__ import annotations

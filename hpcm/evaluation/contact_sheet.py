@@ -73,7 +73,7 @@ def _some(values: Map) -> Map:
 def contact_sheet(
     inspections: Mapping[str, Inspection], title: str, thumb: int = 216, lmbda: float | None = None
 ) -> Picture:
-    """Two rows per image on a white sheet: what is seen and where it errs, then where its bits go.
+    """Two rows per image on a white sheet: the image and its errors, then its bits.
 
     ``thumb`` is the width of a picture in pixels. With ``lmbda`` (of MSE) the errors are also given
     in bits per pixel, as ``rd_cost`` counts them.

@@ -45,7 +45,7 @@ def join(points: list[Results], name: str) -> Results:
 def over_seeds(curve: Results) -> Results:
     """The curve with one point per lmbda, the mean of its seeds; as it is if no lmbda repeats.
 
-    Each point keeps what its trainings have in common; where they differ, the list of their values
+    Each point keeps what its trainings have in common; if they differ, the list of their values
     (``seed``, ``config_digest``), in order of seed, and ``sd``, the standard deviation between
     seeds of every metric. The rows per image keep their own values and get their ``seed``.
 

@@ -70,7 +70,7 @@ def read_rgb(path: Path, box: tuple[int, int, int, int] | None = None) -> NDArra
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 if there is none; of a PNG, what stands before the pixels counts."""
+    """EXIF orientation, 1 if there is none; in a PNG, only what comes before the pixels counts."""
     if image.format == "PNG" and "exif" not in image.info:
         return 1  # getexif() would decode the whole file to look behind the pixels
     value = image.getexif().get(_ORIENTATION, 1)

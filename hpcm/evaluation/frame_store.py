@@ -37,7 +37,7 @@ _END = struct.Struct("<Q8s")  # length of the index, the mark
 
 
 class FrameStoreNotice(UserWarning):
-    """What happens to a store that a person may wonder about."""
+    """A store is waited for, built anew or removed; the message says why."""
 
 
 class UnusableStoreError(ValueError):
@@ -45,10 +45,10 @@ class UnusableStoreError(ValueError):
 
 
 class FrameStore(Mapping[str, NDArray[np.uint8] | SkippedItem]):
-    """By the image's name its pixels, uint8 (H, W, 3), not writable; or why it is not there.
+    """Each image's pixels by its name: uint8 (H, W, 3), not writable; or why it is not there.
 
     Raises OSError, and :class:`UnusableStoreError` for what is torn or of another version. The file
-    is locked as long as it is used, so that nothing makes room of it.
+    is locked as long as it is used, so that nobody removes it to make room.
     """
 
     def __init__(self, path: Path) -> None:
@@ -76,7 +76,7 @@ class FrameStore(Mapping[str, NDArray[np.uint8] | SkippedItem]):
 
 
 def _places(held: mmap.mmap) -> dict[str, tuple[int, int, int] | str]:
-    """By the image's name first byte, height and width of its frame; or why it has none.
+    """For each image's name: first byte, height and width of its frame; or why it has none.
 
     Raises :class:`UnusableStoreError`.
     """
@@ -116,7 +116,7 @@ def stored(images: ImageSet) -> FrameStore:
         return found
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(path.parent):
+        with _build_lock(path.parent):
             found = _open(path)  # somebody else may have built it meanwhile
             if isinstance(found, FrameStore):
                 return found
@@ -133,7 +133,7 @@ def stored(images: ImageSet) -> FrameStore:
 
 
 def remove(images: ImageSet) -> bool:
-    """Take the store of a set away, if there is one; runs that use it keep their frames.
+    """Remove the store of a set, if there is one; runs that use it keep their frames.
 
     Raises OSError.
     """
@@ -176,8 +176,8 @@ def _open(path: Path) -> FrameStore | str | None:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Inside, no other process builds a store; a process that ends, however, leaves no lock."""
+def _build_lock(folder: Path) -> Iterator[None]:
+    """Inside, no other process builds a store; a process that ends in any way leaves no lock."""
     with (folder / "lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -188,7 +188,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _make_room(path: Path, needed: int) -> None:
-    """Take away what kills left, and stores unused for longest until ``needed`` bytes fit."""
+    """Remove what kills left, and stores unused for longest, until ``needed`` bytes fit."""
     folder = path.parent
     for left in folder.glob("*.partial"):
         left.unlink()
@@ -226,7 +226,7 @@ def _most() -> float:
 
 
 def _remove_unused(store: Path) -> int:
-    """Take a store away unless a process has it open; the bytes that are free then."""
+    """Remove a store unless a process has it open; gives the bytes that this frees."""
     with open_file(store) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -258,7 +258,7 @@ def _write(path: Path, images: ImageSet) -> None:
 
 @contextlib.contextmanager
 def _progress(images: ImageSet) -> Iterator[Callable[[], object]]:
-    """A function that moves a bar on by one image; there is none where nobody would see it."""
+    """A function that advances a progress bar by one image; no bar if nobody would see it."""
     try:
         from rich.console import Console
         from rich.progress import Progress

@@ -200,8 +200,8 @@ def warn_skipped(name: str, skipped: tuple[SkippedItem, ...]) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    text = " ".join(said.split()) or type(error).__name__
+    message = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    text = " ".join(message.split()) or type(error).__name__
     return "not an image" if "cannot identify image file" in text else text
 
 

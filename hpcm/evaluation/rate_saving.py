@@ -1,6 +1,6 @@
 """The rate saved at every point of a curve, at that point's quality.
 
-A BD-rate is one number over the whole curve; here it is seen whether low and high rates agree.
+A BD-rate is one number over the whole curve; this shows whether low and high rates agree.
 """
 
 from __future__ import annotations

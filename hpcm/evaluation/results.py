@@ -27,7 +27,7 @@ _KINDS: dict[str, type] = {
     **dict.fromkeys(("conditions", "origin"), dict),
     **dict.fromkeys(("points", "images"), list),
 }
-_TOLD: dict[type, str] = {str: "text", dict: "a mapping", list: "a list"}
+_TYPE_NAMES: dict[type, str] = {str: "text", dict: "a mapping", list: "a list"}
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Results:
         known = {key: data[key] for key in cls.__dataclass_fields__ if key in data}
         for key, kind in _KINDS.items():
             if not isinstance(known.get(key, kind()), kind):
-                raise ConfigError(f"{path}: {key}: must be {_TOLD[kind]}")
+                raise ConfigError(f"{path}: {key}: must be {_TYPE_NAMES[kind]}")
         _check_points(f"{path}: points", known.get("points", []))
         _check_images(f"{path}: images", known.get("images", []), len(points["bpp"]))
         return cls(**{"name": Path(path).stem, "dataset": "", **known})
@@ -136,9 +136,9 @@ def _check_images(where: str, rows: list[Any], points: int) -> None:
 
 
 def _holds(data: Any) -> str:
-    """What a file of another kind has, so that its owner knows it again."""
+    """What a file of another kind has, so that its owner recognises it."""
     if not isinstance(data, dict):
-        return f"it holds {_TOLD.get(type(data), 'a single value')}"
+        return f"it holds {_TYPE_NAMES.get(type(data), 'a single value')}"
     schema = data.get("schema")
     known = f"its schema is {schema!r}" if isinstance(schema, str) else "its keys are"
     return f"{known}: {', '.join(str(key) for key in list(data)[:8]) or 'none'}"

@@ -105,8 +105,8 @@ def _key(results: Results, metric: str) -> tuple[str, bool]:
     for key, linear in _KEYS[metric]:
         if key in results.results:
             return key, linear
-    said = results.conditions.get("ms-ssim-rgb", "")
-    why = f" ({said})" if metric == "ms_ssim_db" and "not scored" in str(said) else ""
+    note = results.conditions.get("ms-ssim-rgb", "")
+    why = f" ({note})" if metric == "ms_ssim_db" and "not scored" in str(note) else ""
     raise BDRateError(
         f"{results.name}: has no {metric}{why}; its metrics: {', '.join(results.results)}",
         "compare by a metric that both files have",

@@ -16,7 +16,7 @@ from hpcm.losses.metrics import MS_SSIM_MIN_SIDE, ms_ssim, ms_ssim_to_db, psnr
 from hpcm.losses.rate_distortion import LossConfig, rate_distortion
 from hpcm.schema import ConfigError
 
-WITH_ERROR = ("rd_cost", "bpp", "psnr", "ms_ssim_db")  # scores that stand with a standard error
+WITH_ERROR = ("rd_cost", "bpp", "psnr", "ms_ssim_db")  # scores that have a standard error
 PARTS = 8  # of the images
 PART = "part"  # begins the names of their scores
 NAMES = ("rd_cost", "bpp", "bpp_z", "bpp_s1", "bpp_s2", "bpp_s3", "psnr", "mse")
@@ -49,8 +49,8 @@ class Validator:
 
         ``val_ms_ssim_db`` too if pytorch-msssim is installed and no side is below 161 pixels;
         and of two images or more the standard errors of rd_cost, bpp and the qualities over them,
-        as ``val_rd_cost_se`` .., and means over parts of the images (:meth:`_of_parts`), from which
-        an error over images of what is computed later follows.
+        as ``val_rd_cost_se`` .., and means over parts of the images (:meth:`_of_parts`), which give
+        the standard error of what is computed from the scores later.
         """
         with evaluation_mode(model):
             rows = torch.stack([self._score(model, x) for x in self._on(device_of(model))])

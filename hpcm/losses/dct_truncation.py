@@ -2,7 +2,7 @@
 
 After Eq. 3-5 of Cong et al., Taming Hierarchical Image Coding Optimization (ICLR 2026). The image
 is both the model's input and its target, so rate and distortion of such a step are of the blurred
-image; validation never is. The published mask still attenuates every frequency where it ends
+image; validation never is. The published mask still attenuates every frequency at its end
 (26 % of the coefficients' amplitude is left on average), then jumps to the identity; ``rolloff``
 below 1 gives it a plateau that reaches the identity by itself.
 """
@@ -43,7 +43,7 @@ class DctTruncation(RegularizerConfig):
 
     @property
     def last_tau(self) -> float:
-        """``tau_final``, or its default: the published 1, or where the mask is the identity."""
+        """``tau_final``, by default 1 as published, or one that makes the mask the identity."""
         if self.tau_final is not None:
             return self.tau_final
         return 1.0 if self.rolloff == 1 else math.sqrt(2) / (1 - self.rolloff)

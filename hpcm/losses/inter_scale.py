@@ -1,6 +1,6 @@
 """Regularizer between the latents of neighbouring scales.
 
-After Eq. 6 of Cong et al., Taming Hierarchical Image Coding Optimization (ICLR 2026), where the
+After Eq. 6 of Cong et al., Taming Hierarchical Image Coding Optimization (ICLR 2026), whose
 scales are separately coded latents. HPCM's s1 and s2 are sub-lattices of s3, so the finer latent
 holds the coarser one; with ``latents: innovation`` the symbols it inherited are set to 0.
 """

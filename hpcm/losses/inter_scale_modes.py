@@ -1,4 +1,4 @@
-"""What two neighbouring scales' latents are compared by: one entry per mode.
+"""How two neighbouring scales' latents are compared: one entry per mode.
 
 ``u`` is the coarser latent (B, C, h, w) and ``p`` the finer one, brought to its size and channels.
 Each function gives the term of one pair of scales for ``delta = 1``; the training minimises it.
@@ -18,7 +18,7 @@ EPS = 1e-12
 
 @dataclass(frozen=True)
 class Mode:
-    """A term, and how the alignment ``p = A bands`` comes about that it compares with."""
+    """A term, and how the alignment ``p = A bands`` that it compares with is made."""
 
     pair: Callable[[Tensor, Tensor], Tensor]
     average: bool  # over the two pairs of scales; else their sum

@@ -34,7 +34,7 @@ class Regularizer(nn.Module):
     """
 
     phase: ClassVar[int] = 0
-    """A power of two that ``spectral/phase`` is larger by while the regularizer is active."""
+    """A power of two, added to ``spectral/phase`` while the regularizer is active."""
 
     def active(self, t: float) -> bool:
         """Whether it does anything at progress ``t``; if not, a step asks for nothing else."""

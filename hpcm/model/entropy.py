@@ -34,11 +34,11 @@ class GeneralizedGaussian(nn.Module):
 
     c(t) = (1 + sign(t) P(1/beta, |t|^beta)) / 2, P the regularised lower incomplete gamma function;
     the scale is alpha of the distribution, not its standard deviation. Scales are at least 0.12 and
-    likelihoods at least 1e-9; below a bound the gradient passes where a descent step would raise
+    likelihoods at least 1e-9; below a bound the gradient passes if a descent step would raise
     what is bounded.
 
     ``published`` subtracts two cdf values as the authors do: in float32, likelihoods under about
-    3e-8 are lost. ``accurate`` subtracts upper tails, which are small where the result is.
+    3e-8 are lost. ``accurate`` subtracts upper tails, which are small if the result is.
     """
 
     beta: Tensor
@@ -124,7 +124,7 @@ def _published(ends: Tensor, powers: Tensor, shape: Tensor) -> Tensor:
 
 
 def _accurate(ends: Tensor, powers: Tensor, shape: Tensor) -> Tensor:
-    """The difference of upper tails, or the sum of two bodies where 0 is inside."""
+    """The difference of upper tails, or the sum of two bodies if 0 is inside."""
     near, far = torch.aminmax(powers, dim=0)
     tails = torch.special.gammaincc(shape, near) - torch.special.gammaincc(shape, far)
     bodies = torch.special.gammainc(shape, near) + torch.special.gammainc(shape, far)

@@ -113,8 +113,8 @@ class FileCodec:
 
     def _padding(self, height: int, width: int) -> tuple[int, int, int, int]:
         """Top, bottom, left, right: symmetric, the odd pixel below and right."""
-        tall, wide = -height % self.model.stride, -width % self.model.stride
-        return tall // 2, tall - tall // 2, wide // 2, wide - wide // 2
+        rows, columns = -height % self.model.stride, -width % self.model.stride
+        return rows // 2, rows - rows // 2, columns // 2, columns - columns // 2
 
 
 def most_threads() -> int:

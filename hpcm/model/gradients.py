@@ -1,4 +1,4 @@
-"""Where the gradients of weights go that one pass uses several times, and in which type we compute.
+"""Gradients of weights that one pass uses several times, and the type that we compute in.
 
 The spatial priors of HPCM are used 4 and 6 times in a pass, its attentions up to 5 times. Autograd
 makes a gradient for each use and adds them one tensor at a time; `in_place` adds those of a whole
@@ -20,7 +20,7 @@ _in_place = False
 def in_place() -> Iterator[None]:
     """Inside, a backward pass of our blocks adds to ``.grad`` itself.
 
-    For ``backward`` alone: what asks for gradients by ``torch.autograd.grad``, or hooks into their
+    Only for ``backward``: what asks for gradients by ``torch.autograd.grad``, or hooks into their
     accumulation (several processes), would not get them.
     """
     global _in_place
@@ -34,7 +34,7 @@ def in_place() -> Iterator[None]:
 def parameter_gradients(
     parameters: Sequence[Tensor], found: Sequence[Tensor | None], wanted: Sequence[bool]
 ) -> tuple[Tensor | None, ...]:
-    """What a backward pass returns for ``parameters``: ``found``, or None where it is added now."""
+    """What a backward pass returns for ``parameters``: ``found``, or None if it is added now."""
     given = [
         None if grad is None or not needed else grad.to(parameter.dtype)
         for parameter, grad, needed in zip(parameters, found, wanted, strict=True)

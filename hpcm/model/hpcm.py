@@ -129,7 +129,7 @@ class HPCM(nn.Module):
         """Reconstruction, likelihoods, bits and latents of images (B, 3, H, W) in [0, 1].
 
         ``noise`` is the training's, uniform in [-0.5, 0.5): z (B, N, H/64, W/64) and y (B, M, H/16,
-        W/16); where it is not given, it is drawn from PyTorch's global generator. Raises ValueError
+        W/16); if it is not given, it is drawn from PyTorch's global generator. Raises ValueError
         if a side is not a multiple of `stride`.
         """
         self._check(x)

@@ -1,4 +1,4 @@
-"""1x1 convolutions: as convolutions, or as matrix products where those are faster.
+"""1x1 convolutions: as convolutions, or as matrix products if those are faster.
 
 On a CPU with channels last the rows of the product are the grid's positions, without a copy. There
 PyTorch's convolutions take up to 1.7 times as long, most of it backward, and with one thread it
@@ -108,5 +108,5 @@ class _Pointwise(torch.autograd.Function):
 
 
 def like_layout(grad: Tensor, x: Tensor) -> Tensor:
-    """``grad`` in channels last where ``x`` is multiplied so."""
+    """``grad`` in channels last if ``x`` is multiplied in that layout."""
     return grad.contiguous(memory_format=torch.channels_last) if is_product(x) else grad

@@ -1,7 +1,7 @@
-"""Streams that another machine can decode: corrections where rounding could choose another table.
+"""Streams that another machine can decode: rounding there must not choose another code table.
 
 Encoder and decoder find an element's code table from its computed scale. Another thread count,
-device or library rounds differently, and where a scale is close to the border between two tables,
+device or library rounds differently, and if a scale is close to the border between two tables,
 both sides may choose differently, which ruins everything after. So the encoder lists the elements
 within `MARGIN` of a border; for these both sides take the upper table of the *nearest* border,
 which a small difference cannot change. Others are further from a border than machines differ.

@@ -1,6 +1,6 @@
 """``x + W2 leaky(W1 spatial(x))``: a residual block as one node of the autograd graph.
 
-Written out, for three reasons: what is concatenated is never made where 1x1 convolutions are matrix
+Written out, for three reasons: what is concatenated is never made if 1x1 convolutions are matrix
 products, the gradient of the hidden layer is overwritten in place, and the weight gradients of a
 block are added at once (`hpcm.model.gradients`).
 """
@@ -83,7 +83,7 @@ class _Residual(torch.autograd.Function):
 
 
 def _spatial(x: Tensor, kernel: Tensor, offset: Tensor) -> Tensor:
-    """The 3x3 of (B, S, H, W), padded; depth-wise where a kernel sees one channel."""
+    """The 3x3 of (B, S, H, W), padded; depth-wise if a kernel sees one channel."""
     return torch.ops.aten.convolution(x, kernel, offset, *_geometry(kernel))
 
 

@@ -1,4 +1,4 @@
-"""Files that ``torch.save`` wrote, read as what they may be: anything, from anybody.
+"""Files that ``torch.save`` wrote. They may hold anything and come from anybody.
 
 No code in them runs, nothing in them is inflated, and what Python raises for a damaged one is one
 message.

@@ -36,7 +36,7 @@ class Adam(OptimizerConfig):
 
 
 def moments(config: Any) -> dict[str, Any]:
-    """What every Adam takes beside its learning rate, in torch's words."""
+    """What every Adam takes besides its learning rate, by torch's names."""
     return {
         "betas": (1.0 - config.one_minus_beta1, 1.0 - config.one_minus_beta2),
         "eps": config.eps,
@@ -51,7 +51,7 @@ def set_hot(optimizer: torch.optim.Optimizer, lr: float, values: dict[str, Any])
 
 
 def kernel(groups: list[dict[str, Any]]) -> dict[str, Any]:
-    """torch's fused kernel where there is one: on GPUs and CPUs; elsewhere its foreach form.
+    """torch's fused kernel if there is one: on GPUs and CPUs; elsewhere its foreach form.
 
     On a CPU it takes 0.30 of the foreach form's time and rounds otherwise.
     """

@@ -1,4 +1,4 @@
-"""What every balancer can do, the plain sum no more than that, and what several are made of.
+"""The base of all balancers, which is the plain sum, and what several of them are made of.
 
 A balancer turns the tasks' losses into one gradient, sum_i q_i grad L_i, and may look at the losses
 again after the step. It is not an optimizer: it never touches a parameter.
@@ -115,7 +115,7 @@ class Balancer:
         """Take note of an epoch's mean losses of s1, s2, s3, (3,); NaN if no step was taken."""
 
     def contributions(self) -> Tensor:
-        """Share of each task before its loss is divided by; (n,), what scale_contrib sums up."""
+        """Share of each task before the division by its loss, (n,); ``scale_contrib`` adds them."""
         return self.weights / self.weights.sum()
 
     def explain(self) -> str:

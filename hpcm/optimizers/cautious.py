@@ -83,7 +83,7 @@ class CautiousAdamOptimizer(torch.optim.Optimizer):
                 self.state[param][key] = found.to(param.device, copy=True)
 
     def _of_a_kind(self, group: dict[str, Any]) -> list[list[Tensor]]:
-        """The parameters with a gradient, those together that one call may take."""
+        """The parameters with a gradient, in groups that one call may take."""
         kinds: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
         for param in group["params"]:
             if param.grad is None:
@@ -244,6 +244,6 @@ def _direction(
 def _scale(agreeing: Tensor, count: Tensor | int, group: dict[str, Any]) -> Tensor:
     """s = min(1 / max(share of a tensor's elements that agree, 1e-3), cap).
 
-    An element agrees where m g > 0, with the new m.
+    An element agrees if m g > 0, with the new m.
     """
     return agreeing.div(count).clamp_min(max(1e-3, 1.0 / group["cap"])).reciprocal()

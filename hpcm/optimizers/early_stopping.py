@@ -17,7 +17,7 @@ ENOUGH = 5  # improvements needed for that
 class EarlyStopping:
     """Stops each scale after ``patience`` epochs without improvement; off if that is 0.
 
-    Where a scale still improves, but slowly, ``increase`` adds to its patience.
+    If a scale still improves, but slowly, ``increase`` adds to its patience.
     """
 
     patience: int = 0  # epochs without improvement, >= 0; 0 is off
