@@ -15,7 +15,7 @@ from tuning.ledger.records import TrialRecord
 
 HOURS = 50.0  # by which the clock jumps; back is in tests/tuning/test_ledger.py
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.timeout(200)]
 
 
 def finish_later(found: Search, before: list[TrialRecord]) -> int:
@@ -28,7 +28,6 @@ def finish_later(found: Search, before: list[TrialRecord]) -> int:
     return check_nothing_else_lost(before, after, found.trained(), found.space().rungs())
 
 
-@pytest.mark.cluster
 @pytest.mark.parametrize(
     ("number", "group"),
     [(signal.SIGINT, False), (signal.SIGTERM, True)],
@@ -55,7 +54,6 @@ def test_asked_once(
     lost(f"nothing; saved and ended {took:.1f} s after the signal")
 
 
-@pytest.mark.cluster
 def test_asked_twice(search: Callable[..., Search], lost: Callable[[str], None]) -> None:
     found = search(RATES[:2], scheduler={"name": "asha", "pilots": 0})
     found.start(seconds=2.0)
@@ -91,7 +89,6 @@ def test_a_second_driver_is_refused_and_a_stale_lock_is_not(
     lost(f"{epochs} epochs; went on {first_report['time'] - started:.1f} s after --resume")
 
 
-@pytest.mark.cluster
 def test_the_clock_jumps(search: Callable[..., Search], lost: Callable[[str], None]) -> None:
     """Neither the budget's hours nor the trials' cost follow it."""
     budget = {"trials": 2, "concurrent": 2, "hours": 1.0}

@@ -171,6 +171,7 @@ def test_the_notebook_runs(
 ) -> None:
     (code,) = [body for kind, body in FENCE.findall((ROOT / "README.md").read_text()) if kind]
     monkeypatch.chdir(project)
+    monkeypatch.setenv("HPCM_DATA", str(project / "data"))
     exec(compile(code, "README.md", "exec"), {})  # noqa: S102 - our own text
     out = capsys.readouterr().out.splitlines()
     assert out[0].split()[0] == "1"
