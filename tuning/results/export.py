@@ -14,9 +14,10 @@ from hpcm.schema import ConfigError
 from tuning.ledger.folders import read_provenance
 from tuning.ledger.provenance import data_facts, git_commit, versions
 from tuning.ledger.records import TrialRecord
+from tuning.results.answer import metric_rows
 from tuning.results.confirm_text import confirmed_text
 from tuning.results.lineage import history_lines, lineage
-from tuning.results.outcome import ExperimentResult, at_common_epoch
+from tuning.results.outcome import ExperimentResult
 from tuning.results.train_commands import (
     differences,
     full_command,
@@ -29,11 +30,10 @@ from tuning.spaces.draws import total_trials
 from tuning.spaces.loading import load_space
 from tuning.spaces.profile_choice import ProfileChoice
 from tuning.spaces.space import SearchSpace
-from tuning.spaces.wording import columns, count_text, difference_text, metric_name, metric_text
+from tuning.spaces.wording import columns, count_text
 
 FULL = "cluster"  # the file as written; a config found with any other profile is a proxy
 REASON = "asked for by the program that ran the search"  # if tune.py did not
-SHOWN_METRICS = ("val_rd_cost", "val_bpp", "val_psnr")
 
 
 @dataclass(frozen=True)
@@ -251,21 +251,7 @@ def _confirmed_rows(result: ExperimentResult) -> list[tuple[str, str]]:
 
 def _numbers(result: ExperimentResult) -> list[str]:
     """The best trial beside the prior at the same epoch."""
-    best = result.best
-    assert best is not None
-    score = result.info.space.objective.score
-    if not best.scored(score):
+    assert result.best is not None
+    if not result.best.scored(result.info.space.objective.score):
         return ["no trial has a score at the end: this is the prior"]
-    shown, its = at_common_epoch(best, result.prior, score)
-    rows = [("", f"epoch {int(shown['epoch'])}", "prior config", "difference")]
-    for metric in dict.fromkeys((score, *SHOWN_METRICS)):
-        value, prior = shown.get(metric), its.get(metric)
-        rows.append(
-            (
-                metric_name(metric),
-                metric_text(metric, value),
-                metric_text(metric, prior),
-                difference_text(metric, value, prior),
-            )
-        )
-    return columns(rows)
+    return columns(metric_rows(result, result.best))

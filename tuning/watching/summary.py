@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 from hpcm.parts import import_text
 from tuning.ledger.folders import storage_folder
 from tuning.ledger.records import ExperimentInfo, TrialRecord
-from tuning.results.answer import answer_lines
+from tuning.results.answer import answer_lines, metric_rows
 from tuning.results.confirm_text import confirm_lines
 from tuning.results.constraints import constraints_text
-from tuning.results.image_error import ImageErrors
-from tuning.results.outcome import ExperimentResult, at_common_epoch
+from tuning.results.outcome import ExperimentResult
 from tuning.results.outlook import outlook_lines, wants_more
 from tuning.results.pareto import pareto_front
 from tuning.results.rank_fidelity_text import rank_fidelity_lines
@@ -23,7 +22,6 @@ from tuning.spaces.wording import (
     ABSENT,
     columns,
     count_text,
-    difference_text,
     hours_text,
     metric_name,
     metric_text,
@@ -33,8 +31,6 @@ from tuning.spaces.wording import (
 
 if TYPE_CHECKING:
     from tuning.results.export import Export
-
-METRICS = ("val_rd_cost", "val_bpp", "val_psnr")
 
 
 def summary_lines(result: ExperimentResult, export: Export | None) -> list[str]:
@@ -62,28 +58,10 @@ def summary_lines(result: ExperimentResult, export: Export | None) -> list[str]:
 
 def comparison_lines(result: ExperimentResult, best: TrialRecord) -> list[str]:
     """Metrics at the same epoch, then every parameter, the prior's beside the best trial's."""
-    objective = result.info.space.objective.score
-    metrics = dict.fromkeys((objective, *METRICS))
-    shown, its = at_common_epoch(best, result.prior, objective)
-    epoch, errors = int(shown["epoch"]), ImageErrors(result.info.space, result.references)
+    rows = metric_rows(result, best)
     if best.is_prior:
-        found = ", ".join(
-            f"{metric_name(m)} {metric_text(m, shown[m])}{errors.text(shown, m)}"
-            for m in metrics
-            if m in shown
-        )
-        return [f"the prior config is the best one, at epoch {epoch}: {found}"]
-    rows = [(f"at epoch {epoch}", "prior", f"best: trial {best.number}", "difference")]
-    for metric in metrics:
-        value, reference = shown.get(metric), its.get(metric)
-        rows.append(
-            (
-                metric_name(metric),
-                metric_text(metric, reference) + errors.text(its, metric),
-                metric_text(metric, value) + errors.text(shown, metric),
-                difference_text(metric, value, reference),
-            )
-        )
+        found = ", ".join(f"{name} {value}" for name, _, value, _ in rows[1:] if value != ABSENT)
+        return [f"the prior config is the best one, {rows[0][0]}: {found}"]
     return columns([*rows, ("", "", "", ""), *_parameter_rows(result, best)])
 
 
