@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from hpcm.parts import import_parts, register
     from hpcm.schema import ConfigError
     from hpcm.training.inputs import check_inputs, starting_point
+    from hpcm.training.local_processes import local_processes
     from hpcm.training.loop import EpochReport, train
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "check_inputs",
     "evaluate",
     "import_parts",
+    "local_processes",
     "register",
     "starting_point",
     "train",
@@ -38,6 +40,7 @@ HOMES = {
     "check_inputs": "hpcm.training.inputs",
     "evaluate": "hpcm.evaluation.images",
     "import_parts": "hpcm.parts",
+    "local_processes": "hpcm.training.local_processes",
     "register": "hpcm.parts",
     "starting_point": "hpcm.training.inputs",
     "train": "hpcm.training.loop",

@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import Any
 
 import hpcm
+from hpcm import torchrun
 from hpcm.commands.flags import COMMANDS
 from hpcm.streams import make_streams_lossless
 
@@ -27,6 +28,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from hpcm.evaluation.image_sets import SkippedImages
 
     try:
+        if torchrun.processes() > 1 and arguments.command != "train":
+            raise hpcm.ConfigError(
+                f"torchrun: {arguments.command} is for one process, only train for several: "
+                f"python -m hpcm {arguments.command}"
+            )
         with warnings.catch_warnings():
             warnings.simplefilter("always", SkippedImages)
             warnings.showwarning = _show
@@ -50,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
-    """Of all commands, with the arguments of the one that is ``given``."""
+    """The parser of all commands, with the arguments of the one that is ``given``."""
     parser = argparse.ArgumentParser(prog="python -m hpcm", description=__doc__.split("\n")[0])
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     for name, (about, add_flags) in COMMANDS.items():
@@ -66,7 +72,8 @@ _python_shows = warnings.showwarning
 def _show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
     """A warning of our own kind is one line for the user; others keep their place."""
     if category.__module__.startswith("hpcm."):
-        print(f"warning: {message}", file=sys.stderr)
+        process = f"process {torchrun.rank()}: " if torchrun.rank() else ""
+        print(f"{process}warning: {message}", file=sys.stderr)
     else:
         _python_shows(message, category, *place, **more)
 

@@ -52,9 +52,9 @@ class DataConfig:
     val: str | None = "kodak"  # None: validate on what holdout takes out of train
     holdout: int | None = added(None)  # images of train to validate on instead of val, >= 1
     patch: int = 256  # side of the random crop, pixels, a multiple of the model's stride
-    batch_size: int = 32  # crops per optimiser step
+    batch_size: int = 32  # crops per optimiser step, of all processes of a run together
     crops_per_epoch: int | None = None  # None: one crop per image; else this many, images cycling
-    workers: int = 4  # loader processes; 0 loads in the training process
+    workers: int = 4  # loader processes of each training process; 0 loads in that itself
     # keep decoded images: in the run's memory, or on disk, once for all runs of a machine
     cache: Annotated[Literal["none", "memory", "disk"], BeforeValidator(_once_a_switch)] = "none"
 

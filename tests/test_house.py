@@ -51,7 +51,7 @@ FOREIGN = {"ray", "optuna", "wandb", "compressai", "torchvision", "tuning"}
 MAY_IMPORT = {"hpcm/model/bitstream.py": "compressai", "hpcm/commands/loggers.py": "wandb"}
 # A part may import the parts to the left of it; but an optimizer never sees a model.
 LAYERS = [
-    "choices defaults full_precision streams",
+    "choices defaults full_precision ranks streams torchrun",
     "schema",
     "schedules files extra_packages",
     "yaml_files atomic_files",

@@ -1,4 +1,7 @@
-"""``train CONFIG``: one run, a line per epoch, checkpoints that a kill does not harm."""
+"""``train CONFIG``: one run, a line per epoch, checkpoints that a kill does not harm.
+
+Of several processes, which torchrun starts, the first one reads, prints and writes.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,13 @@ import sys
 
 import torch
 
-from hpcm import Diverged, EpochReport, TrainConfig, train
+from hpcm import Diverged, EpochReport, TrainConfig, ranks, torchrun, train
 from hpcm.commands.arguments import device_name
 from hpcm.commands.loggers import loggers
 from hpcm.commands.run_folder import RunFolder
+from hpcm.ranks import RankLostError
 from hpcm.training.precision import settle
+from hpcm.training.processes import follow, group_of_torchrun, leading
 
 SHOWN = (  # metric, heading, format
     ("val_rd_cost", "rd_cost", ".6f"),
@@ -27,6 +32,12 @@ SHOWN = (  # metric, heading, format
 
 def run(arguments: argparse.Namespace) -> int:
     """Train; see the module."""
+    device = device_name(arguments.device)
+    with group_of_torchrun(device):
+        return _lead(arguments, device) if ranks.own() == 0 else _follow()
+
+
+def _lead(arguments: argparse.Namespace, device: str) -> int:
     overrides = list(arguments.set)
     if arguments.epochs is not None:
         overrides.append(f"epochs={arguments.epochs}")
@@ -34,11 +45,11 @@ def run(arguments: argparse.Namespace) -> int:
     place = RunFolder.to_resume if arguments.resume else RunFolder.fresh
     folder = place(arguments.config, arguments.output)
     checkpoint = folder.checkpoint()
-    device = device_name(arguments.device)
-    reports = train(cfg, resume=checkpoint, device=device)
+    reports = leading(train)(cfg, resume=checkpoint, device=device)
     folder.start(cfg, checkpoint)
+    where = device if ranks.count() == 1 else f"{ranks.count()} x {device}"
     how = f"continued from {checkpoint.name}" if checkpoint else "new"
-    print(f"{folder.path}: {how}; {cfg.model.name} on {device}; config {cfg.digest}", flush=True)
+    print(f"{folder.path}: {how}; {cfg.model.name} on {where}; config {cfg.digest}", flush=True)
     if cfg.precision.preset == "auto":
         print(f"precision: {settle(cfg, torch.device(device))}", flush=True)
     saved = checkpoint.name if checkpoint else None
@@ -58,6 +69,19 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _follow() -> int:
+    """Take part; how it went is said by the first process."""
+    try:
+        follow()
+    except RankLostError:
+        return 1
+    except Diverged:
+        return 3
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
 def line(report: EpochReport, epochs: int) -> str:
     """One epoch as one line; without validation values if it had none."""
     shown = [
@@ -72,6 +96,8 @@ def _how_to_go_on(arguments: argparse.Namespace, folder: RunFolder, saved: str |
     if saved is None:
         return "no checkpoint yet"
     words = ["python", "-m", "hpcm", "train", str(arguments.config)]
+    if ranks.count() > 1:
+        words[0:1] = ["torchrun", "--nproc-per-node", str(torchrun.processes_here())]
     words += ["--set", *arguments.set] if arguments.set else []
     words += ["--epochs", str(arguments.epochs)] if arguments.epochs is not None else []
     words += ["--log", *arguments.log] if arguments.log else []

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from hpcm import ranks
 from hpcm.evaluation.image_sets import ImageSet, decode, image_set
 from hpcm.evaluation.modes import check_codec, check_outputs, device_of, evaluation_mode, stride_of
 from hpcm.evaluation.padding import Padding
@@ -28,15 +29,22 @@ class Validator:
     Each image is padded with zeros to a multiple of ``stride``, goes through the model in
     evaluation mode and full precision, is cropped back and clamped to [0, 1]. Bits count those of
     the padding, pixels are the image's own. Every value is the mean of the images' own values.
+    With ``by_all_ranks`` the processes of a run share out the images, and all have to call it.
 
     Raises :class:`ConfigError` if the set cannot be used, or not with the loss's metric.
     """
 
-    def __init__(self, images: str | ImageSet, loss: LossConfig, stride: int) -> None:
+    def __init__(
+        self,
+        images: str | ImageSet,
+        loss: LossConfig,
+        stride: int,
+        by_all_ranks: bool = False,
+    ) -> None:
         known = image_set(images) if isinstance(images, str) else images
         self.images, arrays = decode(known)
         self._pixels = [to_tensor(array) for array in arrays]  # (3, H, W) each
-        self._loss, self._stride = loss, stride
+        self._loss, self._stride, self._by_all_ranks = loss, stride, by_all_ranks
         self._with_ms_ssim = scores_ms_ssim(self.images)
         if loss.metric == "ms_ssim" and not self._with_ms_ssim:
             raise ConfigError(
@@ -52,17 +60,27 @@ class Validator:
         as ``val_rd_cost_se`` .., and means over parts of the images (:meth:`_of_parts`), which give
         the standard error of what is computed from the scores later.
         """
-        with evaluation_mode(model):
-            rows = torch.stack([self._score(model, x) for x in self._on(device_of(model))])
         names = [*NAMES, "ms_ssim_db"] if self._with_ms_ssim else NAMES
-        means = rows.double().mean(dim=0).tolist()
+        with evaluation_mode(model):
+            rows = self._rows(model, len(names))
+        means = rows.mean(dim=0).tolist()
         scores = {f"val_{name}": value for name, value in zip(names, means, strict=True)}
         if len(rows) == 1:
             return scores
-        errors = (rows.double().std(dim=0) / len(rows) ** 0.5).tolist()
+        errors = (rows.std(dim=0) / len(rows) ** 0.5).tolist()
         pairs = zip(names, errors, strict=True)
         scores |= {f"val_{name}_se": value for name, value in pairs if name in WITH_ERROR}
-        return scores | self._of_parts(rows.double(), names)
+        return scores | self._of_parts(rows, names)
+
+    def _rows(self, model: nn.Module, values: int) -> Tensor:
+        """Of each image the ``values`` of :meth:`_score`; (images, values), float64."""
+        device = device_of(model)
+        rows = torch.zeros(len(self._pixels), values, dtype=torch.float64, device=device)
+        first, step = (ranks.own(), ranks.count()) if self._by_all_ranks else (0, 1)
+        for index in range(first, len(rows), step):
+            x = self._pixels[index][None].to(device).float() / 255  # (1, 3, H, W)
+            rows[index] = self._score(model, x)
+        return ranks.total(rows) if self._by_all_ranks else rows
 
     def _of_parts(self, rows: Tensor, names: Sequence[str]) -> dict[str, float]:
         """Rate and quality of up to eight parts of the images: ``part1_val_bpp`` .. .
@@ -76,10 +94,6 @@ class Validator:
             for name in ("bpp", quality):
                 found[f"{PART}{part + 1}_val_{name}"] = means[names.index(name)]
         return found
-
-    def _on(self, device: torch.device) -> Iterator[Tensor]:
-        for pixels in self._pixels:
-            yield pixels[None].to(device).float() / 255  # (1, 3, H, W)
 
     def _score(self, model: nn.Module, x: Tensor) -> Tensor:
         """One image's values in the order of NAMES."""

@@ -21,7 +21,7 @@ def in_place() -> Iterator[None]:
     """Inside, a backward pass of our blocks adds to ``.grad`` itself.
 
     Only for ``backward``: what asks for gradients by ``torch.autograd.grad``, or hooks into their
-    accumulation (several processes), would not get them.
+    accumulation (DistributedDataParallel), would not get them.
     """
     global _in_place
     _in_place = True

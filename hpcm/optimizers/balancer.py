@@ -11,8 +11,9 @@ from abc import ABC, abstractmethod
 from typing import Annotated, Any, Literal
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 
+from hpcm import ranks
 from hpcm.choices import NameOf
 from hpcm.losses.tasks import TASK_SETS
 
@@ -68,6 +69,7 @@ class Balancer:
         self.names = names
         self.scales = scales
         self.losses = torch.full((len(names),), torch.nan, dtype=torch.float64, device=device)
+        """Of the last backward pass, means over the whole batch; (n,), float64."""
         self.weights = torch.ones(len(names), dtype=torch.float64, device=device)
         """Effective weight q_i of each task in the last backward pass; (n,)."""
 
@@ -76,10 +78,10 @@ class Balancer:
     ) -> Tensor:
         """Add the gradient of the weighted losses (n,) and of ``penalty`` to ``.grad``.
 
-        Gives the weighted loss, detached, for the record: not finite if the losses or the
-        weights are not. Waits for no device.
+        Keeps the losses, of the whole batch, as ``self.losses``. Gives the weighted loss, detached,
+        for the record: not finite if the losses or the weights are not. Waits for no device.
         """
-        self.losses = across_ranks(losses)
+        self.losses = ranks.mean(losses)
         self.weights, value = self.weigh(self.losses)
         roots, seeds = [losses], [self.weights.to(losses.dtype)]
         if penalty is not None:
@@ -97,7 +99,10 @@ class Balancer:
         return False
 
     def update(self, before: Tensor, after: Tensor) -> None:
-        """Learn from the losses (n,) of one batch before and after a step; a sum does not."""
+        """Learn from the losses of one batch before and after a step; a sum does not.
+
+        Both are of the whole batch; (n,), float64, detached.
+        """
 
     def update_where(self, taken: Tensor, before: Tensor, after: Tensor) -> None:
         """:meth:`update`, of which nothing stays unless ``taken`` (); waits for no device."""
@@ -174,19 +179,6 @@ def chosen(taken: Tensor, new: Any, old: Any) -> Any:
         return {name: chosen(taken, value, old[name]) for name, value in new.items()}
     assert new == old, f"{new} is on the host, and was {old}"
     return new
-
-
-def across_ranks(losses: Tensor) -> Tensor:
-    """The losses (n,) in float64, detached, averaged over all processes.
-
-    With it the weights are the same on every rank.
-    """
-    losses = losses.detach().double()
-    if distributed.is_available() and distributed.is_initialized():
-        losses = losses.clone()
-        distributed.all_reduce(losses)
-        losses /= distributed.get_world_size()
-    return losses
 
 
 class EpochMean:

@@ -26,7 +26,6 @@ from hpcm.optimizers.balancer import (
     Noise,
     Tasks,
     TensorAdam,
-    across_ranks,
 )
 from hpcm.optimizers.gamma_memory import GammaMemory, GammaSchedule
 from hpcm.optimizers.gamma_schedules import GAMMA_SCHEDULES, FixedGamma
@@ -188,7 +187,6 @@ class FamoBalancer(Balancer):
 
     def update(self, before: Tensor, after: Tensor) -> None:
         """Move the logits by how much each task's log loss fell from ``before`` to ``after``."""
-        before, after = across_ranks(before), across_ranks(after)
         delta = self.above_floor(before).log() - self.above_floor(after).log()
         if not self.config.published:  # a second look that is not finite teaches nothing
             delta = delta.where(delta.isfinite().all(), 0.0)

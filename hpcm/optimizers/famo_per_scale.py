@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from hpcm.choices import OneOf
-from hpcm.optimizers.balancer import BalancerConfig, Noise, ScaleTasks, across_ranks
+from hpcm.optimizers.balancer import BalancerConfig, Noise, ScaleTasks
 from hpcm.optimizers.famo import Decay, FamoBalancer, check_famo
 from hpcm.optimizers.gamma_memory import GammaSchedule
 from hpcm.optimizers.gamma_schedules import SCALE_GAMMA_SCHEDULES, HierarchicalGamma
@@ -113,7 +113,7 @@ class FamoPerScaleBalancer(FamoBalancer):
 
     def observe(self, scale_losses: Tensor) -> None:
         """Remember an epoch's mean loss of each scale for the ``adaptive`` schedule."""
-        self.memory.observe(across_ranks(scale_losses).tolist())
+        self.memory.observe(scale_losses.tolist())
         self.epoch_loss.take()
 
     def contributions(self) -> Tensor:

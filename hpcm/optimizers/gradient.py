@@ -1,6 +1,7 @@
 """Balancers that look at each task's gradient: MGDA and UPGrad, with torchjd's solvers.
 
-They cost one backward pass per task and a copy of the gradient each, and wait for the device. MGDA
+They cost one backward pass per task and a copy of the gradient each, and wait for the device; of
+several processes each task's gradient is averaged first, as they need the whole batch's. MGDA
 (Desideri 2012; Sener and Koltun 2018, Alg. 2) takes the shortest convex combination; on gradients
 of log losses it is the quadratic programme of Balanced R-D with its weights kept at or above 0.
 UPGrad (Quinton and Rey 2024, arXiv 2406.16232) projects each gradient so that none conflicts.
@@ -13,10 +14,11 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 
+from hpcm import ranks
 from hpcm.extra_packages import require
-from hpcm.optimizers.balancer import Balancer, BalancerConfig, Tasks, across_ranks
+from hpcm.optimizers.balancer import Balancer, BalancerConfig, Tasks
 from hpcm.schema import config_class
 
 
@@ -74,10 +76,10 @@ class GradientBalancer(Balancer):
         self, losses: Tensor, parameters: list[Tensor], penalty: Tensor | None = None
     ) -> Tensor:
         """As every balancer, for the ``parameters`` (leaves) alone."""
-        self.losses = across_ranks(losses)
+        self.losses = ranks.mean(losses)
         leaves = [parameter for parameter in parameters if parameter.requires_grad]
         gradients = [
-            torch.autograd.grad(loss, leaves, retain_graph=True, allow_unused=True)
+            _means(torch.autograd.grad(loss, leaves, retain_graph=True, allow_unused=True))
             for loss in losses.unbind()
         ]
         self.weights = self._weights(gradients)
@@ -89,14 +91,17 @@ class GradientBalancer(Balancer):
         return value
 
     def _weights(self, gradients: Sequence[tuple[Tensor | None, ...]]) -> Tensor:
-        """q (n,); the same on every process, which see the mean Gramian."""
+        """q (n,); the same in every process, for all have the same gradients."""
         gramian = _gramian(gradients).to(self.losses)
-        if distributed.is_available() and distributed.is_initialized():
-            distributed.all_reduce(gramian)
-            gramian /= distributed.get_world_size()
         slopes = self.losses.reciprocal() if self.log_losses else torch.ones_like(self.losses)
         weights: Tensor = self.weighting(gramian * slopes.outer(slopes)) * slopes
         return weights / weights.sum()
+
+
+def _means(gradient: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
+    """A task's gradient over the whole batch, of which each process had a part."""
+    found = iter(ranks.means([part for part in gradient if part is not None]))
+    return tuple(None if part is None else next(found) for part in gradient)
 
 
 def project_on_dual_cone(rows: Tensor, gramian: Tensor) -> Tensor:

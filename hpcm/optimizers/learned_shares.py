@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from hpcm.optimizers.balancer import Balancer, BalancerConfig, TensorAdam, across_ranks
+from hpcm.optimizers.balancer import Balancer, BalancerConfig, TensorAdam
 from hpcm.schema import bounded, config_class, hot
 
 # Published as initial shares, but used as logits: the softmax makes them (0.36, 0.34, 0.31) and
@@ -73,7 +73,7 @@ class LearnedSharesBalancer(Balancer):
     def update(self, before: Tensor, after: Tensor) -> None:
         """One Adam step on the logits, for the sum of the tasks before the step."""
         if self.config.w_lr is not None:
-            gradient = self.logits_gradient(across_ranks(before))
+            gradient = self.logits_gradient(before)
             self.logits = self.adam.step(self.logits, gradient, self.config.w_lr)
 
     def logits_gradient(self, losses: Tensor) -> Tensor:

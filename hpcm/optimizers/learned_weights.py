@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from hpcm.losses.tasks import TASK_SETS
-from hpcm.optimizers.balancer import Balancer, BalancerConfig, Tasks, TensorAdam, across_ranks
+from hpcm.optimizers.balancer import Balancer, BalancerConfig, Tasks, TensorAdam
 from hpcm.schema import bounded, config_class, hot
 
 PUBLISHED_W_LR = 0.1  # of the model's learning rate, with its schedule
@@ -111,7 +111,7 @@ class LearnedWeightsBalancer(Balancer, ABC):
         """One Adam step on ``raw`` for the losses before the step."""
         published = PUBLISHED_W_LR * self.model_lr
         lr = self.config.w_lr or (published if self.config.published else SOUND_W_LR)
-        grad = self.raw_gradient(across_ranks(before))
+        grad = self.raw_gradient(before)
         self.raw = self.project(self.adam.step(self.raw, grad, lr))
 
     def apply(self, config: Any, t: float, epoch: int) -> None:

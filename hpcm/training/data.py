@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from hpcm import ranks
 from hpcm.config import DataConfig
 from hpcm.evaluation.frame_store import stored
 from hpcm.evaluation.image_sets import ImageItem, ImageSet, SkippedItem, none_left, warn_skipped
@@ -53,7 +54,7 @@ class Crops(NamedTuple):
 def crop_images(images: ImageSet, config: DataConfig, stride: int) -> ImageSet:
     """Those of a run's training images that hold a crop; ``stride`` is the model's.
 
-    Raises :class:`ConfigError` for a crop or a batch that cannot be.
+    Raises :class:`ConfigError` for a crop or a batch that is not possible.
     """
     if config.patch % stride:
         raise ConfigError(
@@ -66,11 +67,18 @@ def crop_images(images: ImageSet, config: DataConfig, stride: int) -> ImageSet:
             f"data.batch_size: {config.batch_size}: image set '{config.train}' has "
             f"{images.count} images to train on, fewer than one batch; set data.crops_per_epoch"
         )
+    if config.batch_size % ranks.count():
+        raise ConfigError(
+            f"data.batch_size: {config.batch_size}: this run has {ranks.count()} processes, and "
+            f"each takes an equal part of a batch; must be a multiple of {ranks.count()}"
+        )
     return images
 
 
 class CropLoader:
     """Batches of random crops with random flips, as a pure function of seed and epoch.
+
+    Of several processes each loads its part of every batch, in the order of their ranks.
 
     Images are taken in a fresh random order each time all have been taken; an epoch goes on in that
     order where the last one stopped, so every image is seen equally often whatever the size of a
@@ -108,7 +116,10 @@ class CropLoader:
         )
 
     def batches(self, epoch: int) -> Iterator[Tensor]:
-        """The batches of one epoch (any number from 0): float32 (B, 3, p, p) in [0, 1]."""
+        """Of each batch of an epoch (any number from 0) this rank's part.
+
+        Float32 (b, 3, p, p) in [0, 1], b the batch size over the number of processes.
+        """
         for crops in self.loaded(epoch):
             found = {item.name: item.reason for item in crops.damaged}
             new = {name: why for name, why in found.items() if name not in self.damaged}
@@ -119,13 +130,13 @@ class CropLoader:
             yield crops.on(self._device)
 
     def loaded(self, epoch: int) -> Iterator[Crops]:
-        """The same as bytes that are on no device yet; damaged images are not told."""
+        """The same as bytes that are on no device yet; no warning of damaged images."""
         self._keys.epoch = epoch
         return iter(self._loader)
 
 
 class _EpochKeys(Sampler[list[CropKey]]):
-    """The keys of an epoch, batch by batch."""
+    """The keys of an epoch, batch by batch; of each batch those of this rank."""
 
     def __init__(self, batch: int, steps: int) -> None:
         self.epoch = 0
@@ -135,9 +146,9 @@ class _EpochKeys(Sampler[list[CropKey]]):
         return self._steps
 
     def __iter__(self) -> Iterator[list[CropKey]]:
-        first = self.epoch * self._steps * self._batch
-        for start in range(0, self._steps * self._batch, self._batch):
-            indices = range(start, start + self._batch)
+        first, part = self.epoch * self._steps * self._batch, self._batch // ranks.count()
+        for start in range(ranks.own() * part, self._steps * self._batch, self._batch):
+            indices = range(start, start + part)
             yield [CropKey(first + index, self.epoch, index) for index in indices]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from torch import nn
 
+from hpcm import ranks, torchrun
 from hpcm.checkpoints import Checkpoint
 from hpcm.config import TrainConfig
 from hpcm.evaluation.images import Validator
@@ -19,7 +20,7 @@ from hpcm.evaluation.run_images import run_images
 from hpcm.optimizers import eval_mode, train_mode
 from hpcm.optimizers.balancer import LAMBDA_RATIO
 from hpcm.optimizers.early_stopping import SCALES
-from hpcm.schema import about
+from hpcm.schema import ConfigError, about
 from hpcm.training.data import CropLoader
 from hpcm.training.dominance import Dominance
 from hpcm.training.run import Run
@@ -57,18 +58,29 @@ def train(
     ``model`` is trained in place if one is given, else built from ``cfg.model``; ``device``
     defaults to the GPU if there is one. Raises :class:`hpcm.schema.ConfigError` at the call for
     what a user can mend, and :class:`hpcm.losses.diverged.Diverged` when the numbers break.
+
+    In a process group of `torch.distributed` all processes train this run together, each on its
+    part of every batch; all have to take every report, and one of them saves it. The call itself
+    waits for none of them. They raise :class:`hpcm.ranks.RankLostError` if one of them ends.
     """
+    if ranks.count() == 1 < torchrun.processes():
+        raise ConfigError(
+            f"torchrun started {torchrun.processes()} processes, and each would train a run of its "
+            "own: call torch.distributed.init_process_group first, or torchrun -m hpcm train CONFIG"
+        )
     run = Run.build(cfg, model, device)
     images = run_images(cfg.data)
     batches = CropLoader(images.train, cfg.data, stride_of(run.model), cfg.seed, run.device)
     with about("data.holdout" if cfg.data.val is None else "data.val"):
-        validator = Validator(images.val, cfg.loss, stride_of(run.model))
+        validator = Validator(images.val, cfg.loss, stride_of(run.model), by_all_ranks=True)
     if resume is not None:
         restore(run, resume)
     return _epochs(run, batches, validator)
 
 
 def _epochs(run: Run, batches: CropLoader, validator: Validator) -> Iterator[EpochReport]:
+    for part in (run.model, *run.regularizers.values()):  # a model that was given may differ
+        ranks.copy_from_first([*part.parameters(), *part.buffers()])
     stepper, dominance = Stepper(run), Dominance()
     for epoch in range(run.epoch, run.cfg.epochs):
         if run.stopper.all_stopped:

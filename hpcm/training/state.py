@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from hpcm import parts
+from hpcm import parts, ranks
 from hpcm.atomic_files import Contents, replacing
 from hpcm.checkpoints import RECORD_FILE, Checkpoint, DamagedError, Record, read_checkpoint
 from hpcm.config import MAY_DIFFER, TrainConfig
@@ -16,7 +16,7 @@ from hpcm.model.checkpoint import MODEL_FILE
 from hpcm.model.tensor_files import read_tensors
 from hpcm.schema import ConfigError, fields_of, leaves
 from hpcm.training.run import Run
-from hpcm.training.seeding import NOISE_BEFORE, NOISES
+from hpcm.training.seeding import NOISE, NOISE_BEFORE, NOISES
 
 TRAINING_FILE = "training.pt"  # optimiser, balancer, regularizers, early stopping, average
 
@@ -54,7 +54,7 @@ def save(run: Run, directory: str | Path, metrics: Mapping[str, float]) -> None:
 
 
 def config_of(record: Record, where: str | Path) -> TrainConfig:
-    """The config of a checkpoint's run. Raises :class:`ConfigError`, as of a part not imported."""
+    """The config of a checkpoint's run. Raises :class:`ConfigError`, also for a missing part."""
     if not record.run:
         raise ConfigError(f"{where}: not the checkpoint of a run")
     try:
@@ -95,11 +95,16 @@ def restore(run: Run, checkpoint: str | Path | Checkpoint) -> None:
         raise ConfigError(
             f"{folder}: cannot be continued: its noise is {run.noise!r}, of another version"
         )
+    if run.noise != NOISE and ranks.count() > 1:
+        raise ConfigError(
+            f"{folder}: cannot be continued by {ranks.count()} processes: it began with noise that "
+            "is drawn for whole batches; one process continues it"
+        )
     run.apply_config()
 
 
 def _restore_regularizers(run: Run, training: dict[str, Any]) -> None:
-    """Their states; checkpoints before 0.1.0 have that of inter_scale alone."""
+    """Restore their states; checkpoints before 0.1.0 have only that of inter_scale."""
     states = training.get("regularizers") or {"inter_scale": training["inter_scale"]}
     for name, state in states.items():
         run.regularizers[name].load_state_dict(state)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 
+from hpcm import ranks
 from hpcm.losses.rate_distortion import RDTerms, rate_distortion
 from hpcm.model.gradients import in_place
 from hpcm.training.compiled import Compiled
@@ -27,6 +29,10 @@ class Stepper:
 
     Whether a step may be taken is known to the device at once, and to the host every
     ``precision.check_every`` steps, by one wait: see `hpcm.training.verdicts`.
+
+    Of several processes each looks at its part of the batch. What a step depends on is then made
+    the whole batch's: the losses, the latents of a penalty, the gradients. So all of them take the
+    same step, whatever the balancer and the optimizer are.
     """
 
     def __init__(self, run: Run) -> None:
@@ -41,19 +47,26 @@ class Stepper:
         self._verdicts = Verdicts(self._tasks.names, run.balancer, run.precision.check_every)
 
     def step(self, x: Tensor, t: float) -> None:
-        """Train on ``x`` (B, 3, p, p) at progress ``t``. Raises :class:`Diverged`."""
+        """Train on ``x`` (B, 3, p, p), this rank's part of a batch, at progress ``t``.
+
+        Raises :class:`Diverged`, on every rank at once.
+        """
         run, number = self._run, self._run.step
         regularizers = [part for part in run.regularizers.values() if part.active(t)]
         for part in regularizers:
             x = part.transform(x, t)
         run.optimizer.zero_grad(set_to_none=True)
         out, terms, losses = self._look(x, number, look=0)
-        penalty = total([part.penalty(out["latents"], t) for part in regularizers])
+        latents = {}
+        if regularizers:
+            latents = {name: ranks.whole_batch(part) for name, part in out["latents"].items()}
+        penalty = total([part.penalty(latents, t) for part in regularizers])
         trained: list[Tensor] = [p for p in self._parameters if p.requires_grad]
         with in_place() if self._adds_in_place() else nullcontext():
             run.balancer.backward(losses, trained, penalty)
+        average_gradients(trained)
         norm = torch.nn.utils.clip_grad_norm_(trained, run.cfg.clip_max_norm)
-        losses = losses.detach()
+        losses = run.balancer.losses  # the whole batch's
         run.step += 1
         taken = self._verdicts.pass_on(number, losses, norm)
         if taken is False:
@@ -66,7 +79,7 @@ class Stepper:
         self._second_look(x, losses, number, taken)
         self._record(terms, losses, norm, taken)
         for part in regularizers:
-            part.fit({name: latent.detach() for name, latent in out["latents"].items()})
+            part.fit({name: latent.detach() for name, latent in latents.items()})
             if number % GUARD_EVERY == 0:
                 part.check(float(self._sums["loss"]) / self._verdicts.taken)
         self._verdicts.look_if_due()
@@ -74,7 +87,7 @@ class Stepper:
     def read(self) -> tuple[dict[str, float], Tensor]:
         """Means since the last call: ``train/*`` floats, and the loss of each scale (3,).
 
-        Where every step was skipped there is no mean, and the scales' losses are NaN. Raises
+        If every step was skipped there is no mean, and the scales' losses are NaN. Raises
         :class:`hpcm.losses.diverged.Diverged` for what was not looked at yet.
         """
         taken, skipped = self._verdicts.read()
@@ -92,15 +105,15 @@ class Stepper:
 
     def _adds_in_place(self) -> bool:
         """Whether gradients need not pass through autograd's own additions."""
-        several = distributed.is_available() and distributed.is_initialized()
         compiled = self._measure is not None and not self._measure.failed
-        return self._run.balancer.one_backward and not several and not compiled
+        return self._run.balancer.one_backward and not compiled
 
     def _look(self, x: Tensor, number: int, *, look: int) -> tuple[dict[str, Any], RDTerms, Tensor]:
         """Forward ``x`` and measure its tasks (n,); ``look`` 1 draws other noise than 0."""
         run = self._run
         shapes = cast("HPCM", run.model).noise_shapes(*x.shape[-2:])
-        noise = self._noise.draw(number, shapes, range(len(x)), look)
+        first = ranks.own() * len(x)
+        noise = self._noise.draw(number, shapes, range(first, first + len(x)), look)
         return (self._measure or self._measured)(x, noise)
 
     def _measured(
@@ -122,6 +135,7 @@ class Stepper:
         if balancer.noise != "none":
             with torch.no_grad():
                 _, _, after = self._look(x, number, look=int(balancer.noise == "fresh"))
+            after = ranks.mean(after)
         if isinstance(taken, bool):
             balancer.update(before, after)
         else:
@@ -130,6 +144,8 @@ class Stepper:
     @torch.no_grad()
     def _record(self, terms: RDTerms, losses: Tensor, norm: Tensor, taken: Tensor | bool) -> None:
         weights = self._run.balancer.weights
+        distortion, bpp, mse = ranks.means([terms.distortion, terms.bpp, terms.mse])
+        terms = replace(terms, distortion=distortion, bpp=bpp, mse=mse)
         values = {
             "loss": terms.rd_cost(self._run.cfg.loss.lmbda),
             "distortion": terms.distortion,
@@ -147,6 +163,14 @@ class Stepper:
         for index, scale in enumerate(self._tasks.scales):
             if scale is not None:
                 self._scale_sums[scale - 1] += losses[index]
+
+
+def average_gradients(parameters: list[Tensor]) -> None:
+    """Replace each ``.grad`` by its mean over the ranks, which is the whole batch's."""
+    trained = [p for p in parameters if p.grad is not None]
+    gradients = ranks.means([p.grad for p in trained if p.grad is not None])
+    for parameter, gradient in zip(trained, gradients, strict=True):
+        parameter.grad = gradient
 
 
 def total(penalties: list[Tensor | None]) -> Tensor | None:

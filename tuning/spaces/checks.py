@@ -106,6 +106,9 @@ def check_sections(space: SearchSpace) -> Iterator[Problem]:
         )
     if space.resources.gpu > 1:
         yield "resources.gpu", f"{space.resources.gpu:g}; a run uses one GPU, so 1 at most"
+    if space.budget.stop == "noise" and (space.objective.pareto or space.scheduler.changes_config):
+        why = "a front has no best trial" if space.objective.pareto else "pbt needs its population"
+        yield "budget.stop", f"noise, but {why}; leave it out"
     yield from space.scheduler.problems(space)
     yield from space.searcher.problems(space)
     yield from check_confirm(space)
