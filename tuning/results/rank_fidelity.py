@@ -2,7 +2,7 @@
 
 A scheduler that stops trials sees only the ends of those that ranked well, and so cannot judge its
 rungs by them. Some that lost at a rung are watched all the same: controls, which go on by lot, and
-those that came before the rung stopped anybody. A control stands for all that lost beside it, so
+those that came before the rung stopped anybody. A control stands for all that lost at its rung, so
 it is weighted by one over the probability of the lot (Horvitz and Thompson 1952); who goes on for
 certain weighs 1. With these weights Kendall's tau-b (Kendall 1945; Vigna 2015 for weights)
 estimates that of a search which stops nobody.
