@@ -122,7 +122,7 @@ def rank_fidelity(
     entered = {level: rungs.get(level, {}) for level in levels}
     later = {level: _scores(entered[level], trials, level) for level in levels}
     later[end] = _ends(trials, space)
-    lost = {level: _lost(entered[level], factor) for level in levels}
+    lost = {level: losers_at(entered[level], factor) for level in levels}
 
     def weight(trial: int, between: Sequence[int]) -> float:
         lots = sum(
@@ -204,7 +204,7 @@ def _bootstrap(
     return tau + share * (float(low) - tau), tau + share * (float(high) - tau)
 
 
-def _lost(entries: Mapping[int, RungEntry], factor: int) -> frozenset[int]:
+def losers_at(entries: Mapping[int, RungEntry], factor: int) -> frozenset[int]:
     """Who went on although neither then nor later it was among the best 1 / factor of a rung.
 
     A control that would have been promoted later did not lose, and nor does the prior, trial 0,
