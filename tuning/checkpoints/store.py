@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 from hpcm.checkpoints import Checkpoint, DamagedError
@@ -41,7 +41,7 @@ class CheckpointStore:
     def save(self, epoch: int, metrics: dict[str, float], save: Callable[[Path], None]) -> None:
         """Write a checkpoint; a reader sees all of it or none. Keeps the one before.
 
-        Raises OSError, the one before untouched, where it cannot be written.
+        Raises OSError if it cannot be written; the one before stays.
         """
         started = time.monotonic()
         name = name_of(epoch)
@@ -54,9 +54,9 @@ class CheckpointStore:
             self._took = self._saved_at - started
 
     def adopt(self, donor: CheckpointStore, epoch: int) -> None:
-        """Have the donor's checkpoint of ``epoch`` and no other, before any process of the trial.
+        """Take the donor's checkpoint of ``epoch`` instead of all others; no process may run.
 
-        Raises OSError, with this store as it was, where the donor has none or there is no room.
+        Raises OSError if the donor has none or there is no room; this store stays as it was.
         """
         name, old = name_of(epoch), self.folder.names()
         try:
@@ -76,10 +76,10 @@ class CheckpointStore:
         since = time.monotonic() - self._saved_at
         return since >= max(SHORTEST_INTERVAL, self._took / SHARE)
 
-    def newest_first(self) -> Iterator[Checkpoint]:
+    def newest_first(self) -> Generator[Checkpoint]:
         """Each checkpoint that is as it was written.
 
-        The folder may be gone when the next one is asked for. Raises OSError where an object store
+        The folder may be gone when the next one is asked for. Raises OSError if an object store
         cannot be read: a fresh start would then cost more than a retry.
         """
         for name in reversed(self.folder.names()):
@@ -90,6 +90,15 @@ class CheckpointStore:
                     self.pass_over(name, str(error))
                     continue
                 yield checkpoint
+
+    @contextlib.contextmanager
+    def newest(self) -> Iterator[Path]:
+        """The folder of the last good checkpoint while the context lasts. Raises OSError."""
+        with contextlib.closing(self.newest_first()) as walk:
+            found = next(walk, None)
+            if found is None:
+                raise OSError(f"no checkpoint that can be read in {self.directory}")
+            yield found.folder
 
     def pass_over(self, name: str, reason: str) -> None:
         """Note that a checkpoint cannot be continued; it goes when the next one is written."""

@@ -70,7 +70,7 @@ class Closing(tune.Stopper):
     def signalled(self) -> bool:
         """Whether a signal arrived, even if the main thread is held in Ray and has not heard it.
 
-        For other threads: Python runs handlers in the main thread alone, between its own steps.
+        For other threads: Python runs handlers only in the main thread, between its own steps.
         """
         with contextlib.suppress(OSError):  # nothing new, or not listening any more
             arrived = os.read(self._arrivals, 64) if self._arrivals is not None else b""
@@ -111,8 +111,8 @@ class Closing(tune.Stopper):
     def on_signals(self) -> Iterator[None]:
         """Take the signals to mean this, if the main thread runs the experiment.
 
-        One that our parent had ignored stays so: SIGINT below `tune.py &` in a script, SIGHUP below
-        `nohup`.
+        A signal that our parent ignores stays ignored: SIGINT below `tune.py &` in a script, SIGHUP
+        below `nohup`.
         """
         before: dict[int, Any] = {}
 

@@ -24,6 +24,7 @@ from tuning.results.rank_fidelity import (
     weighted_tau_b,
 )
 from tuning.results.rank_fidelity_text import rank_fidelity_lines
+from tuning.results.replay import replay_cuts
 from tuning.spaces.space import SearchSpace
 
 
@@ -131,7 +132,10 @@ def test_jeffreys_intervals() -> None:
     assert (low, high) == (pytest.approx(0.0285, abs=1e-4), pytest.approx(0.7162, abs=1e-4))
 
 
-def by_hand(folder: Path) -> RungPair:
+Played = tuple[list[TrialRecord], dict[int, dict[int, RungEntry]], SearchSpace]
+
+
+def by_hand(folder: Path) -> Played:
     """Nine trials at rung 1, of which a third is kept: 0 to 8 by score; 5 and 8 are controls.
 
     Trial 4 came as a control when it was 1 of 3, so it would have been promoted anyhow.
@@ -149,11 +153,11 @@ def by_hand(folder: Path) -> RungPair:
             trial.reports.append({"epoch": 9.0, METRIC: ends[number]})
             trial.state = "finished"
         trials.append(trial)
-    return {p.to: p for p in rank_fidelity(trials, {1: entries}, space) if p.rung == 1}[9]
+    return trials, {1: entries}, space
 
 
 def test_an_example_by_hand(tmp_path: Path) -> None:
-    pair = by_hand(tmp_path)
+    pair = {p.to: p for p in rank_fidelity(*by_hand(tmp_path)) if p.rung == 1}[9]
     assert {run.trial: run.weight for run in pair.runs} == {0: 1, 1: 1, 2: 1, 4: 1, 5: 4, 8: 4}
     assert [run.trial for run in pair.losers] == [5, 8]
     # Pairs by weight; of those with 5 (4 each) only 0, 2, 4 rank otherwise, 1 and 8 (16) agree.
@@ -166,6 +170,16 @@ def test_an_example_by_hand(tmp_path: Path) -> None:
     assert not pair.known  # two losers
 
 
+def test_what_cuts_from_the_first_trial_on_would_have_saved(tmp_path: Path) -> None:
+    """5 and 8 lost at epoch 1 and went on for eight epochs; 4 would have been promoted."""
+    trials, rungs, space = by_hand(tmp_path)
+    for trial in trials:
+        trial.cost_hours = 0.1 * trial.epochs
+    found = replay_cuts(trials, rungs, space)
+    assert found.cuts == {5: 1, 8: 1}
+    assert found.hours == pytest.approx(2 * 0.8)
+
+
 def test_rungs_that_rank_perfectly(tmp_path: Path) -> None:
     result = searched(tmp_path, Ranks(noise=0.0), trials=120)
     known = {key: pair for key, pair in pairs_of(result).items() if pair.known}
@@ -176,9 +190,9 @@ def test_rungs_that_rank_perfectly(tmp_path: Path) -> None:
         # Of who was cut in between only a sample is known: there one may look too good.
         assert pair.would_be_kept == 0 or (pair.rung, pair.to) == (1, 9)
         assert not pair.no_better_than_chance
-    told = "\n".join(rank_fidelity_lines(result))
-    assert "1.00 [1.00, 1.00]" in told
-    assert "warning" not in told
+    lines = "\n".join(rank_fidelity_lines(result))
+    assert "1.00 [1.00, 1.00]" in lines
+    assert "warning" not in lines
 
 
 def test_rungs_that_do_not_rank(tmp_path: Path) -> None:
@@ -186,11 +200,11 @@ def test_rungs_that_do_not_rank(tmp_path: Path) -> None:
     pair = pairs_of(result)[1, 9]
     assert pair.known
     assert pair.no_better_than_chance
-    told = rank_fidelity_lines(result)
+    lines = rank_fidelity_lines(result)
     assert (
-        "warning: the order at epoch 3 foretells that at epoch 9 no better than a lot" in told[-1]
+        "warning: the order at epoch 3 foretells that at epoch 9 no better than a lot" in lines[-1]
     )
-    assert f"{pair.would_be_kept} of {len(pair.losers)} [" in "\n".join(told)
+    assert f"{pair.would_be_kept} of {len(pair.losers)} [" in "\n".join(lines)
 
 
 def test_the_weights_undo_what_the_cut_hides(tmp_path: Path) -> None:
@@ -223,8 +237,8 @@ class Diverging(Ranks):
     """Who is good at the rung diverges after it."""
 
     def report(self, params: Mapping[str, Any], seed: int, epoch: int) -> dict[str, float]:
-        told = super().report(params, seed, epoch)
-        return {METRIC: math.nan} if epoch == 2 and told[METRIC] < 9.7 else told
+        metrics = super().report(params, seed, epoch)
+        return {METRIC: math.nan} if epoch == 2 and metrics[METRIC] < 9.7 else metrics
 
 
 def test_a_diverged_trial_is_the_worst_later(tmp_path: Path) -> None:
