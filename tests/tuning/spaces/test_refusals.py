@@ -123,7 +123,7 @@ REFUSED: list[tuple[Change, str]] = [
     (put("budget/trials", 0), "budget.trials: 0; must be 1 or more"),
     (put("budget/hours", -1), "budget.hours: -1.0; must be above 0"),
     (put("resources", {"gpu": 1.5}), "resources.gpu: 1.5; above 1 it must be a whole number"),
-    (put("resources", {"gpu": 3}), "resources.gpu: 3, but a data.batch_size of 32 cannot be"),
+    (put("resources", {"gpu": 3}), "resources.gpu: 3, but a data.batch_size of 4 cannot be"),
     (put("resources", {"cpu": 1.5}), "resources.cpu: 1.5; above 1 it must be a whole number"),
     (put("resources", {"cpu": 0}), "resources.cpu: 0; must be above 0"),
     # profiles
@@ -231,4 +231,4 @@ def test_the_name_of_a_copy_hides_no_other_problem(space_file: Callable[..., Pat
     with pytest.raises(ConfigError) as raised:
         load_space(path, overrides=["resources.gpu=3"])
     assert "give both one name" in str(raised.value)
-    assert "resources.gpu: 3, but a data.batch_size of 32 cannot be" in str(raised.value)
+    assert "resources.gpu: 3, but a data.batch_size of 4 cannot be" in str(raised.value)
