@@ -5,7 +5,7 @@
 Weights and images are those of `tests.reference.fill_weights`: a random network with latents of
 realistic sizes. Times are ratios to one forward pass, each the best of the rounds, in which all
 take turns; the straightforward codec (`benchmarks.plain_codec`) must write the same bytes. Decoding
-is tried with another thread count, without oneDNN, in float64 and, where there is one, on a GPU.
+is tried with another thread count, without oneDNN, in float64 and, if there is one, on a GPU.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def portability(model: HPCM, images: list[Tensor]) -> dict[str, Any]:
         coded = [encode_image(model, x, portable) for x in images]
         name = "portable" if portable else "exact"
         found[name] = {
-            where: sum(_decodes(model, c, enter) for c in coded) for where, enter in others()
+            setting: sum(_decodes(model, c, enter) for c in coded) for setting, enter in others()
         }
         found[name]["bytes"] = sum(len(c.y) + len(c.z) + len(c.corrections or b"") for c in coded)
     return found
@@ -109,8 +109,8 @@ def others() -> Iterator[tuple[str, Callable[[HPCM], Any]]]:
 
 
 @contextlib.contextmanager
-def _moved(model: HPCM, where: Any) -> Iterator[None]:
-    model.to(where)
+def _moved(model: HPCM, device: Any) -> Iterator[None]:
+    model.to(device)
     try:
         yield
     finally:

@@ -6,7 +6,7 @@ Half of the files are exact ones and half portable. A third of the mutated ones 
 checksum made right again, so that the damage reaches what is behind it, and a third that of the
 symbols too, as somebody who has the weights can. Every stream that is decoded lies against memory
 that cannot be read: a word read too far ends the run with SIGSEGV and without a record. Exits
-with 1 where an image came out that was neither coded nor forged, or anything but a refusal was
+with 1 if an image came out that was neither coded nor forged, or anything but a refusal was
 raised. Input ``n`` of a seed is the same however many are run.
 """
 

@@ -2,7 +2,7 @@
 
     python -m benchmarks fuzz_yaml --of runs --inputs 2000 --seed 0
 
-Exits with 1 where anything but the project's own error came out, a message that a terminal would
+Exits with 1 if anything but the project's own error came out, a message that a terminal would
 obey or that fills it, 5 seconds of CPU or a GiB of memory. Input ``n`` of a seed is the same
 however many are run.
 """
@@ -75,7 +75,7 @@ def fuzz(
 ) -> Outcome:
     """Read ``inputs`` files spoiled from ``files`` (name to text), each under its name.
 
-    Raises :class:`ConfigError` where an undamaged one is refused.
+    Raises :class:`ConfigError` if an undamaged one is refused.
     """
     with tempfile.TemporaryDirectory() as folder:
         for name, text in files.items():  # and what is imported late

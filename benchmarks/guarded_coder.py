@@ -1,6 +1,6 @@
 """CompressAI's rANS decoder against a wall: behind its stream lies memory that cannot be read.
 
-One word read too far ends the process (SIGSEGV), where it otherwise finds whatever is there. The
+One word read too far ends the process (SIGSEGV); otherwise it finds whatever is there. The
 stream is copied to the end of pages of its own, a page without access behind them, and the
 decoder's pointer is set there. That needs the layout of the compiled object, which is checked.
 """
@@ -42,7 +42,7 @@ class GuardedDecoder:
     def set_stream(self, stream: bytes) -> None:
         """Copy the stream before a page without access and let the decoder read there.
 
-        Raises RuntimeError where the compiled object is not laid out as known.
+        Raises RuntimeError if the compiled object is not laid out as known.
         """
         self._coder.set_stream(stream[:STATE])
         # pybind11: the object's address behind the PyObject; then rans, std::string, pointer.

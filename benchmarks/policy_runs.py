@@ -246,7 +246,12 @@ def _grid(case: Case) -> Listed:
     return Listed([wanted(point) for point in GRID], case.space.fidelity.max)
 
 
-OLD = {"prior_share": 0.5, "prior_trials": 10, "incumbent_share": 0.0}  # of November 2026
+OLD = {  # of November 2026
+    "prior_share": 0.5,
+    "prior_trials": 10,
+    "incumbent_share": 0.0,
+    "at_rungs": False,
+}
 
 #: By the name in the table.
 POLICIES: dict[str, Policy] = {
@@ -266,10 +271,12 @@ SAME_ON_ARMS = {
     "Ray ASHA, TPE, prior first": "Ray ASHA, random",
     "default, no incumbent": "default",
     "default, prior sampling": "default",
+    "default, learns at the end": "default",
 }
 #: The default with one part as it was, or another one: what it is chosen from.
 VARIANTS: dict[str, Policy] = {
     "default, no pilots": ours(Promote(control=SMALL_CONTROL, pilots=0), Tpe()),
     "default, no incumbent": ours(Promote(control=SMALL_CONTROL), Tpe(incumbent_share=0.0)),
+    "default, learns at the end": ours(Promote(control=SMALL_CONTROL), Tpe(at_rungs=False)),
     "default, prior sampling": ours(Promote(control=SMALL_CONTROL), Tpe(prior_share=0.5)),
 }

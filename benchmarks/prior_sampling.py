@@ -1,4 +1,4 @@
-"""What proposals around the prior gain where it is good, and cost where it misleads.
+"""What proposals around the prior gain if it is good, and cost if it misleads.
 
     python -m benchmarks prior_sampling --searcher tpe --seeds 20
 

@@ -47,7 +47,7 @@ def device_name(kind: str) -> str:
 
 
 def commit() -> str:
-    """The commit the numbers belong to, with ``+`` where the tree had changes."""
+    """The commit the numbers belong to, with ``+`` if the tree had changes."""
     try:
         run = subprocess.run(
             ["git", "describe", "--always", "--dirty=+"],

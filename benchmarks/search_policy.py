@@ -10,19 +10,30 @@ would name when 2, 4, .. 32 full runs' worth of epochs are spent: percent of rat
 above the best config (families, capped at 15), or the percentage of all arms that end better
 (recorded). A recorded workload is searched until each of its arms was tried; it is *lost* if none
 of the best 3 % of them came to its end.
+
+Apart from that the published grid's 12 configs (and 12 arms of each workload) are searched by our
+rungs and at full length: epochs spent, and whether the answer is that of full length.
+
+Each search that is over is a line of `--rows`; what is there is not played again, so that a run may
+be cut and continued.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
-import multiprocessing
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.policy_grid import GRID_POLICIES, grid_result, grid_rows
 from benchmarks.policy_runs import (
     MARKS,
     POLICIES,
@@ -32,8 +43,8 @@ from benchmarks.policy_runs import (
     Policy,
     Trace,
 )
-from benchmarks.policy_scores import Results, leave_one_out, ranking, ratio, row
-from benchmarks.record import write_record
+from benchmarks.policy_tables import tables
+from benchmarks.record import commit, write_record
 from tuning.simulation.arms import Arms, read_curves
 from tuning.simulation.family import PRESETS, Family
 from tuning.simulation.recorded import Recorded
@@ -49,38 +60,81 @@ OVERRIDES = (
 )
 MOST_REGRET = 15.0
 BEST_SHARE = 0.03  # of the arms
-AGAINST = "Ray ASHA, TPE, prior first"
-AGAINST_ARMS = "Ray ASHA, random"
-DEFAULT = "default"
 QUICK = ("good", "misleading")
 
 
 @dataclass(frozen=True)
 class Job:
-    """One source with one seed, searched by some policies."""
+    """One source with one seed, and how many trials at a time."""
 
     source: str
     group: str
     seed: int
     slots: int
-    policies: tuple[str, ...]
     curves: str | None = None
     experiment: str | None = None
 
+    @property
+    def same(self) -> dict[str, str]:
+        """Policies that do here what another one does, which is played instead."""
+        return SAME_ON_ARMS if self.curves is not None else {}
 
-def play(job: Job) -> dict[str, dict[str, Any]]:
-    """The result of each policy."""
-    every, same = {**POLICIES, **VARIANTS}, SAME_ON_ARMS if job.curves is not None else {}
-    first = dict.fromkeys(same.get(name, name) for name in job.policies)
-    found = {name: _result(job, every[name]) for name in first}
-    return {name: found[same.get(name, name)] for name in job.policies}
+
+class Rows:
+    """Searches that are over, by source, seed, slots and policy, in a file that outlives a run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        text = path.read_text() if path.exists() else ""
+        whole = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(whole))  # without a line that was cut
+        self.found = {_key(row, row["policy"]): row for row in map(json.loads, whole)}
+        self._commit = commit()
+
+    def play(self, job: Job, policy: str) -> dict[str, Any]:
+        """The row of a search; it is played if it is not known."""
+        key = _key(vars(job), policy)
+        if key not in self.found:
+            began = time.process_time()
+            result = play(job, policy)
+            seconds = round(time.process_time() - began, 2)
+            made = {"policy": policy, "slots": job.slots, "cpu": seconds, "commit": self._commit}
+            with self.path.open("a") as file:
+                file.write(json.dumps(result | made) + "\n")
+            self.found[key] = result | made
+        return self.found[key]
+
+
+def _key(of: Mapping[str, Any], policy: str) -> tuple[Any, ...]:
+    return of["source"], of["group"], of["seed"], of["slots"], policy
+
+
+def play(job: Job, policy: str) -> dict[str, Any]:
+    """What one policy comes to."""
+    if policy in GRID_POLICIES:
+        curves = None if job.curves is None else _curves(job.curves)[job.source]
+        family = None if curves is not None else _family(job, _space())
+        return _named(job) | grid_result(_space(), family, curves, policy, job.seed)
+    return _result(job, {**POLICIES, **VARIANTS}[policy])
+
+
+@cache
+def _space() -> SearchSpace:
+    """Read once: half a second, as long as a search."""
+    return load_space("phase3", overrides=OVERRIDES)
+
+
+@cache
+def _curves(file: str) -> dict[str, dict[str, NDArray[np.float32]]]:
+    return read_curves(Path(file))
 
 
 def _result(job: Job, policy: Policy) -> dict[str, Any]:
-    space = load_space("phase3", overrides=OVERRIDES)
+    space = _space()
     source: Family | Arms | Recorded
     if job.curves is not None:
-        curves = read_curves(Path(job.curves))[job.source]
+        curves = _curves(job.curves)[job.source]
         source = Arms(space, curves, order=job.seed)
         trace = policy(Case(space, source, job.slots, job.seed, trials=len(curves)))
         regret = {m: 100 * source.worse_than(params) for m, params in trace.named.items()}
@@ -89,20 +143,24 @@ def _result(job: Job, policy: Policy) -> dict[str, Any]:
         space, source = _of_experiment(job.experiment)
         trace = policy(Case(space, source, job.slots, job.seed))
         return _plain(job, trace, {m: _excess(source, space, p) for m, p in trace.named.items()})
-    shape = replace(PRESETS[job.source], moves=0.0)
-    source = Family(space, shape, landscape=job.seed)
+    source = _family(job, space)
     trace = policy(Case(space, source, job.slots, job.seed))
     regret = {m: min(MOST_REGRET, source.excess(params)) for m, params in trace.named.items()}
     return _plain(job, trace, regret)
 
 
+def _family(job: Job, space: SearchSpace) -> Family:
+    return Family(space, replace(PRESETS[job.source], moves=0.0), landscape=job.seed)
+
+
+def _named(job: Job) -> dict[str, Any]:
+    return {"source": job.source, "group": job.group, "seed": job.seed}
+
+
 def _plain(
     job: Job, trace: Trace, regret: Mapping[int, float], lost: bool | None = None
 ) -> dict[str, Any]:
-    return {
-        "source": job.source,
-        "group": job.group,
-        "seed": job.seed,
+    return _named(job) | {
         "regret": {str(mark): round(regret[mark], 4) for mark in MARKS},
         "lost": lost,
         "spent": round(trace.spent, 2),
@@ -133,107 +191,52 @@ def _excess(source: Recorded, space: SearchSpace, params: Mapping[str, Any]) -> 
 
 def jobs(options: argparse.Namespace) -> Iterator[Job]:
     """All sources in turn, so that what was played when time is up is balanced."""
-    policies, slots = tuple(options.policies), options.slots
+    slots = options.slots
     workloads = sorted(read_curves(Path(options.curves))) if options.curves else []
     recorded = [
-        Job(workload, "recorded", order, slots, policies, options.curves)
+        Job(workload, "recorded", order, slots, options.curves)
         for order in range(options.orders)
         for workload in workloads
     ]
     at_once = -(-len(recorded) // max(1, options.seeds))
     for seed in range(options.seeds):
         for name in options.families:
-            yield Job(name, name, seed, slots, policies)
+            yield Job(name, name, seed, slots)
         for folder in options.experiment:
-            yield Job(Path(folder).name, "experiment", seed, slots, policies, None, folder)
+            yield Job(Path(folder).name, "experiment", seed, slots, None, folder)
         yield from recorded[seed * at_once : (seed + 1) * at_once]
-    yield from recorded[options.seeds * at_once :]
 
 
 def main(arguments: Sequence[str]) -> None:
     """Play, print and record."""
     options = _options(arguments)
-    todo = list(jobs(options))
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in options.policies}
+    todo, rows = list(jobs(options)), Rows(Path(options.rows))
+    names = [*options.policies, *GRID_POLICIES]
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     until = time.monotonic() + 60 * options.minutes
-    with multiprocessing.get_context("spawn").Pool(options.processes) as pool:
-        for done, results in enumerate(pool.imap(play, todo), start=1):
-            for name, result in results.items():
-                found[name].append(result)
-            if done % 10 == 0:
-                print(f"{done} of {len(todo)} sources and seeds", flush=True)
-            if time.monotonic() > until:
-                print(f"the minutes are over after {done} of {len(todo)}")
-                break
-    numbers = _tables(found)
-    shown = {key: value for key, value in vars(options).items() if value != math.inf}
+    for done, job in enumerate(todo, start=1):
+        for name in names:
+            if not (name in GRID_POLICIES and job.experiment):
+                found[name].append(rows.play(job, job.same.get(name, name)))
+        if done % 10 == 0:
+            print(f"{done} of {len(todo)} sources and seeds", flush=True)
+        if time.monotonic() > until:
+            print(f"the minutes are over after {done} of {len(todo)}")
+            break
+    grid = {name: found.pop(name) for name in GRID_POLICIES}
+    numbers = tables(found) | {"same_grid": grid_rows(grid)}
+    shown = {k: v for k, v in vars(options).items() if v != math.inf and k != "rows"}
     shown["curves"] = Path(options.curves).name if options.curves else None
-    write_record(options.name, "cpu", {"options": shown, **numbers, "searches": found})
+    played = [row for of in (*found.values(), *grid.values()) for row in of]
+    cost = {"cpu_seconds": round(sum(row["cpu"] for row in played), 1)}
+    made = {"commits": sorted({row["commit"] for row in played})}
+    searches = {name: [_short(row) for row in of] for name, of in (found | grid).items()}
+    record = {"options": shown, **made, **cost, **numbers, "searches": searches}
+    write_record(options.name, "cpu", record)
 
 
-def _tables(found: Results) -> dict[str, Any]:
-    """Print every table, and give it as data."""
-    groups = list(dict.fromkeys(result["group"] for of in found.values() for result in of))
-    numbers: dict[str, Any] = {"groups": {}}
-    for group in groups:
-        of_group = {name: [r for r in of if r["group"] == group] for name, of in found.items()}
-        against = AGAINST_ARMS if group == "recorded" else AGAINST
-        numbers["groups"][group] = _print_group(group, of_group, against)
-    if len(found) > 2:
-        numbers["ranking"] = _print_ranking(found)
-    choices = [name for name in (DEFAULT, *VARIANTS) if name in found]
-    if AGAINST_ARMS in found and len(choices) > 1:
-        numbers["leave_one_out"] = _print_left_out(found, choices)
-    return numbers
-
-
-def _print_group(group: str, of: Results, against: str) -> dict[str, Any]:
-    rows = {}
-    some = next(iter(of.values()))
-    print(f"\n{group}: {len(some)} searches each; mean regret in percent [95 %]")
-    print(
-        f"{'':28}" + "".join(f"{mark:>20}" for mark in MARKS[2:]) + "   lost  spent   used  ratio"
-    )
-    for name, results in of.items():
-        found = row(results)
-        if against in of:
-            found["ratio"] = ratio(results, of[against]) | {"against": against}
-        rows[name] = found
-        cells = "".join(
-            f"{found[str(m)]['regret']:7.2f} [{found[str(m)]['interval'][0]:4.2f},"
-            f" {found[str(m)]['interval'][1]:4.2f}]".rjust(20)
-            for m in MARKS[2:]
-        )
-        lost = "      -" if found["lost"] is None else f"{100 * found['lost']:6.0f}%"
-        text = f"{name:28}{cells}{lost}{found['spent']:7.1f}{100 * found['used']:6.0f}%"
-        if "ratio" in found:
-            low, high = found["ratio"]["interval"]
-            text += f"  {found['ratio']['ratio']:.2f} [{low:.2f}, {high:.2f}]"
-        print(text)
-    return rows
-
-
-def _print_ranking(found: Results) -> dict[str, Any]:
-    ranks = ranking(found)
-    p = ranks["friedman_p"]
-    print(
-        f"\nmean rank over {ranks['sources']} sources; critical difference"
-        f" {ranks['critical_difference']:.2f} (Nemenyi, 0.05)"
-        + ("" if p is None else f"; Friedman p = {p:.2g}")
-    )
-    for name, value in ranks["ranks"].items():
-        print(f"{value:6.2f}  {name}")
-    return ranks
-
-
-def _print_left_out(found: Results, choices: Sequence[str]) -> list[dict[str, Any]]:
-    rows = leave_one_out(found, choices, AGAINST_ARMS)
-    print(
-        f"\nchosen on all other sources, its regret over that of {AGAINST_ARMS} on the one left out"
-    )
-    for one in rows:
-        print(f"{one['left_out']:40}{one['chosen']:28}{one['ratio']:6.2f}")
-    return rows
+def _short(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in row.items() if k not in ("policy", "slots", "cpu", "commit")}
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -248,7 +251,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--curves", metavar="FILE", help="recorded curves, NAME.npz")
     parser.add_argument("--experiment", metavar="DIR", nargs="*", default=[])
     parser.add_argument("--policies", metavar="NAME", nargs="+", default=every, choices=every)
-    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--rows", metavar="FILE", default="runs/search_policy.jsonl")
     parser.add_argument("--minutes", type=float, default=math.inf, help="then no more is played")
     parser.add_argument("--quick", action="store_true", help="two families, three seeds")
     parser.add_argument("--name", default="search_policy", help="of the record")

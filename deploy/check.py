@@ -207,7 +207,7 @@ def slurm_problems(text: str) -> Iterator[str]:
 
 
 def main(words: list[str]) -> int:
-    """Print what is wrong, one line each; the exit code is 1 where anything is, 2 for no file."""
+    """Print what is wrong, one line each; the exit code is 1 if anything is, 2 for no file."""
     parser = argparse.ArgumentParser(
         prog="python deploy/check.py", description="Look for slips in a cluster's description."
     )

@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
-    """Of all commands, with the arguments of the one that is ``given``."""
+    """The parser of all commands, with the arguments of the one that is ``given``."""
     parser = argparse.ArgumentParser(prog="python -m hpcm", description=__doc__.split("\n")[0])
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     for name, (about, add_flags) in COMMANDS.items():

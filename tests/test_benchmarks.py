@@ -48,8 +48,8 @@ def test_a_search_of_the_driver_alone(scheduler: str) -> None:
 
 
 def test_the_wait_of_a_slot_is_from_one_trial_to_the_next() -> None:
-    told = [("first", 0), ("first", 1), ("last", 60), ("last", 61), ("first", 63), ("first", 62)]
-    found = waits("".join(f"{what} {at} 2.5\n" for what, at in told), seconds=60.0)
+    seen = [("first", 0), ("first", 1), ("last", 60), ("last", 61), ("first", 63), ("first", 62)]
+    found = waits("".join(f"{what} {at} 2.5\n" for what, at in seen), seconds=60.0)
     assert found["waits_seconds"] == [2.0, 2.0]
     assert (found["idle_share"], found["cpu_seconds"]) == (4 / 124, 2.5)
 
@@ -81,7 +81,7 @@ def test_a_device_computes_what_a_cpu_does(device: str) -> None:
     assert all(value <= parity.BOUNDS[name] for name, value in differences.items())
     streams = parity.streams(device)
     assert len(streams) == (2 if device == "cpu" else 8)
-    assert not [name for name, said in streams.items() if said.startswith("WRONG")]
+    assert not [name for name, found in streams.items() if found.startswith("WRONG")]
 
 
 def test_a_difference_above_its_bound_ends_with_its_name(monkeypatch: pytest.MonkeyPatch) -> None:

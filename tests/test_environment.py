@@ -87,7 +87,7 @@ def test_make_refuses_another_python_in_one_line(tmp_path: Path, version: str) -
     command = ["make", "-s", "install", f"BASE_PYTHON={other}"]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert run.returncode != 0
-    said = [line for line in run.stderr.splitlines() if not line.startswith("make")]
-    assert len(said) == 1
-    assert "needs Python 3.11 or 3.12" in said[0]
+    lines = [line for line in run.stderr.splitlines() if not line.startswith("make")]
+    assert len(lines) == 1
+    assert "needs Python 3.11 or 3.12" in lines[0]
     assert not (tmp_path / ".venv").exists()

@@ -1,7 +1,7 @@
 """``python -m tuning``: look at an experiment, judge a config, or mend a ledger; see --help.
 
-Exit codes: 0 done; 2 something the user can mend, said in one message. What a command needs is
-imported when it runs: torch, Ray and pandas take seconds.
+Exit codes: 0 done; 2 a mistake that the user can mend. What a command needs is imported when it
+runs: torch, Ray and pandas take seconds.
 """
 
 from __future__ import annotations

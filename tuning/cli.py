@@ -90,15 +90,15 @@ def main(words: Sequence[str]) -> int:
 @contextlib.contextmanager
 def _warnings_on(console: Console) -> Iterator[None]:
     """A warning about the user's images is one line for the user; others keep their place."""
-    told: set[str] = set()
+    printed: set[str] = set()
     with warnings.catch_warnings():
         shows = warnings.showwarning
 
         def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
             if issubclass(category, SkippedImages):
-                if str(message) not in told:  # each place that reads the images would say it
+                if str(message) not in printed:  # each place that reads the images warns
                     console.say(f"warning: {message}", "yellow")
-                told.add(str(message))
+                printed.add(str(message))
             else:
                 shows(message, category, *place)
 
@@ -191,17 +191,17 @@ def _conclude(result: ExperimentResult, console: Console) -> int:
     for line in ["", *summary_lines(result, export)]:
         console.say(line)
     if problem:
-        again = (
+        resume_hint = (
             "" if result.info.simulated else f"; then python tune.py --resume {result.info.name}"
         )
-        console.say(f"{problem}{again}", "red")
+        console.say(f"{problem}{resume_hint}", "red")
     if not result.interrupted:
         _write_report(result, console)
     return FAILED if problem else exit_code(result)
 
 
 def _write_report(result: ExperimentResult, console: Console) -> None:
-    """Beside the ledger; a search whose report cannot be written has ended all the same."""
+    """Write it beside the ledger; if that fails, the search has ended all the same."""
     try:
         path = write_report(result, result.info.directory / REPORT_FILE)
         console.say(label_line("report", str(path)))
@@ -217,7 +217,7 @@ def exit_code(result: ExperimentResult) -> int:
 
 
 def _study_url(flags: argparse.Namespace) -> str | None:
-    """Where there is one, looked at but not tried. Raises :class:`ConfigError`."""
+    """The URL of a database, if one is given: parsed, not opened. Raises :class:`ConfigError`."""
     text: str | None = flags.study_url or os.environ.get(STUDY_URL_VARIABLE) or None
     if text:
         parse_study_url(text)
@@ -236,11 +236,11 @@ def _open_space(flags: argparse.Namespace, console: Console) -> tuple[ProfileCho
 def _reopen_space(flags: argparse.Namespace, console: Console) -> tuple[ProfileChoice, SearchSpace]:
     """The space of the experiment to resume, read again from its file with the recorded overrides.
 
-    Fills the flags in, so that `--resume NAME` alone continues what was started.
+    Fills the flags in, so that `--resume NAME` continues what was started without other flags.
     """
     folder = folders.storage_folder(flags.storage)
-    wanted = Path(flags.space).stem if flags.space else None
-    directory = folders.find(folder, flags.resume, wanted)
+    space_name = Path(flags.space).stem if flags.space else None
+    directory = folders.find(folder, flags.resume, space_name)
     folders.refuse_other_parts(directory)
     recorded, facts = folders.read_experiment(directory), folders.read_provenance(directory)
     if not recorded.ranks_trials:

@@ -83,7 +83,7 @@ def flag_parser() -> argparse.ArgumentParser:
     add(
         "--profile",
         metavar="NAME",
-        help="an overlay of the space; auto (default): cluster where there is or may be a GPU,"
+        help="an overlay of the space; auto (default): cluster if there is or may be a GPU,"
         " else laptop",
     )
     add(

@@ -1,4 +1,4 @@
-"""What a command shows while its experiment runs: the console, Weights & Biases, signals heard."""
+"""What a command shows while its experiment runs: console, Weights & Biases, received signals."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class Watch:
             self._console.stop()
             self._console.say(f"the head of the Ray cluster is gone; {self._resume_hint}", "red")
             sys.stdout.flush()
-        finally:  # said or not
+        finally:  # whether it was shown or not
             end_process(INTERRUPTED if interrupted else FAILED)
 
     def close(self) -> None:
@@ -127,8 +127,8 @@ class Watch:
         from tuning.watching.wandb_log import WandbLog
 
         self._wandb = WandbLog(info, mode, trials, self._notices.add)
-        where = f", in {self._wandb.directory}" if mode == "offline" else ""
-        self._console.say(label_line("wandb", f"{mode}, group {info.name}{where}"))
+        folder = f", in {self._wandb.directory}" if mode == "offline" else ""
+        self._console.say(label_line("wandb", f"{mode}, group {info.name}{folder}"))
 
     def _acknowledge(self, number: int) -> None:
         """Say that a signal was heard, before the handler that acts on it."""
@@ -142,7 +142,7 @@ class Watch:
                     if signum == signal.SIGHUP:
                         self._console.leave_terminal()
                     self._console.say(f"stopping{how if first else ' at once'}", "yellow")
-            finally:  # said or not
+            finally:  # whether it was shown or not
                 handler(signum, frame)
 
         if callable(handler):

@@ -149,7 +149,7 @@ def store_path(images: ImageSet) -> Path:
 
 
 def bytes_needed(images: ImageSet) -> int:
-    """Of the frames of a set: 3 bytes a pixel."""
+    """The bytes of a set's frames: 3 a pixel."""
     return sum(3 * item.width * item.height for item in images.items)
 
 

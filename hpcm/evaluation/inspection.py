@@ -78,7 +78,7 @@ class Inspection:
 
     @property
     def pixels(self) -> int:
-        """Of the image, without its padding."""
+        """The pixels of the image, without its padding."""
         return self.image.shape[0] * self.image.shape[1]
 
     def rate_map(self, part: str | None = None) -> Map:

@@ -45,7 +45,7 @@ class Arithmetic:
 
     @classmethod
     def of(cls, model: HPCM) -> Arithmetic:
-        """That of this machine, with the threads set now."""
+        """The arithmetic of this machine, with the threads set now."""
         where = model.means_hyper.device
         name = (
             torch.cuda.get_device_name(where)

@@ -33,7 +33,7 @@ class FileCodec:
 
     @cached_property
     def digest(self) -> bytes:
-        """Of the model's weights and code tables."""
+        """The digest of the model's weights and code tables."""
         return weights_digest(self.model)
 
     def compress(self, image: Tensor, portable: bool = False) -> bytes:

@@ -99,7 +99,7 @@ class AdaptiveGamma(GammaSchedule):
         _check_adaptive(self)
 
     def factors(self, clock: Clock, memory: GammaMemory) -> tuple[float, ...]:
-        """Of the cosine and of the losses remembered; does not compound."""
+        """The ratio by the cosine and by the remembered losses; does not compound."""
         if clock.now >= self.warmup:
             memory.take(window_epochs(self.window, clock))
         return tuple(self.factor(clock, losses) for losses in memory.losses)

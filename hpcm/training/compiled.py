@@ -1,4 +1,4 @@
-"""A function as one graph by ``torch.compile``; where that fails, the function as it is."""
+"""A function as one graph by ``torch.compile``; if that fails, the function as it is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BACKEND = "inductor"
 
 
 class CompileFailed(UserWarning):
-    """What ``precision.compile: graph`` could not do; the run goes on without."""
+    """``precision.compile: graph`` failed; the run goes on without it."""
 
 
 class Compiled:

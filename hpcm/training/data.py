@@ -54,7 +54,7 @@ class Crops(NamedTuple):
 def crop_images(images: ImageSet, config: DataConfig, stride: int) -> ImageSet:
     """Those of a run's training images that hold a crop; ``stride`` is the model's.
 
-    Raises :class:`ConfigError` for a crop or a batch that cannot be.
+    Raises :class:`ConfigError` for a crop or a batch that is not possible.
     """
     if config.patch % stride:
         raise ConfigError(
@@ -130,7 +130,7 @@ class CropLoader:
             yield crops.on(self._device)
 
     def loaded(self, epoch: int) -> Iterator[Crops]:
-        """The same as bytes that are on no device yet; damaged images are not told."""
+        """The same as bytes that are on no device yet; no warning of damaged images."""
         self._keys.epoch = epoch
         return iter(self._loader)
 

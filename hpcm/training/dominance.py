@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping
 
 HALF = 0.5  # share of all weight
-EPOCHS = 10  # in a row, before it is said
+EPOCHS = 10  # in a row, before the warning
 FEWEST = 3  # tasks: of two, one always has half
 
 
@@ -15,7 +15,7 @@ class DominantTaskWarning(UserWarning):
 
 
 class Dominance:
-    """Follows the task weights of a run from where it starts or goes on; warns once."""
+    """Follows the task weights of a run from its start or resume; warns once."""
 
     def __init__(self) -> None:
         self._task, self._epochs, self._told = "", 0, False

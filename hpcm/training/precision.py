@@ -1,4 +1,4 @@
-"""What the section ``precision`` comes to on a device, and what a device cannot do, in words."""
+"""The settings of the section ``precision`` on a device; what the device cannot do is refused."""
 
 from __future__ import annotations
 

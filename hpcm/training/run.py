@@ -112,9 +112,9 @@ def check_trainable(model: nn.Module) -> None:
 
 
 def lay_out(model: nn.Module, layout: torch.memory_format) -> None:
-    """Weights of convolutions in ``layout``, and with them what they make.
+    """Put the weights of convolutions into ``layout``; their outputs follow.
 
-    ``Module.to`` would do the same but for buffers of five dimensions, which it refuses.
+    ``Module.to`` does the same, except that it refuses buffers of five dimensions.
     """
     for parameter in model.parameters():
         if parameter.dim() == 4:

@@ -23,7 +23,7 @@ def derive(seed: int, purpose: str, *position: int) -> int:
 
 @contextmanager
 def initial_weights(seed: int) -> Iterator[None]:
-    """Weights drawn inside depend on ``seed`` alone; the global generator is left as it was."""
+    """Weights drawn inside depend only on ``seed``; the global generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "weights"))
         yield
@@ -64,7 +64,7 @@ class CounterNoise:
 
 
 class GeneratorNoise:
-    """How noise was drawn at first, for runs that began so: PyTorch's generator, re-seeded."""
+    """The noise of earlier versions, for runs that began with it: PyTorch's generator."""
 
     def __init__(self, seed: int, device: torch.device) -> None:
         self._seed, self._device = seed, device
@@ -81,7 +81,7 @@ class GeneratorNoise:
         }
 
 
-#: By the name in a checkpoint's record; one without a name is from before there were two.
+#: By the name in a checkpoint's record; a record without a name is older than the second kind.
 NOISES: dict[str, type[CounterNoise | GeneratorNoise]] = {
     "splitmix64": CounterNoise,
     "generator": GeneratorNoise,

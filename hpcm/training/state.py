@@ -54,7 +54,7 @@ def save(run: Run, directory: str | Path, metrics: Mapping[str, float]) -> None:
 
 
 def config_of(record: Record, where: str | Path) -> TrainConfig:
-    """The config of a checkpoint's run. Raises :class:`ConfigError`, as of a part not imported."""
+    """The config of a checkpoint's run. Raises :class:`ConfigError`, also for a missing part."""
     if not record.run:
         raise ConfigError(f"{where}: not the checkpoint of a run")
     try:
@@ -104,7 +104,7 @@ def restore(run: Run, checkpoint: str | Path | Checkpoint) -> None:
 
 
 def _restore_regularizers(run: Run, training: dict[str, Any]) -> None:
-    """Their states; checkpoints before 0.1.0 have that of inter_scale alone."""
+    """Restore their states; checkpoints before 0.1.0 have only that of inter_scale."""
     states = training.get("regularizers") or {"inter_scale": training["inter_scale"]}
     for name, state in states.items():
         run.regularizers[name].load_state_dict(state)

@@ -87,7 +87,7 @@ class Stepper:
     def read(self) -> tuple[dict[str, float], Tensor]:
         """Means since the last call: ``train/*`` floats, and the loss of each scale (3,).
 
-        Where every step was skipped there is no mean, and the scales' losses are NaN. Raises
+        If every step was skipped there is no mean, and the scales' losses are NaN. Raises
         :class:`hpcm.losses.diverged.Diverged` for what was not looked at yet.
         """
         taken, skipped = self._verdicts.read()

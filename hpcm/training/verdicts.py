@@ -1,8 +1,8 @@
-"""Which steps are taken: decided on the device in each step, told to the host now and then.
+"""Which steps are taken: decided on the device in each step, read by the host now and then.
 
-A non-finite loss or task weight ends the run as :class:`Diverged`. A non-finite gradient norm alone
-skips the step, as the published recipe does, and ends the run after 10 in a row. What the host is
-told late is judged as if it had been told at once: in order, each step by its number.
+A non-finite loss or task weight ends the run as :class:`Diverged`. If only the gradient norm is not
+finite, the step is skipped, as in the published recipe, and the run ends after 10 in a row. What
+the host reads late is judged as if it had been read at once: in order, each step by its number.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MAX_SKIPPED_IN_A_ROW = 10  # steps with a non-finite gradient norm before the ru
 
 
 class Verdicts:
-    """Of the steps of a run whose tasks are ``names``; the host looks every ``every`` steps."""
+    """Verdicts on the steps of a run with tasks ``names``; the host looks every ``every`` steps."""
 
     def __init__(self, names: tuple[str, ...], balancer: Balancer, every: int) -> None:
         self._names, self._balancer, self._every = names, balancer, every
@@ -77,7 +77,7 @@ class Verdicts:
             self._skipped_in_a_row = 0
             return
         if not all(map(math.isfinite, weights)):
-            balancer = self._balancer  # which says it of the step that it saw last
+            balancer = self._balancer  # it explains the step that it saw last
             balancer.losses, balancer.weights = map(balancer.losses.new_tensor, (losses, weights))
             why = balancer.explain()
             raise Diverged(f"step {number}: the task weights are not finite: {why}")

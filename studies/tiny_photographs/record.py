@@ -30,7 +30,7 @@ LIMITS = """\
 It shows that the chain works from a folder of photographs to a BD-rate with an interval, and what
 it answers for this codec, these photographs and this much training. It ranks no setting for
 HPCM-Base: `hpcm_tiny` starts from trained weights and trains on for a few hundred steps of four
-crops, where a full run takes millions, and methods that act over a long run have no time to. The
+crops, while a full run takes millions, and methods that act over a long run have no time to. The
 interval holds images and seeds of the final trainings; it does not hold that another search, with
 another seed, might have found another winner. Wallpapers are sharp, clean and few: neither Kodak
 nor CLIC.

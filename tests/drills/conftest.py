@@ -64,14 +64,14 @@ def nodes() -> Iterator[Nodes]:
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """One line a drill: what was lost, and how long it took."""
-    told = [
+    found = [
         (report.nodeid.rpartition("::")[2], text, report.duration)
         for report in terminalreporter.getreports("passed")
         if report.when == "call"
         for name, text in report.user_properties
         if name == LOST
     ]
-    if told:
+    if found:
         terminalreporter.section("what was lost")
-        for name, text, seconds in told:
+        for name, text, seconds in found:
             terminalreporter.write_line(f"{name}: {text} ({seconds:.0f} s)")

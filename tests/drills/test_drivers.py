@@ -15,7 +15,7 @@ from tuning.ledger.records import TrialRecord
 
 HOURS = 50.0  # by which the clock jumps; back is in tests/tuning/test_ledger.py
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.timeout(200)]
 
 
 def finish_later(found: Search, before: list[TrialRecord]) -> int:
@@ -30,10 +30,7 @@ def finish_later(found: Search, before: list[TrialRecord]) -> int:
 
 @pytest.mark.parametrize(
     ("number", "group"),
-    [
-        pytest.param(signal.SIGINT, False, marks=pytest.mark.cluster),
-        (signal.SIGTERM, True),
-    ],
+    [(signal.SIGINT, False), (signal.SIGTERM, True)],
     ids=["sigint", "sigterm-to-the-group"],
 )
 def test_asked_once(
@@ -57,7 +54,6 @@ def test_asked_once(
     lost(f"nothing; saved and ended {took:.1f} s after the signal")
 
 
-@pytest.mark.cluster
 def test_asked_twice(search: Callable[..., Search], lost: Callable[[str], None]) -> None:
     found = search(RATES[:2], scheduler={"name": "asha", "pilots": 0})
     found.start(seconds=2.0)
@@ -75,7 +71,7 @@ def test_a_second_driver_is_refused_and_a_stale_lock_is_not(
     search: Callable[..., Search], lost: Callable[[str], None]
 ) -> None:
     """The driver is killed with its Ray, half of a line in its ledger is all that it leaves."""
-    found = search(RATES[:3])
+    found = search(RATES[:2])
     first = found.start(seconds=0.4)
     found.wait_for(found.between_checkpoints)
     found.send(signal.SIGSTOP)  # it holds the lock, and its trials wait for it
@@ -93,7 +89,6 @@ def test_a_second_driver_is_refused_and_a_stale_lock_is_not(
     lost(f"{epochs} epochs; went on {first_report['time'] - started:.1f} s after --resume")
 
 
-@pytest.mark.cluster
 def test_the_clock_jumps(search: Callable[..., Search], lost: Callable[[str], None]) -> None:
     """Neither the budget's hours nor the trials' cost follow it."""
     budget = {"trials": 2, "concurrent": 2, "hours": 1.0}

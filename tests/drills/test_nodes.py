@@ -13,7 +13,7 @@ from tests.drills.nodes import Nodes
 from tests.drills.search import RATES, Search
 from tests.drills.twin import follow
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.timeout(200)]
 
 GPU = {"gpu": 1, "cpu": 1}
 
@@ -36,7 +36,6 @@ def test_a_worker_node_is_killed(
     lost(f"{epochs} epochs of one trial; it went on after {found.back(retried, killed):.1f} s")
 
 
-@pytest.mark.cluster
 def test_a_node_joins(
     nodes: Nodes, search: Callable[..., Search], lost: Callable[[str], None]
 ) -> None:

@@ -34,11 +34,11 @@ def test_postgresql_stops_and_starts(
         assert [t.retries for t in trials] == [0] * 4
         storage = database(parse_study_url(found_server.url()))
         study = optuna.load_study(study_name=found.directory.name, storage=storage)
-        told = {t.user_attrs[NUMBER]: t for t in study.trials if t.state != TrialState.FAIL}
+        seen = {t.user_attrs[NUMBER]: t for t in study.trials if t.state != TrialState.FAIL}
         storage.remove_session()
         storage.engine.dispose()
     states = {"finished": TrialState.COMPLETE, "stopped": TrialState.PRUNED}
     for trial in trials:
-        assert told[trial.number].state == states[trial.state]
-        assert told[trial.number].intermediate_values == trial.curve("val_rd_cost")
+        assert seen[trial.number].state == states[trial.state]
+        assert seen[trial.number].intermediate_values == trial.curve("val_rd_cost")
     lost("nothing; the copy has every epoch, those of the outage too")

@@ -63,7 +63,7 @@ def drilled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drilled]:
 
 
 @pytest.mark.parametrize(
-    ("rate", "epochs", "kind", "told"),
+    ("rate", "epochs", "kind", "message"),
     [
         (4e-4, [4, 5], "killed", "its process died"),  # at epoch 6, saved at 3
         (1.7e-4, [4, 5], "hung", "hung: no report for"),
@@ -77,16 +77,16 @@ def test_a_trial_goes_on_from_its_checkpoint(
     rate: float,
     epochs: list[int],
     kind: str,
-    told: str,
+    message: str,
     drilled: Drilled,
     lost: Callable[[str], None],
 ) -> None:
     trial = drilled.trials[rate]
     retried = [e for e in drilled.search.events() if e["event"] == "retried"]
     lines = [e for e in retried if e["trial"] == trial.number]
-    assert [(e.get("kind", "exception"), told in e["reason"]) for e in lines] == [(kind, True)], (
-        lines
-    )
+    assert [(e.get("kind", "exception"), message in e["reason"]) for e in lines] == [
+        (kind, True)
+    ], lines
     assert (trial.state, trial.epochs, trial.retries) == ("finished", 9, 1)
     again = Counter(e.epoch for e in drilled.search.trained() if e.rate == rate)
     assert sorted(epoch for epoch, count in again.items() if count > 1) == epochs
@@ -96,16 +96,16 @@ def test_a_trial_goes_on_from_its_checkpoint(
 
 
 @pytest.mark.parametrize(
-    ("rate", "retries", "told"),
+    ("rate", "retries", "message"),
     [(1.5e-4, 0, "val_rd_cost is nan at epoch 6"), (1.2e-4, 1, "the same error twice")],
     ids=["nan", "exception-always"],
 )
 def test_what_a_retry_cannot_help_ends_the_trial(
-    rate: float, retries: int, told: str, drilled: Drilled, lost: Callable[[str], None]
+    rate: float, retries: int, message: str, drilled: Drilled, lost: Callable[[str], None]
 ) -> None:
     trial = drilled.trials[rate]
     assert (trial.state, trial.retries) == ("failed", retries)
-    assert told in (trial.reason or "")
+    assert message in (trial.reason or "")
     lost(f"the trial, after {len(fault_times(drilled.search.folder, rate))} of its faults")
 
 

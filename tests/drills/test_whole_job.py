@@ -66,8 +66,8 @@ def test_a_node_without_memory_fails_trials_and_not_the_search(
     assert found.finish() == 1  # no trial has a result
     (trial,) = found.trials()
     assert trial.state == "failed"
-    told = "out of main memory on its node: Ray ended its process (started 3 times)"
-    assert trial.reason == told
+    message = "out of main memory on its node: Ray ended its process (started 3 times)"
+    assert trial.reason == message
     kinds = [event["kind"] for event in found.events() if "kind" in event]
     assert kinds == ["memory", "memory", "memory"]
     lost("the trial, after three starts; the search ended by itself")

@@ -95,8 +95,8 @@ class Twin:
         assert score == self.curves[trial][rung], f"trial {trial} is judged by another epoch"
         there = self.scores.setdefault(rung, {})
         if trial in there:  # said again after a restart
-            said = self.goes[rung, trial]
-            assert said == event["keeps"], f"trial {trial} at {rung} was decided anew"
+            found = self.goes[rung, trial]
+            assert found == event["keeps"], f"trial {trial} at {rung} was decided anew"
             return
         there[trial] = score
         rank = 1 + sum((value, other) < (score, trial) for other, value in there.items())
@@ -133,13 +133,13 @@ def follow(events: Sequence[Event], space: Any, complete: bool = True) -> Twin:
 
 def story(events: Sequence[Event]) -> list[tuple[Any, ...]]:
     """What was proposed and decided, in order, without what only restarts say again."""
-    told: list[tuple[Any, ...]] = []
+    messages: list[tuple[Any, ...]] = []
     for event in events:
         match event["event"]:
             case "proposed":
-                told.append(("proposed", event["trial"], repr(event["params"])))
+                messages.append(("proposed", event["trial"], repr(event["params"])))
             case "decision" | "promoted":
-                told.append((event["event"], event["trial"], event["epoch"], event["rank"]))
+                messages.append((event["event"], event["trial"], event["epoch"], event["rank"]))
             case "finished" | "stopped":
-                told.append((event["event"], event["trial"], event.get("rung")))
-    return list(dict.fromkeys(told))
+                messages.append((event["event"], event["trial"], event.get("rung")))
+    return list(dict.fromkeys(messages))

@@ -49,11 +49,11 @@ def test_a_folder_of_any_training_can_be_completed(folder: Path) -> None:
 
 
 def test_what_a_training_recorded_itself_is_not_read_again(folder: Path) -> None:
-    told = Contents(7, "0" * 64)
-    Record({"model.pt": told}, {}, RUN).write(folder)
+    found = Contents(7, "0" * 64)
+    Record({"model.pt": found}, {}, RUN).write(folder)
     record = completed(folder, METRICS)
     assert record.files == {
-        "model.pt": told,
+        "model.pt": found,
         "below/more.bin": Contents.of(folder / "below/more.bin"),
     }
     assert (record.metrics, record.run) == (METRICS, RUN)

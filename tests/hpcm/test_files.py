@@ -53,14 +53,14 @@ ODD: list[tuple[Callable[[Path], None], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("make", "said"), ODD)
+@pytest.mark.parametrize(("make", "message"), ODD)
 def test_what_is_no_file_is_refused_at_once(
-    make: Callable[[Path], None], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make: Callable[[Path], None], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     make(Path("odd"))
     for read in (read_text, read_json):
-        with pytest.raises(ConfigError, match=f"^odd: {said}$"):
+        with pytest.raises(ConfigError, match=f"^odd: {message}$"):
             read(Path("odd"))
 
 

@@ -46,8 +46,8 @@ def test_a_run_prints_a_line_per_epoch_and_leaves_its_files(
 def test_auto_prints_what_it_took(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["train", str(config), "--epochs", "1", "--device", "cpu"]
     assert main([*command, "--set", "precision.preset=auto"]) == 0
-    told = "precision: no autocast, channels last, not compiled, looked at every 50 steps"
-    assert capsys.readouterr().out.splitlines()[1] == told
+    message = "precision: no autocast, channels last, not compiled, looked at every 50 steps"
+    assert capsys.readouterr().out.splitlines()[1] == message
 
 
 def test_set_changes_fields(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -136,9 +136,9 @@ def test_a_diverged_run_has_its_own_exit_code(
 
     monkeypatch.setattr("hpcm.training.run.build_model", lambda model: Broken())
     assert main(["train", str(config)]) == 3
-    said = capsys.readouterr().err.splitlines()
-    assert said[0] == "stopped; no checkpoint yet"
-    assert said[1].startswith("diverged: ")
+    printed = capsys.readouterr().err.splitlines()
+    assert printed[0] == "stopped; no checkpoint yet"
+    assert printed[1].startswith("diverged: ")
 
 
 WRONG = {
@@ -238,8 +238,10 @@ def test_evaluate_averages_the_seeds_of_one_lmbda(
     }
     assert len(curve["images"]) == 2 * 2 * 2
     assert main(["evaluate", "a1", "a2", "b1", "--images", "few", "--output", "hole.json"]) == 0
-    said = "warning: all points stay apart: hpcm: seed 2 has no point at lmbda 0.01; evaluate that"
-    assert said in capsys.readouterr().err
+    message = (
+        "warning: all points stay apart: hpcm: seed 2 has no point at lmbda 0.01; evaluate that"
+    )
+    assert message in capsys.readouterr().err
     assert len(json.loads(Path("hole.json").read_text())["points"]) == 3
 
 

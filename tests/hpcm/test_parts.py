@@ -162,9 +162,10 @@ def test_a_resume_with_another_file_is_refused_with_the_difference(
 
     parts._imported["mine.py"] = other  # as in a new process
     assert main(again) == 2
-    said = capsys.readouterr().err
+    printed = capsys.readouterr().err
     assert (
-        f"cannot be continued: --import mine.py: SHA-256 was {digest}, now {other.digest}" in said
+        f"cannot be continued: --import mine.py: SHA-256 was {digest}, now {other.digest}"
+        in printed
     )
     parts._imported.clear()
     assert main(again[:-2]) == 2
@@ -179,9 +180,9 @@ def test_a_part_that_a_checkpoint_needs_is_named(
     BALANCERS.pop("mine")
     parts._imported.clear()
     assert main(["evaluate", "out", "--images", "few"]) == 2
-    said = capsys.readouterr().err
-    assert "balancer.name: 'mine' is unknown" in said
-    assert "the run had --import mine.py" in said
+    printed = capsys.readouterr().err
+    assert "balancer.name: 'mine' is unknown" in printed
+    assert "the run had --import mine.py" in printed
 
 
 def test_differences() -> None:

@@ -27,7 +27,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         ("--output toy.yaml/x.json", "--output toy.yaml/x.json: "),
         ("--output .", "--output .: a folder; name a file"),
@@ -36,11 +36,11 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_what_cannot_be_written_is_refused_before_anything_is_scored(
-    words: str, said: str, config: Path, capsys: pytest.CaptureFixture[str]
+    words: str, message: str, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = tree()
     assert main(["evaluate", "gone", "--images", "few", *words.split()]) == 2
-    assert capsys.readouterr().err.startswith(said)
+    assert capsys.readouterr().err.startswith(message)
     assert tree() == before
 
 
@@ -73,7 +73,7 @@ def test_a_damaged_record_is_refused_and_never_believed(
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (os.mkdir, "a folder, not a file|Is a directory"),
         (os.mkfifo, "a pipe, not a file"),
@@ -81,7 +81,7 @@ def test_a_damaged_record_is_refused_and_never_believed(
     ],
 )
 def test_what_is_no_file_in_a_run_folder_is_refused_at_once(
-    make: Callable[[Path], None], said: str, config: Path, capsys: pytest.CaptureFixture[str]
+    make: Callable[[Path], None], message: str, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A pipe that nobody writes to would be waited for."""
     assert main(["train", str(config), "--epochs", "1", "--output", "whole"]) == 0
@@ -94,9 +94,9 @@ def test_what_is_no_file_in_a_run_folder_is_refused_at_once(
         capsys.readouterr()
         resume = ["train", str(config), "--output", "out", "--epochs", "2", "--resume"]
         assert main(resume) == 2, name
-        told = capsys.readouterr().err
-        assert re.search(said, told), (name, told)
-        assert told.count("\n") == 1
+        printed = capsys.readouterr().err
+        assert re.search(message, printed), (name, printed)
+        assert printed.count("\n") == 1
         shutil.rmtree("out")
 
 

@@ -12,7 +12,7 @@ from hpcm.schema import ConfigError, about, shown
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         (
             {"data": {"train": Path("kodak")}},
@@ -30,8 +30,8 @@ from hpcm.schema import ConfigError, about, shown
         ({"precision": {"threads": 10**12}}, r"threads is 1000000000000; must be 1 to 65,536"),
     ],
 )
-def test_what_is_no_plain_data_is_named_by_its_path(data: Any, said: str) -> None:
-    with pytest.raises(ConfigError, match=said) as raised:
+def test_what_is_no_plain_data_is_named_by_its_path(data: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as raised:
         TrainConfig.from_plain(data, "mine")
     assert len(str(raised.value)) < 600
 

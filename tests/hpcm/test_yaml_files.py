@@ -75,7 +75,7 @@ def test_what_is_refused_and_why(text: str) -> None:
 
 def test_a_file_is_named_in_what_is_wrong_with_it(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
-    for content, said in (
+    for content, found in (
         (b"", "holds nothing, not a mapping"),
         (b"- 1", "holds list, not a mapping"),
         (b"a: [", "line 1: not valid YAML"),
@@ -83,7 +83,7 @@ def test_a_file_is_named_in_what_is_wrong_with_it(tmp_path: Path) -> None:
         (b"#" * 100_001, "100,001 bytes; at most 100,000 are read"),
     ):
         path.write_bytes(content)
-        with pytest.raises(ConfigError, match=f"^{path}: {said}"):
+        with pytest.raises(ConfigError, match=f"^{path}: {found}"):
             read_yaml(path)
     with pytest.raises(ConfigError, match="cannot be read: No such file"):
         read_yaml(tmp_path / "gone.yaml")

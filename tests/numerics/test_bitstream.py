@@ -25,6 +25,7 @@ from hpcm.model.code_tables import (
 from hpcm.model.codec import decode_image, encode_image
 from hpcm.model.entropy import GeneralizedGaussian
 from hpcm.model.hpcm import HPCM
+from hpcm.model.portable import ambiguous, settled_indexes
 from hpcm.training.inputs import sample_weights
 from tests.reference.fill_weights import fill_model
 from tests.reference.recorded import filled, recorded
@@ -168,6 +169,19 @@ def test_portable_streams_survive_other_rounding(lively: HPCM, image_batch: Batc
     here = decode_image(lively, coded)
     there = decode_image(lively.double(), coded)
     torch.testing.assert_close(here.double(), there, rtol=0, atol=1e-4)
+
+
+def test_another_machines_scales_choose_the_same_tables() -> None:
+    """They differ by twice as much as was ever seen, and lie close to a border or on it."""
+    table, seen = default_scale_table().double(), 4.5e-5
+    distance = torch.linspace(-1e-3, 1e-3, 401, dtype=torch.float64)
+    here = (table[:-1, None] * (1 + distance)).flatten()
+    listed = ambiguous(here, table)
+    assert 0 < listed.double().mean() < 0.5
+    rows = settled_indexes(here, table, listed)
+    for factor in (1 - 2 * seen, 1 + 2 * seen):
+        there = settled_indexes(here * factor, table, listed)
+        assert torch.equal(there, rows)
 
 
 def test_exact_streams_detect_a_flipped_table(lively: HPCM, image_batch: Batch) -> None:

@@ -145,8 +145,8 @@ def test_raw_parameters_are_logged() -> None:
     balancer.losses = tensor([1.0, 0.5, 0.5, 0.5])
     balancer.raw = tensor([0.5, -1.0, 2.0, 0.0])
     logged = balancer.log()
-    told = [logged[f"balance/raw_{name}"] for name in NAMES[4]]
-    assert told == balancer.raw.tolist()
+    found = [logged[f"balance/raw_{name}"] for name in NAMES[4]]
+    assert found == balancer.raw.tolist()
 
 
 def test_defaults_of_the_sound_forms() -> None:

@@ -124,8 +124,8 @@ def test_one_gamma_adapts_to_the_loss_of_tasks_without_a_scale() -> None:
 def test_published_first_batch_floors_end_the_run_and_are_named() -> None:
     balancer = {"name": "famo_per_scale", "tasks": "published5", "published": True}
     cfg = config(balancer=balancer, optimizer={"lr": 1e-4}, epochs=20)
-    said = r"step \d+: the task weights are not finite: .*is at or below its floor"
-    with pytest.raises(Diverged, match=said) as error:
+    message = r"step \d+: the task weights are not finite: .*is at or below its floor"
+    with pytest.raises(Diverged, match=message) as error:
         reports(cfg)
     names = TASK_SETS["published5"].names
     assert any(f"{name}: loss" in error.value.reason for name in names)

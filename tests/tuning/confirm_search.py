@@ -42,8 +42,8 @@ class Confirming:
     def play(self, start: Start, score: float, most: int = 9) -> Decision:
         self.search.started(start.trial)
         for epoch in range(1, most + 1):
-            told = report(epoch, score + (9 - epoch), val_bpp=score / 2)
-            decision = self.search.report(start.trial, told)
+            metrics = report(epoch, score + (9 - epoch), val_bpp=score / 2)
+            decision = self.search.report(start.trial, metrics)
             if decision.ends_process:
                 self.search.process_ended(start.trial)
                 break

@@ -27,10 +27,10 @@ class Session:
     """Until :meth:`end`; trials are played by hand."""
 
     def __init__(self, folder: Path, place: StudyPlace | None = None, **sections: Any) -> None:
-        self.folder, self.told = folder, []
+        self.folder, self.messages = folder, []
         self.encoder = OptunaEncoder(lr_space(folder, **sections))
         self.ledger = open_ledger(folder)
-        self.notices = Notices(self.told.append)
+        self.notices = Notices(self.messages.append)
         self._stack = ExitStack()
         place = place or StudyPlace(folder / "rates-x")
         self.copy: BackgroundWriter = self._stack.enter_context(
@@ -55,7 +55,7 @@ class Session:
 
     def trials(self) -> list[Any]:
         """The study on disk, opened as optuna-dashboard opens it."""
-        assert self.copy.settle(), self.told
+        assert self.copy.settle(), self.messages
         storage = get_storage(str(self.folder / "rates-x" / STUDY_FILE))
         (study,) = storage.get_all_studies()
         return storage.get_all_trials(study._study_id)
@@ -66,7 +66,7 @@ class Session:
             if self.copy.settle():
                 return
             time.sleep(0.02)
-        raise AssertionError(self.told)
+        raise AssertionError(self.messages)
 
     def end(self) -> None:
         self._stack.close()

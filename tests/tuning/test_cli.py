@@ -39,7 +39,7 @@ def test_these_are_all_the_flags() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         ("", "--space: missing; give a name in search_spaces/ or a file, or --resume"),
         ("--space phase4x", "phase4x: there is no such search space"),
@@ -66,7 +66,7 @@ def test_these_are_all_the_flags() -> None:
     ],
 )
 def test_bad_input_is_one_message_exit_2_and_creates_nothing(
-    words: str, said: str, storage: Path, capsys: pytest.CaptureFixture[str]
+    words: str, message: str, storage: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = sorted(storage.parent.rglob("*"))
     flags = words.split()
@@ -74,7 +74,7 @@ def test_bad_input_is_one_message_exit_2_and_creates_nothing(
         flags += ["--storage", str(storage)]
     assert cli.main(flags) == 2
     captured = capsys.readouterr()
-    assert said in captured.err
+    assert message in captured.err
     assert captured.err.startswith("tune.py: ")
     assert "Traceback" not in captured.err
     assert sorted(storage.parent.rglob("*")) == before
@@ -112,9 +112,9 @@ def test_an_address_where_no_cluster_answers(
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"  # free again when this block ends
     assert cli.main(["--space", "quick.yaml", "--address", address]) == 2
-    said = capsys.readouterr().err
-    assert f"tune.py: --address {address}: no Ray cluster answers there: " in said
-    assert "allowed: HOST:PORT of a head, auto, or leave it out" in said
+    printed = capsys.readouterr().err
+    assert f"tune.py: --address {address}: no Ray cluster answers there: " in printed
+    assert "allowed: HOST:PORT of a head, auto, or leave it out" in printed
 
 
 @pytest.mark.parametrize(("profile", "code"), [("cluster", 0), ("laptop", 2)])

@@ -35,8 +35,8 @@ def test_a_head_that_is_gone_ends_the_process_with_how_to_go_on(
     shown.start(make_info(load_space("quick.yaml"), storage.parent))
     shown.lost(interrupted)
     assert ended == [code]
-    said = " ".join(capsys.readouterr().out.split())
-    assert "the head of the Ray cluster is gone; continue with python tune.py --resume" in said
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "the head of the Ray cluster is gone; continue with python tune.py --resume" in printed
 
 
 def test_a_head_that_is_gone_ends_the_process_though_nothing_can_be_said(

@@ -114,9 +114,9 @@ def test_what_reads_the_experiment_needs_the_file(
     assert tuning_main(status) == 0
     forget(own)
     assert tuning_main(status) == 2
-    said = capsys.readouterr().err
-    assert "scheduler.name: 'mine' is unknown" in said
-    assert "it had --import search_parts.py" in said
+    printed = capsys.readouterr().err
+    assert "scheduler.name: 'mine' is unknown" in printed
+    assert "it had --import search_parts.py" in printed
     assert tuning_main([*status, "--import", str(own)]) == 0
 
 

@@ -127,5 +127,5 @@ def _post(url: str, body: dict[str, Any]) -> Any:
             return json.load(reply)["value"]
     except urllib.error.HTTPError as error:
         with error:
-            told = json.load(error)["value"]
-        raise RuntimeError(f"{told['error']}: {told['message'].splitlines()[0]}") from None
+            found = json.load(error)["value"]
+        raise RuntimeError(f"{found['error']}: {found['message'].splitlines()[0]}") from None

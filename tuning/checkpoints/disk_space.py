@@ -20,7 +20,7 @@ GB = 1e9
 
 
 def parameters(space: SearchSpace) -> int:
-    """Of the largest model that the space may build."""
+    """Parameters of the largest model that the space may build."""
     flats = [space.prior()]
     if any(path.startswith(("model.", CONFIG)) for path in space.parameters):
         flats += boundary_configs(space)
@@ -37,7 +37,7 @@ def needed(space: SearchSpace, at_a_time: int) -> float:
 
 
 def check_disk(space: SearchSpace, folder: Path, at_a_time: int, experiment: Path | None) -> None:
-    """Raise :class:`ConfigError` where the checkpoints may not fit.
+    """Raise :class:`ConfigError` if the checkpoints may not fit.
 
     ``folder`` need not exist; what ``experiment``, one to be resumed, holds already counts as room.
     """

@@ -1,6 +1,6 @@
 """One trial's folder of checkpoints: on a disk that nodes share, or behind a URL of pyarrow's.
 
-Both kinds believe a checkpoint only with its record (:mod:`hpcm.checkpoints`). On a disk it is
+In both kinds a checkpoint counts only with its record (:mod:`hpcm.checkpoints`). On a disk it is
 written aside and renamed. An object store has no rename: there the record is written last, and
 removed first. Checkpoints from before 0.1.0 have a manifest beside hpcm's own record.
 """
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 class CheckpointFolder(Protocol):
-    """What a trial's store needs of the place where its checkpoints are."""
+    """What a trial's store needs from the folder of its checkpoints."""
 
     def names(self) -> list[str]:
         """The checkpoints that were written to their end, oldest first."""
@@ -47,7 +47,7 @@ class CheckpointFolder(Protocol):
         """The checkpoint in a local folder ``name``. Raises :class:`DamagedError`."""
 
     def remove(self, name: str) -> None:
-        """Remove a checkpoint; nothing where there is none."""
+        """Remove a checkpoint, if it is there."""
 
     def sweep(self) -> None:
         """Remove what a process that died left half written."""
@@ -97,7 +97,7 @@ class LocalFolder:
             shutil.rmtree(path, ignore_errors=True)
 
     def copy_from(self, donor: LocalFolder, name: str) -> None:
-        """Have another trial's checkpoint; its files are shared where the filesystem can link."""
+        """Take over another trial's checkpoint, by links if the filesystem has them."""
         folder = self._aside(name)
         shutil.copytree(donor.path / name, folder, copy_function=_share)
         self._finish(folder, name)
@@ -131,7 +131,7 @@ class RemoteFolder:
             record = completed(folder, metrics)
             self.remove(name)
             for file in record.files:
-                self._again(partial(self._upload, folder / file, f"{name}/{file}"))
+                self._repeated(partial(self._upload, folder / file, f"{name}/{file}"))
         self._seal(name, record)
 
     @contextlib.contextmanager
@@ -145,7 +145,7 @@ class RemoteFolder:
                 target = folder / path
                 target.parent.mkdir(parents=True, exist_ok=True)
                 try:
-                    found = self._again(partial(self._download, f"{name}/{path}", target))
+                    found = self._repeated(partial(self._download, f"{name}/{path}", target))
                 except FileNotFoundError:
                     raise DamagedError(f"{path} is missing") from None
                 compare(path, expected, found)
@@ -157,9 +157,9 @@ class RemoteFolder:
         for seal in (MANIFEST_FILE, RECORD_FILE):
             with contextlib.suppress(FileNotFoundError):
                 path = f"{self.path}/{name}/{seal}"
-                self._again(partial(self.filesystem.delete_file, path))
+                self._repeated(partial(self.filesystem.delete_file, path))
         with contextlib.suppress(FileNotFoundError):
-            self._again(lambda: self.filesystem.delete_dir(f"{self.path}/{name}"))
+            self._repeated(lambda: self.filesystem.delete_dir(f"{self.path}/{name}"))
 
     def sweep(self) -> None:
         """See :class:`CheckpointFolder`."""
@@ -168,33 +168,33 @@ class RemoteFolder:
                 self.remove(name)
 
     def copy_from(self, donor: RemoteFolder, name: str) -> None:
-        """Have another trial's checkpoint, copied by the filesystem. Raises OSError."""
+        """Take over another trial's checkpoint, copied by the filesystem. Raises OSError."""
         record = donor._record(name)
         self.remove(name)
         for file in record.files:
-            self._again(partial(self._copy, donor, f"{name}/{file}"))
+            self._repeated(partial(self._copy, donor, f"{name}/{file}"))
         self._seal(name, record)
 
     def _record(self, name: str) -> Record:
-        return _record(lambda file: self._again(lambda: self._read(f"{name}/{file}")))
+        return _record(lambda file: self._repeated(lambda: self._read(f"{name}/{file}")))
 
     def _seal(self, name: str, record: Record) -> None:
         """Write the record, unless a file did not arrive whole."""
         for file, expected in record.files.items():
             path = f"{self.path}/{name}/{file}"
-            size = self._again(partial(self.filesystem.get_file_info, path)).size
+            size = self._repeated(partial(self.filesystem.get_file_info, path)).size
             if expected.size not in (None, size):
                 raise OSError(f"{path}: {size} of {expected.size} bytes arrived")
-        self._again(lambda: self._put(f"{name}/{RECORD_FILE}", record.encode()))
+        self._repeated(lambda: self._put(f"{name}/{RECORD_FILE}", record.encode()))
 
     def _listed(self) -> list[str]:
         selector = fs.FileSelector(self.path, allow_not_found=True)
-        found = self._again(lambda: self.filesystem.get_file_info(selector))
+        found = self._repeated(lambda: self.filesystem.get_file_info(selector))
         return sorted(info.base_name for info in found if info.base_name.startswith(PREFIX))
 
     def _is_whole(self, name: str) -> bool:
         paths = [f"{self.path}/{name}/{seal}" for seal in (RECORD_FILE, MANIFEST_FILE)]
-        found = self._again(lambda: self.filesystem.get_file_info(paths))
+        found = self._repeated(lambda: self.filesystem.get_file_info(paths))
         return any(info.type == fs.FileType.File for info in found)
 
     def _upload(self, source: Path, path: str) -> None:
@@ -227,8 +227,8 @@ class RemoteFolder:
     def _make_parent(self, path: str) -> None:
         make_folder(self.filesystem, f"{self.path}/{path}".rpartition("/")[0])
 
-    def _again(self, attempt: Callable[[], T]) -> T:
-        """What ``attempt`` gives, repeated where the store fails. Raises the last OSError."""
+    def _repeated(self, attempt: Callable[[], T]) -> T:
+        """What ``attempt`` gives, repeated if the store fails. Raises the last OSError."""
         for pause in self._pauses:
             try:
                 return attempt()
@@ -240,7 +240,7 @@ class RemoteFolder:
 
 
 def make_folder(filesystem: Any, path: str) -> None:
-    """Where the filesystem has folders; pyarrow would write an object for each level."""
+    """Make a folder, if the filesystem has any: in others pyarrow would write an object for it."""
     if filesystem.type_name not in WITHOUT_FOLDERS:
         filesystem.create_dir(path, recursive=True)
 

@@ -17,7 +17,7 @@ from tuning.ledger.folders import read_provenance
 from tuning.ledger.redaction import redacted
 from tuning.spaces.refusals import NotNowError
 
-CHECKPOINTS = "checkpoints"  # folder of an experiment, where no other place is given
+CHECKPOINTS = "checkpoints"  # folder of an experiment, if no other place is given
 FORM = (
     "a folder that all nodes see, or s3://, gs://, abfs:// or hdfs:// and what pyarrow wants there"
 )
@@ -34,7 +34,7 @@ def checkpoint_folder(experiment: Path, trial: str, place: str | None) -> Checkp
 
 
 def checkpoint_place(text: str, problem: type[ConfigError] = ConfigError) -> str:
-    """An absolute path or a URL, tried by writing there. Raises ``problem`` where that fails."""
+    """An absolute path or a URL, tried by writing there. Raises ``problem`` if that fails."""
     place = text.rstrip("/") if "://" in text else str(Path(text).expanduser().absolute())
     if urlsplit(place).password or redacted(place) != place:
         raise ConfigError(
@@ -56,9 +56,9 @@ def checkpoint_place(text: str, problem: type[ConfigError] = ConfigError) -> str
 def experiment_place(experiment: Path, text: str | None, resumed: bool) -> str | None:
     """Where the checkpoints of an experiment are; None: in its own folder.
 
-    Raises :class:`ConfigError` for a place that does not work, that holds another experiment's of
-    the same name, or that is not where an experiment that is resumed has them, and
-    :class:`NotNowError` where that one does not work at the moment.
+    Raises :class:`ConfigError` for a place that does not work, that holds those of another
+    experiment of the same name, or that is not the recorded place of an experiment to resume, and
+    :class:`NotNowError` if the recorded place does not work at the moment.
     """
     place = checkpoint_place(text, NotNowError if resumed else ConfigError) if text else None
     if not resumed:
@@ -75,7 +75,7 @@ def experiment_place(experiment: Path, text: str | None, resumed: bool) -> str |
 
 
 def local_folder(place: str | None, storage: Path) -> Path | None:
-    """The folder whose disk takes the checkpoints; None where an object store does."""
+    """The folder whose disk takes the checkpoints; None if an object store does."""
     if place is None:
         return storage
     filesystem, path = _opened(place)
@@ -98,14 +98,14 @@ def _opened(place: str) -> tuple[Any, str]:
 
 
 def _try_folder(path: Path) -> None:
-    """Raise OSError where the folder cannot be made or written to; leaves nothing."""
+    """Raise OSError if the folder cannot be made or written to; leaves nothing."""
     existing = next(p for p in (path, *path.parents) if p.exists())
     with tempfile.TemporaryFile(dir=existing) as file:
         file.write(b"room?")
 
 
 def _try_store(filesystem: Any, path: str) -> None:
-    """Raise where the store cannot be written to and read; leaves nothing."""
+    """Raise if the store cannot be written to and read; leaves nothing."""
     name = f"{path}/hpcm-tune-{uuid.uuid4().hex}"
     make_folder(filesystem, path)
     with filesystem.open_output_stream(name) as out:

@@ -36,7 +36,7 @@ Stores = Callable[[int], CheckpointStore]  # the checkpoints of a trial
 
 
 def most_checkpoints(space: SearchSpace, at_a_time: int | None = None) -> int:
-    """Never more than these exist; ``at_a_time``: trials that run at the same time."""
+    """The most checkpoints that can exist; ``at_a_time``: trials that run at the same time."""
     trials = total_trials(space) + most_runs(space) + len(space.reference_lmbdas())
     return trials + WHILE_RUNNING * min(at_a_time or space.budget.concurrent or trials, trials)
 
@@ -44,7 +44,7 @@ def most_checkpoints(space: SearchSpace, at_a_time: int | None = None) -> int:
 def bytes_bound(
     space: SearchSpace, bytes_per_checkpoint: float, at_a_time: int | None = None
 ) -> float:
-    """Never more disk than this is taken by checkpoints."""
+    """The most bytes that checkpoints can take."""
     return most_checkpoints(space, at_a_time) * bytes_per_checkpoint
 
 
@@ -57,9 +57,9 @@ def kept(record: TrialRecord, space: SearchSpace) -> int:
 
 
 def refuse_lost(directory: Path, space: SearchSpace, place: str | None) -> None:
-    """Raise :class:`ConfigError` where ``place`` has nothing of an experiment that needs it.
+    """Raise :class:`ConfigError` if ``place`` lacks the checkpoints that an experiment needs.
 
-    Its unfinished trials would all start again, as after a rename of its folder, or in a copy.
+    Its unfinished trials would all start again. So it is if its folder was renamed or copied.
     """
     if place is None or holds(place, directory.name):
         return
@@ -97,7 +97,7 @@ class Retention:
             self._queue.put(record)
 
     def close(self) -> None:
-        """Remove what is left, if that goes within :data:`AT_THE_END`; the next start does rest."""
+        """Remove what is left, within :data:`AT_THE_END`; the next start does the rest."""
         self._queue.put(None)
         self._thread.join(AT_THE_END)
 
@@ -119,7 +119,7 @@ class Retention:
             self._tidy(record)
 
     def _tidy(self, record: TrialRecord) -> None:
-        """By how the trial stands: it may have been promoted since."""
+        """Remove what the trial does not need now; it may have been promoted since."""
         try:
             self._stores(record.number).keep(kept(record, self._space))
         except Exception as error:  # whatever it is, the search goes on

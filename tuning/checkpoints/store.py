@@ -41,7 +41,7 @@ class CheckpointStore:
     def save(self, epoch: int, metrics: dict[str, float], save: Callable[[Path], None]) -> None:
         """Write a checkpoint; a reader sees all of it or none. Keeps the one before.
 
-        Raises OSError, the one before untouched, where it cannot be written.
+        Raises OSError if it cannot be written; the one before stays.
         """
         started = time.monotonic()
         name = name_of(epoch)
@@ -54,9 +54,9 @@ class CheckpointStore:
             self._took = self._saved_at - started
 
     def adopt(self, donor: CheckpointStore, epoch: int) -> None:
-        """Have the donor's checkpoint of ``epoch`` and no other, before any process of the trial.
+        """Take the donor's checkpoint of ``epoch`` instead of all others; no process may run.
 
-        Raises OSError, with this store as it was, where the donor has none or there is no room.
+        Raises OSError if the donor has none or there is no room; this store stays as it was.
         """
         name, old = name_of(epoch), self.folder.names()
         try:
@@ -79,7 +79,7 @@ class CheckpointStore:
     def newest_first(self) -> Iterator[Checkpoint]:
         """Each checkpoint that is as it was written.
 
-        The folder may be gone when the next one is asked for. Raises OSError where an object store
+        The folder may be gone when the next one is asked for. Raises OSError if an object store
         cannot be read: a fresh start would then cost more than a retry.
         """
         for name in reversed(self.folder.names()):

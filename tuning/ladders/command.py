@@ -1,4 +1,4 @@
-"""``python -m tuning ladder``: train every run, score it on the test sets, say what is saved.
+"""``python -m tuning ladder``: train every run, score it on the test sets, print the savings.
 
 Exit code 0: every run has finished and was scored. 1: one failed, or the hours ended it. 2:
 something to mend in a file or a flag. 130: interrupted; resumable.
@@ -51,7 +51,7 @@ class Ladder:
 
 
 def run(flags: argparse.Namespace) -> int:
-    """All of it. Raises :class:`ConfigError`."""
+    """Run the command. Raises :class:`ConfigError`."""
     console = Console()
     storage = folders.storage_folder(flags.storage, write=not flags.dry_run)
     ladder = _resumed(flags, storage) if flags.resume else _fresh(flags)
@@ -173,12 +173,12 @@ def _resumed(flags: argparse.Namespace, storage: Path) -> Ladder:
 
 def _warnings(space: LadderSpace, sets: Sequence[TestSet]) -> list[str]:
     """Test sets that a config has seen."""
-    told = []
+    texts = []
     for name, plain in space.ladder.configs.items():
         for one in sets:
             if one.images.name in (plain["data"]["train"], plain["data"]["val"]):
-                told.append(f"{one.images.name} judges, and {name} trains or validates on it")
-    return told
+                texts.append(f"{one.images.name} judges, and {name} trains or validates on it")
+    return texts
 
 
 def _known_seconds(runs: Sequence[TrialRecord]) -> float | None:

@@ -23,7 +23,7 @@ LAPTOP = Resources(gpu=0, cpu=1)
 
 @config_class
 class Running:
-    """What `--set` may change beside fields of the run configs."""
+    """What `--set` may change besides fields of the run configs."""
 
     resources: Resources = field(default_factory=Resources)
     budget: Budget = field(default_factory=Budget)
@@ -153,7 +153,7 @@ def _running(texts: Sequence[str], profile: str, recorded: LadderSpace | None = 
 def _check_start(
     name: str, plain: Mapping[str, Any], lmbdas: Sequence[float], weights: Mapping[str, str]
 ) -> None:
-    """Weights trained for one lmbda are no start of another."""
+    """Raise :class:`ConfigError` if runs would start from weights of another lmbda."""
     start = plain.get("start_from")
     missing = [f"{lmbda:g}" for lmbda in lmbdas if f"{lmbda:g}" not in weights]
     if start in (None, SAMPLE) and not weights:

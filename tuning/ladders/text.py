@@ -85,7 +85,7 @@ def _cost_text(space: LadderSpace, epochs: int, seconds: float | None) -> str:
 
 
 def final_lines(directory: Path, judged: Sequence[Judged]) -> list[str]:
-    """What is in no curve and why, and where everything lies."""
+    """Which runs are in no curve and why, and where the results are."""
     lines = []
     for one in judged:
         if not one.curves:

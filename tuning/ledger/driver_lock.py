@@ -48,7 +48,7 @@ class Driver:
 
 
 def this_process(directory: Path) -> Driver:
-    """The driver of ``directory`` that we are."""
+    """This process, as the driver of ``directory``."""
     return Driver(
         pid=os.getpid(),
         created=psutil.Process().create_time(),
@@ -60,9 +60,9 @@ def this_process(directory: Path) -> Driver:
 
 @contextlib.contextmanager
 def driving(directory: Path) -> Iterator[None]:
-    """Be the only driver of an experiment. Raises :class:`NotNowError` where another one is.
+    """Be the only driver of an experiment. Raises :class:`NotNowError` if there is another one.
 
-    The operating system frees the lock of a killed driver at once. Where a filesystem knows no
+    The operating system frees the lock of a killed driver at once. If a filesystem has no
     locks, the process that the file names is looked for, on its own machine.
     """
     path = directory / LOCK_FILE
@@ -94,10 +94,10 @@ def driving(directory: Path) -> Iterator[None]:
 
 
 def driver_of(directory: Path) -> Driver | None:
-    """Who runs an experiment, without taking part; None where nobody does.
+    """The process that runs an experiment; None if none does. Takes no lock.
 
-    A copy of a folder whose driver runs is nobody's. Raises :class:`ConfigError` for a lock file
-    that no driver wrote.
+    The copy of a folder has no driver, even if the original has one. Raises :class:`ConfigError`
+    for a lock file that no driver wrote.
     """
     named, mine = _named(directory / LOCK_FILE), directory.stat().st_ino
     return named if named and named.alive and named.folder in (None, mine) else None

@@ -1,4 +1,4 @@
-"""The events of a ledger, one class per kind: who writes one builds it, who reads one matches it.
+"""The events of a ledger, one class per kind. Writers build them, readers match on their types.
 
 A line of ``ledger.jsonl`` is the event's fields as JSON, with ``event`` naming its class. A line
 that does not fit its class is refused: an epoch is a whole number from 1, a score is finite, a
@@ -43,7 +43,7 @@ class Opened(Timed):
     format: Literal[1, 2] = 1
     experiment: str | None = None
     digest: str | None = None  # of the search space
-    devices: Finite | None = None  # GPUs (or CPUs where there are none) that one trial holds
+    devices: Finite | None = None  # GPUs (or CPUs if there are none) that one trial holds
     resumed: bool = False
     rate: str | None = None
     quality: str | None = None
@@ -256,7 +256,7 @@ def to_line(event: Event) -> dict[str, Any]:
 
 
 def from_line(line: Mapping[str, Any]) -> Event:
-    """The event of a line. Raises ValueError where it is none."""
+    """The event of a line. Raises ValueError if it is none."""
     if not isinstance(line, Mapping) or line.get("event") not in KINDS or "time" not in line:
         raise ValueError("not an event")
     given = {key: value for key, value in line.items() if key != "event"}

@@ -2,7 +2,7 @@
 
 Ray 2.60 knows one number for all of them, `max_failures`: a trial on reclaimed spot nodes uses it
 up, and one whose error is certain is trained into it again and again. What a trial itself says of
-its end (diverged, refused) is no matter of classes: it is not retried.
+its end (diverged, refused) has no class: it is not retried.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Kind = Literal[
     "hung",
     "exception",
 ]
-REFUSED = "refused: "  # how the reason of a trial begins whose config or data were refused
+REFUSED = "refused: "  # begins the reason of a trial whose config or data were refused
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
@@ -32,7 +32,7 @@ class Policy:
 
     text: str  # what happened, as the ledger and the summary say it
     retries: int  # times that a trial is started again after it
-    renewed: bool  # whether an epoch that is new gives all of them back
+    renewed: bool  # whether a new epoch gives all of them back
     blames_node: bool  # whether it counts towards draining the node, see tuning/on_ray/nodes.py
 
 
@@ -63,7 +63,7 @@ class Failure:
 
 
 def renew(failures: MutableMapping[str, int]) -> None:
-    """After an epoch that was never reached before: what it gives back is forgotten."""
+    """Forget the failures that are forgiven after an epoch that was never reached before."""
     for kind in KINDS:
         if POLICIES[kind].renewed:
             failures.pop(kind, None)

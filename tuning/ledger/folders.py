@@ -26,7 +26,7 @@ RECORD = "the record of an experiment"
 
 @config_class
 class Facts:
-    """What is read back of an experiment's record beside its space; others are for people."""
+    """Facts that are read back from an experiment's record; the others are for people."""
 
     experiment: str | None = None
     digest: str | None = None
@@ -41,7 +41,7 @@ class Facts:
 def storage_folder(storage: str, write: bool = True) -> Path:
     """The folder of all experiments.
 
-    Raises :class:`ConfigError` where it cannot be written to, unless it is only to be looked at.
+    Raises :class:`ConfigError` if it cannot be written to, unless ``write`` is false.
     """
     if "://" in storage:
         raise ConfigError(
@@ -83,7 +83,7 @@ def experiments(folder: Path) -> list[str]:
 def find(folder: Path, name: str, space: str | None = None) -> Path:
     """The directory of an experiment; ``last`` is the one that ran last, of ``space`` if given.
 
-    Raises :class:`ConfigError` where there is none.
+    Raises :class:`ConfigError` if there is none.
     """
     names = experiments(folder)
     if name == LAST:
@@ -127,7 +127,7 @@ def read_experiment(directory: Path) -> SearchSpace:
 
 
 def read_provenance(directory: Path) -> dict[str, Any]:
-    """The whole of an experiment's record. Raises :class:`ConfigError` where it cannot be read."""
+    """The whole of an experiment's record. Raises :class:`ConfigError` if it cannot be read."""
     path = directory / EXPERIMENT_FILE
     record: dict[str, Any] = read_json(path, RECORD)
     if not isinstance(record, dict) or not isinstance(record.get("space"), dict):
@@ -138,7 +138,7 @@ def read_provenance(directory: Path) -> dict[str, Any]:
 
 
 def refuse_changes(old: SearchSpace, new: SearchSpace, name: str) -> None:
-    """Raise :class:`ConfigError` where trials of the two spaces could not be compared."""
+    """Raise :class:`ConfigError` if trials of the two spaces could not be compared."""
     breaking = [str(change) for change in old.diff(new) if change.breaks]
     if breaking:
         listed = "\n  ".join(breaking)
@@ -149,14 +149,14 @@ def refuse_changes(old: SearchSpace, new: SearchSpace, name: str) -> None:
 
 
 def refuse_other_parts(directory: Path) -> None:
-    """Raise :class:`ConfigError` where other files were imported than when it was last started."""
+    """Raise :class:`ConfigError` if other files were imported than when it was last started."""
     changes = differences(read_provenance(directory).get("imports", {}), imported())
     if changes:
         raise ConfigError(f"--resume {directory.name}: cannot go on: {'; '.join(changes)}")
 
 
 def refuse_smaller_budget(ledger: Ledger, space: SearchSpace) -> None:
-    """Raise :class:`ConfigError` where fewer trials are asked for than there are."""
+    """Raise :class:`ConfigError` if fewer trials are asked for than there are."""
     there = len(ledger.records())
     if space.budget.trials < there:
         raise ConfigError(
@@ -198,9 +198,9 @@ def refuse_simulated(ledger: Ledger, where: str) -> None:
 
 
 def refuse_lost_ledger(directory: Path) -> None:
-    """Raise :class:`ConfigError` where trials left folders and the ledger has no line on any.
+    """Raise :class:`ConfigError` if there are folders of trials and no line of any in the ledger.
 
-    Without it nothing is known of them, so they would all be tried again, as if they were new.
+    Without these lines all of them would be tried again, as if they were new.
     """
     ledger = directory / LEDGER_FILE
     if any(whole_lines(ledger)):

@@ -49,7 +49,7 @@ class Clock:
 class Ledger(ExperimentState):
     """The ledger of one experiment, written by its one driver, and its trials as they stand.
 
-    ``devices``: GPUs (or CPUs where there are none) that one trial holds, for its cost.
+    ``devices``: GPUs (or CPUs if there are none) that one trial holds, for its cost.
     ``durable=False``: lines are not synced to the disk, for a simulation.
     """
 
@@ -63,7 +63,7 @@ class Ledger(ExperimentState):
     ) -> None:
         self.path = directory / LEDGER_FILE
         super().__init__(directory.name, devices)
-        self.listeners: list[Callable[[TrialRecord], None]] = []  # hear a trial after its event
+        self.listeners: list[Callable[[TrialRecord], None]] = []  # called after each event
         self._clock, self._durable = clock or Clock(), durable
         self._chain = Chain()
         self._offset = 0  # bytes of the file that are known
@@ -104,8 +104,8 @@ class Ledger(ExperimentState):
         """Write one event and apply it to the trials.
 
         ``sync=False``: another event follows at once, and its sync carries this one.
-        What went wrong is said in others' words, which may hold a password: those are hidden.
-        Raises OSError where it cannot be written, or the file is not in its place any more.
+        Reasons quote the texts of others, which may hold a password: passwords are hidden.
+        Raises OSError if it cannot be written, or the file is not in its place any more.
         """
         assert self._file is not None, "the ledger is not open for writing"
         self._refuse_unlinked(self._file)
@@ -131,7 +131,7 @@ class Ledger(ExperimentState):
             self._file = None
 
     def _refuse_unlinked(self, file: BinaryIO) -> None:
-        """Raise OSError where nobody could read what is written: the file has lost its name."""
+        """Raise OSError if the file has lost its name: nobody could read what is written."""
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(self.path.stat(), os.fstat(file.fileno())):
                 return
@@ -145,7 +145,7 @@ class Ledger(ExperimentState):
         self._file.flush()
 
     def _note_clock(self) -> None:
-        """An event of its own if the clock was set, or hours of the budget would be miscounted."""
+        """Write an event if the clock was set: hours of the budget would be miscounted."""
         now, steady = self._clock.now(), self._clock.steady()
         jumped, self._ahead = now - steady - self._ahead, now - steady
         if abs(jumped) > CLOCK_JUMP:

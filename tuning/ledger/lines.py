@@ -39,7 +39,7 @@ class Chain:
         return payload + OPENING + f'{self.value:08x}"}}\n'.encode()
 
     def read(self, line: bytes) -> Any:
-        """The fields of a line. Raises ValueError where it is damaged or its checksum differs."""
+        """The fields of a line. Raises ValueError if it is damaged or its checksum differs."""
         payload, end = line[:-TAIL], line[-TAIL:]
         if not end.startswith(OPENING):
             if self.protected:
@@ -95,7 +95,7 @@ def cut_torn_line(path: Path) -> None:
 def salvage(path: Path, target: Path) -> tuple[int, int]:
     """Copy the whole lines before the first damaged one; gives their number, and that of all.
 
-    Raises :class:`ConfigError` where ``target`` exists, or ``path`` cannot be read.
+    Raises :class:`ConfigError` if ``target`` exists, or ``path`` cannot be read.
     """
     from tuning.ledger.events import from_line
 

@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 
 class Notices:
-    """Added by any thread, handed on by the driver's; without a listener they go to the log."""
+    """Any thread adds them, the driver's hands them on; without a listener they go to the log."""
 
     def __init__(self, hear: Callable[[str], None] | None = None) -> None:
         self._hear = hear or logger.warning

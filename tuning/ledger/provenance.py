@@ -25,7 +25,7 @@ def data_facts(config: hpcm.TrainConfig) -> list[tuple[str, str]]:
 
 
 def git_commit() -> str:
-    """The commit of the code, marked where files differ from it; "unknown" outside a repository."""
+    """The commit of the code, marked if files differ from it; "unknown" outside a repository."""
     here = Path(__file__).parent
     try:
         commit = _git(here, "rev-parse", "HEAD")

@@ -36,7 +36,7 @@ class Exploit:
 class TrialRecord:
     """One trial as it stands.
 
-    ``pending``: proposed and not running, be it that it waits or that the experiment was
+    ``pending``: proposed and not running, because it waits or because the experiment was
     interrupted. ``stopped``: cut by the scheduler, or by the end of the budget. ``finished``:
     reached the maximum fidelity. ``failed``: diverged, or crashed more often than it may be
     retried; ``reason`` says which.
@@ -64,7 +64,7 @@ class TrialRecord:
     crashed_on: str = ""
     furthest: int = 0  # epochs that were ever reached; after a crash some are repeated
     seconds: float = 0.0  # training time, epochs repeated after a crash included
-    cost_hours: float = 0.0  # GPU-hours, or CPU-hours where trials use no GPU
+    cost_hours: float = 0.0  # GPU-hours, or CPU-hours if trials use no GPU
 
     exploits: list[Exploit] = field(default_factory=list)  # under pbt, ascending
 
@@ -106,7 +106,7 @@ class TrialRecord:
 
     @property
     def needs_whole_gpu(self) -> bool:
-        """Whether it did not fit beside others into a GPU's memory, and gets a whole one."""
+        """Whether it ran out of the memory of a shared GPU, and so gets a whole one."""
         return "device_memory" in self.failures
 
     def report_at(self, epoch: int) -> dict[str, float] | None:
@@ -146,7 +146,7 @@ class TrialRecord:
                 self.diverged, self.kind = event.diverged, event.kind
 
     def curve(self, metric: str) -> dict[int, float]:
-        """``metric`` by epoch, where it was reported."""
+        """The reported values of ``metric`` by epoch."""
         return {int(r["epoch"]): r[metric] for r in self.reports if metric in r}
 
 
@@ -183,8 +183,8 @@ class ExperimentInfo:
     directory: Path  # <storage>/<name>: Ray's results, ledger.jsonl, study.journal, checkpoints/
     space: SearchSpace
     resumed: bool
-    dashboard_url: str | None  # of Ray; None where it has none
-    token_hint: str | None  # the command that prints the dashboard's token, where it wants one
+    dashboard_url: str | None  # of Ray; None if it has none
+    token_hint: str | None  # the command that prints the dashboard's token, if it wants one
     address: str  # "local", or the address of the cluster
     resources: dict[str, float]  # what the cluster has now: {"CPU": 2.0, ..}
     idle: str = ""  # GPUs that it leaves idle, and why: "24 of 32 GPUs: .."
@@ -192,7 +192,7 @@ class ExperimentInfo:
     drained: Sequence[str] = ()  # live; nodes that were drained, and why
     protected: bool = True  # a changed line of its ledger would be seen
     simulated: str = ""  # the source of its curves; "" if its trials trained
-    study: str = ""  # what optuna-dashboard opens, without a password; "" where there is none
+    study: str = ""  # what optuna-dashboard opens, without a password; "" if there is none
 
     @property
     def storage(self) -> Path:

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 HIDDEN = "***"
 
-# A value in quotes, which may have spaces: up to its end, or that of the line where it was cut off.
+# A value in quotes, which may have spaces: up to its end, or to that of the line if it was cut off.
 # In JSON that is quoted itself a backslash precedes the quotes.
 _QUOTE = r"(?:[bru]{0,2}(\\?['\"]))?"  # group 2
 _QUOTED = r"(?:(?!\2)(?:\\.|[^\\\n]))+"

@@ -34,7 +34,7 @@ from tuning.ledger.reference_curve import DELTA_RATE, References
 class ExperimentState:
     """The trials as they stand after the events so far.
 
-    ``devices``: GPUs (or CPUs where there are none) that one trial holds, for its cost.
+    ``devices``: GPUs (or CPUs if there are none) that one trial holds, for its cost.
     """
 
     def __init__(self, experiment: str, devices: float = 1.0) -> None:

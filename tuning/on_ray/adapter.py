@@ -1,4 +1,4 @@
-"""The two objects that Ray Tune wants, both handing on to :class:`tuning.search.search.Search`.
+"""The two objects that Ray Tune needs; both hand on to :class:`tuning.search.search.Search`.
 
 `RaySearcher` answers what is next, `RayScheduler` whether a trial goes on. Every start of a trial,
 be it new, promoted or after a failure, is one of Ray's trials: Ray never starts one again by itself

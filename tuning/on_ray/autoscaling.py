@@ -42,7 +42,7 @@ class Autoscaling:
     most_nodes: int = NO_LIMIT
 
     def most(self, held: Callable[[Mapping[str, float]], int]) -> int:
-        """The most that its nodes hold together, where one holds ``held(resources)``."""
+        """The most that its nodes hold together, if one holds ``held(resources)``."""
         left, total = self.most_nodes, 0
         for kind in sorted(self.types, key=lambda kind: held(kind.resources), reverse=True):
             nodes = min(left, kind.most)
@@ -66,7 +66,7 @@ class Autoscaling:
 
 
 def autoscaling() -> Autoscaling:
-    """What the autoscaler of the connected cluster may start; nothing where it has none."""
+    """What the autoscaler of the connected cluster may start; nothing if it has none."""
     groups = private_api.node_groups()
     if groups:
         return of_node_groups(groups)
@@ -89,7 +89,7 @@ def of_node_groups(groups: Any) -> Autoscaling:
 
 
 def autoscaling_of_this_machine(port: str) -> Autoscaling:
-    """Of the head that listens on ``port`` here: from its RayCluster, or its autoscaler's file."""
+    """The same of the head on ``port`` here: from its RayCluster, or its autoscaler's file."""
     if IN_A_POD in os.environ:
         from tuning.on_ray import kuberay  # only in a pod: it reads the pod's environment
 
@@ -135,7 +135,7 @@ def _on_head(function: Callable[[], Autoscaling]) -> Autoscaling:
     ]
     if not heads or here in heads:
         return function()
-    where = NodeAffinitySchedulingStrategy(heads[0], soft=False)
-    ask = ray.remote(num_cpus=0, scheduling_strategy=where)(lambda: function())
+    on_head = NodeAffinitySchedulingStrategy(heads[0], soft=False)
+    ask = ray.remote(num_cpus=0, scheduling_strategy=on_head)(lambda: function())
     found: Autoscaling = ray.get(ask.remote(), timeout=120)
     return found

@@ -111,8 +111,8 @@ class Closing(tune.Stopper):
     def on_signals(self) -> Iterator[None]:
         """Take the signals to mean this, if the main thread runs the experiment.
 
-        One that our parent had ignored stays so: SIGINT below `tune.py &` in a script, SIGHUP below
-        `nohup`.
+        A signal that our parent ignores stays ignored: SIGINT below `tune.py &` in a script, SIGHUP
+        below `nohup`.
         """
         before: dict[int, Any] = {}
 

@@ -46,8 +46,8 @@ class Cluster:
 def cluster(address: str | None, dashboard: bool = True) -> Iterator[Cluster]:
     """Connect to Ray at ``address`` or ``RAY_ADDRESS``, else start it here and stop it at the end.
 
-    A connection that this process already has is used, and left. Raises
-    :class:`hpcm.schema.ConfigError` where no cluster answers.
+    A connection that this process already has is used, and stays open. Raises
+    :class:`hpcm.schema.ConfigError` if no cluster answers.
     """
     os.environ.update(ENVIRONMENT | private_api.ENVIRONMENT)
     for name in OBSOLETE:

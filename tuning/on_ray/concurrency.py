@@ -12,7 +12,7 @@ EVERY = 5.0  # seconds between two looks at the cluster
 
 
 class GrowingLimiter(ConcurrencyLimiter):
-    """Ray's limit on the trials at a time, raised where more of them fit than at the start.
+    """Ray's limit on the trials at a time, raised if more of them fit than at the start.
 
     Ray 2.60 fixes ``max_concurrent_trials`` for good, so that nodes that join later stand idle.
     ``fit()``: trials that fit into the cluster now. The limit is never lowered: trials of a node
@@ -34,7 +34,7 @@ class GrowingLimiter(ConcurrencyLimiter):
         self._looked = clock()
 
     def suggest(self, trial_id: str) -> Any:
-        """What the searcher says, unless as many trials run as may."""
+        """What the searcher suggests; nothing if as many trials run as may."""
         now = self._clock()
         if now - self._looked >= EVERY:
             self._looked = now

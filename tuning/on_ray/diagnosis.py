@@ -30,7 +30,7 @@ class KilledForMemoryError(RayActorError):
 
 
 def diagnose(error: BaseException | None, words: str = "") -> Failure:
-    """The class of what Ray raised; ``words``: those of an exception that is not at hand."""
+    """The class of what Ray raised; ``words``: the text of an exception that was not kept."""
     cause: BaseException | None = getattr(error, "cause", None) or error
     if isinstance(cause, RayActorError):
         return _of_a_process(cause)

@@ -81,7 +81,7 @@ def run_experiment(
 
 @dataclass(frozen=True)
 class Experiment:
-    """One experiment that is about to run, checked as far as goes without a cluster."""
+    """One experiment that is about to run, checked as far as is possible without a cluster."""
 
     space: SearchSpace
     ledger: Ledger
@@ -131,7 +131,7 @@ class Experiment:
         checkpoints: str | None,
         listeners: Listeners,
     ) -> Experiment:
-        """One that was begun, to go on; refused if the space changed or something is lost."""
+        """An earlier experiment, to go on; refused if the space changed or something is lost."""
         directory = folders.find(folder, resume, space.name)
         folders.refuse_other_parts(directory)
         folders.refuse_changes(folders.read_experiment(directory), space, directory.name)

@@ -23,7 +23,7 @@ from tuning.ledger.records import LOCAL
 
 EVERY = 2.0  # seconds between two looks
 PATIENCE = 50.0  # seconds without an answer; below the 60 s after which Ray ends the process
-PATIENCE_CLOSING = 5.0  # the same, once a signal asked the search to end, or where Ray is our child
+PATIENCE_CLOSING = 5.0  # the same, once a signal asked the search to end, or if Ray is our child
 
 
 @dataclass
@@ -37,15 +37,15 @@ class HeadWatch:
 
     def __post_init__(self) -> None:
         self._heard = self.clock()
-        self._told = False
+        self._called = False
 
     def look(self) -> None:
         """Ask once."""
         if self.answers():
             self._heard = self.clock()
         silent = self.clock() - self._heard
-        if silent > self.patience() and not self._told:
-            self._told = True
+        if silent > self.patience() and not self._called:
+            self._called = True
             self.lost(silent)
 
     @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 KubeRay's autoscaler is a container of its own in the head's pod: it keeps no file that others could
 read and tells Ray nothing of what it may start. But KubeRay lets the head's pod read its own
-RayCluster where it autoscales, and Ray's autoscaler turns that into the form of a cluster file.
+RayCluster if it autoscales, and Ray's autoscaler turns that into the form of a cluster file.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ NOT_ALLOWED = (401, 403, 404)
 
 
 def cluster_file() -> dict[str, Any] | None:
-    """The node types in the form of a cluster file; None where this cluster does not autoscale.
+    """The node types in the form of a cluster file; None if this cluster does not autoscale.
 
-    Raises :class:`ConfigError` where Kubernetes does not answer.
+    Raises :class:`ConfigError` if Kubernetes does not answer.
     """
     name = os.environ[CLUSTER]
     try:

@@ -36,10 +36,10 @@ Tags = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric: what it says, and its tags beside ``experiment``."""
+    """One metric: its description, and its tags besides ``experiment``."""
 
     kind: Literal["gauge", "counter"]
-    told: str
+    text: str
     tags: tuple[str, ...] = ()
 
 
@@ -47,7 +47,7 @@ METRICS: dict[str, Metric] = {
     "hpcm_trials": Metric("gauge", "trials by state; pending ones are the queue", ("state",)),
     "hpcm_trials_budget": Metric("gauge", "trials that the budget allows"),
     "hpcm_confirm_runs": Metric("gauge", "runs on fresh seeds by state", ("state",)),
-    "hpcm_slots": Metric("gauge", "trials that run at a time where there are enough"),
+    "hpcm_slots": Metric("gauge", "trials that run at a time if there are enough"),
     "hpcm_best_objective": Metric("gauge", "the best trial's objective, at its last validation"),
     "hpcm_prior_objective": Metric("gauge", "the prior's objective at the best trial's epoch"),
     "hpcm_hours": Metric("gauge", "GPU-hours of training (CPU-hours without GPUs)", ("device",)),
@@ -69,7 +69,7 @@ METRICS: dict[str, Metric] = {
     "hpcm_trial_task_weight": Metric("gauge", "effective weight of a task", ("trial", "task")),
     "hpcm_trial_gamma": Metric("gauge", "decay of the weight logits", ("trial", "scale")),
 }  # fmt: skip
-#: What of a report goes where; groups are told by their part of the name.
+#: Which metric takes which value of a report; a group is the first part of a value's name.
 OF_A_REPORT = {
     "val_bpp": "hpcm_trial_bpp",
     "val_psnr": "hpcm_trial_psnr",
@@ -81,7 +81,7 @@ OF_A_GROUP = {"weights": ("hpcm_trial_task_weight", "task"), "gamma": ("hpcm_tri
 
 @dataclass(frozen=True)
 class Value:
-    """One series and where it stands."""
+    """One series and its value."""
 
     name: str
     value: float
@@ -98,11 +98,11 @@ class SearchMetrics(tune.Callback):
         self._ledger, self._space, self._slots = ledger, space, slots
         self._next = 0.0
         self._count, self._changed = -1, time.monotonic()
-        self._told = counted(ledger.trials.values())  # earlier sessions have told them
+        self._counted = counted(ledger.trials.values())  # earlier sessions have reported these
         self._series = {name: _series(name, metric) for name, metric in METRICS.items()}
 
     def on_step_end(self, iteration: int, trials: Any, **info: Any) -> None:
-        """Ray calls it after every event, and ten times a second where nothing happens."""
+        """Ray calls it after every event, and ten times a second if nothing happens."""
         now = time.monotonic()
         if self._ledger.count != self._count:
             self._count, self._changed = self._ledger.count, now
@@ -129,9 +129,9 @@ class SearchMetrics(tune.Callback):
             if math.isfinite(one.value):
                 self._series[one.name].set(float(one.value), {**experiment, **one.tags})
         for name, now in counted(every).items():
-            if now > self._told[name]:
-                self._series[name].inc(now - self._told[name], experiment)
-                self._told[name] = now
+            if now > self._counted[name]:
+                self._series[name].inc(now - self._counted[name], experiment)
+                self._counted[name] = now
 
     def __reduce__(self) -> Any:
         """Ray's snapshot of the experiment, which we never read, gets none of this."""
@@ -193,8 +193,8 @@ def trial_values(records: list[TrialRecord], space: SearchSpace) -> Iterator[Val
 
 def counted(records: Iterable[TrialRecord]) -> dict[str, float]:
     """What only grows, over all sessions."""
-    told = [(record.epochs, record.retries) for record in records]
-    return {"hpcm_epochs": sum(e for e, _ in told), "hpcm_restarts": sum(r for _, r in told)}
+    pairs = [(record.epochs, record.retries) for record in records]
+    return {"hpcm_epochs": sum(e for e, _ in pairs), "hpcm_restarts": sum(r for _, r in pairs)}
 
 
 def failure_class(record: TrialRecord) -> str:
@@ -227,4 +227,4 @@ def _state_values(records: list[TrialRecord], space: SearchSpace) -> Iterator[Va
 
 def _series(name: str, metric: Metric) -> Any:
     make = Gauge if metric.kind == "gauge" else Counter
-    return make(name, description=metric.told, tag_keys=("experiment", *metric.tags))
+    return make(name, description=metric.text, tag_keys=("experiment", *metric.tags))

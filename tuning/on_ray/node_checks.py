@@ -57,9 +57,9 @@ def check_nodes(inputs: Inputs, need: Resources, paths: SharedPaths) -> Referenc
         for problem in [*differences(mine, facts), *seen]
     ]
     if problems:
-        told = "\n".join(problems)
+        lines = "\n".join(problems)
         raise ConfigError(
-            f"the nodes of the cluster differ from this one, {os.uname().nodename}:\n{told}\n"
+            f"the nodes of the cluster differ from this one, {os.uname().nodename}:\n{lines}\n"
             "install the same code and data on all of them, or take the nodes out of the cluster"
         )
     return Reference(inputs, mine, frozenset({here, *answers}))
@@ -113,7 +113,7 @@ def _store_problem(store: str) -> str:
 def _ask(
     nodes: Mapping[str, Mapping[str, Any]], inputs: Inputs, paths: SharedPaths
 ) -> dict[str, Answer]:
-    """By address: what the nodes say; all at once."""
+    """The answers of the nodes by address; all are asked at once."""
     token = secrets.token_hex(8)
     remote = ray.remote(num_cpus=0, max_retries=0)(look_around)
     with contextlib.ExitStack() as marked:
@@ -131,7 +131,7 @@ def _ask(
 
 @contextlib.contextmanager
 def _marked(folder: Path, token: str) -> Iterator[None]:
-    """A file in it by which others know it; what was made for that is taken away."""
+    """A file in it by which other nodes recognise it; what was made for that is removed."""
     made = not folder.exists()
     marker = folder / f"{MARKER}{token}"
     try:

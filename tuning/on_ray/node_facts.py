@@ -48,12 +48,12 @@ class Reference:
     agreed: frozenset[str]
 
     def check(self) -> None:
-        """Raise :class:`NodeUnfitError` where this node differs; cheap where it was looked at."""
+        """Raise :class:`NodeUnfitError` if this node differs; cheap if it was checked before."""
         if ray.util.get_node_ip_address() not in self.agreed:
             self.recheck(facts_of(self.inputs))
 
     def recheck(self, here: Facts | None = None) -> None:
-        """The same from the disk as it is now: a mount may have been lost since."""
+        """The same with the disk read again: a mount may have been lost since."""
         found = differences(self.facts, node_facts(self.inputs) if here is None else here)
         if found:
             raise NodeUnfitError(f"{platform.node()}: {'; '.join(found)}")
@@ -75,7 +75,7 @@ facts_of = cache(node_facts)  # once in a process, which may run many trials
 
 
 def differences(mine: Facts, theirs: Facts) -> list[str]:
-    """What another node has that the driver has not, one line each."""
+    """The facts in which another node differs from the driver, one line each."""
     return [
         f"{name} is {theirs.get(name, 'unknown')}, the driver's {mine[name]}"
         for name in mine

@@ -3,7 +3,7 @@
 A node that breaks every trial in seconds is always free, so it would get trial after trial. After
 the failures of several trials with no new epoch in between it is drained: Ray's label selectors
 (`ray.io/node-id`) place what is added from then on elsewhere. The node stays in the cluster, the
-trials that run on it go on, and nothing is drained where no other node could run a trial.
+trials that run on it go on, and nothing is drained if no other node could run a trial.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class NodeTable:
         self.broken.pop(node, None)
 
     def others(self, avoided: Collection[str], free_now: bool = False) -> list[str]:
-        """Live nodes beside these that can run a trial at all, or at this moment."""
+        """Live nodes besides these that can run a trial at all, or at this moment."""
         available = self.free() if free_now else {}
         found = []
         for node in self.known():
@@ -62,10 +62,10 @@ class NodeTable:
         return found
 
     def to_avoid(self, failed_on: str | None, wait: bool = False) -> list[str]:
-        """Where a trial is not to be placed: drained nodes, and where it failed.
+        """The nodes that must not get a trial: drained ones, and the one on which it failed.
 
-        The latter where another node has room now, or with ``wait`` where there is one at all.
-        Empty where that would leave no node: a trial that waits for ever is worse.
+        The latter only if another node has room now, or with ``wait`` if there is another at all.
+        Empty if that would leave no node: a trial that waits for ever is worse.
         """
         avoided = set(self.drained)
         if avoided and not self.others(avoided):
@@ -75,7 +75,7 @@ class NodeTable:
         return sorted(avoided)
 
     def name(self, node: str) -> str:
-        """How people call it: its host."""
+        """The name that people know: its host."""
         for known in self.known():
             if known["NodeID"] == node:
                 return str(known.get("NodeManagerHostname") or known["NodeManagerAddress"])

@@ -28,7 +28,7 @@ from tuning.spaces.space import SearchSpace
 from tuning.spaces.wording import count_text
 
 READ = ("data.", "model.", "start_from", CONFIG)  # fields that decide what a trial reads
-HEAD = "node:__internal_head__"  # a resource that Ray gives to the head alone
+HEAD = "node:__internal_head__"  # a resource that Ray gives only to the head
 MS_SSIM = "val_ms_ssim_db"
 EPS = 1e-9  # Ray counts in ten-thousandths
 
@@ -36,8 +36,8 @@ EPS = 1e-9  # Ray counts in ten-thousandths
 def slots(space: SearchSpace) -> int:
     """Trials that fit into the cluster at a time, what its autoscaler may start included.
 
-    Raises :class:`NotNowError` where not even one fits on a node: of a cluster that was started
-    again, the head is there first.
+    Raises :class:`NotNowError` if not even one fits on a node: when a cluster is started again,
+    the head is there first.
     """
     need = space.resources
     nodes = _nodes()
@@ -110,9 +110,9 @@ def check_cluster(
     resumed: Path | None,
     checkpoints: str | None = None,
 ) -> Reference | None:
-    """Raise :class:`ConfigError` where checkpoints do not fit on the disk or nodes differ.
+    """Raise :class:`ConfigError` if checkpoints do not fit on the disk or nodes differ.
 
-    Gives what trials compare their nodes with; None where Ray is this machine's alone. ``trains``:
+    Gives what trials compare their nodes with; None if Ray runs on this machine only. ``trains``:
     whether trials read and write what :func:`hpcm.train` does. ``resumed``: the experiment to
     continue. ``checkpoints``: folder or URL; None: in the experiment's folder.
     """
@@ -126,16 +126,16 @@ def check_cluster(
 
 
 def _all(space: SearchSpace) -> list[dict[str, Any]]:
-    """The prior, and where what trials read is searched, every choice."""
+    """The prior, and if fields that decide what a trial reads are searched, every choice."""
     searched = any(path.startswith(READ) for path in space.parameters)
     return [space.prior(), *(boundary_configs(space) if searched else ())]
 
 
 def check_data(space: SearchSpace) -> None:
-    """Raise :class:`ConfigError` where images or weights that trials would read are missing.
+    """Raise :class:`ConfigError` if images or weights that trials would read are missing.
 
-    Where they are searched, every choice is looked at. So is MS-SSIM, where the objective asks for
-    it: not every image set has it.
+    If they are searched, every choice is looked at. If the objective asks for MS-SSIM, the images
+    must allow it: not every set does.
     """
     prior = space.config(space.prior(), epochs=1)
     check_inputs(prior)
@@ -158,8 +158,8 @@ def check_data(space: SearchSpace) -> None:
                 check_inputs(config)
             except ConfigError as error:
                 values = space.values(flat)
-                told = [f"{path} = {values[path]}" for path in values if path.startswith(READ)]
-                raise ConfigError(f"parameters: with {', '.join(told)}: {error}") from None
+                read = [f"{path} = {values[path]}" for path in values if path.startswith(READ)]
+                raise ConfigError(f"parameters: with {', '.join(read)}: {error}") from None
 
 
 def _inputs(config: TrainConfig) -> tuple[object, ...]:

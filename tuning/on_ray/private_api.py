@@ -116,13 +116,13 @@ def starting_actor(controller: Any, trial: Trial) -> Any:
 
 
 def node_groups() -> Any:
-    """The groups of nodes that a cluster manager told Ray of; empty where there is none."""
+    """The groups of nodes that a cluster manager told Ray of; empty if there is none."""
     found = ray_state.state.get_cluster_config()
     return () if found is None else found.node_group_configs
 
 
 def bootstrap_address(address: str) -> str:
-    """HOST:PORT of the head that an address means; "" where there is none."""
+    """HOST:PORT of the head that an address means; "" if there is none."""
     return services.canonicalize_bootstrap_address(address) or ""
 
 
@@ -169,12 +169,12 @@ def loopback_and_own_groups() -> Iterator[None]:
 def make_token_private(create: bool) -> None:
     """No other user of the machine reads Ray's token; with ``create`` it is made if there is none.
 
-    Ray makes `~/.ray/auth_token` as the umask says, so that mostly all can read it.
+    Ray makes `~/.ray/auth_token` as the umask says, so that usually every user can read it.
     """
     path = token_setup._get_default_token_path()
     loader = token_setup.AuthenticationTokenLoader.instance()
-    wanted = os.environ.get("RAY_AUTH_MODE", "token").lower() == "token"
-    if create and wanted and not loader.has_token(ignore_auth_mode=True):
+    needed = os.environ.get("RAY_AUTH_MODE", "token").lower() == "token"
+    if create and needed and not loader.has_token(ignore_auth_mode=True):
         before = os.umask(0o077)
         try:
             token_setup.generate_and_save_token()

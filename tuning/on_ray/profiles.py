@@ -25,11 +25,11 @@ SECONDS_TO_ANSWER = 10.0
 
 
 def choose_profile(asked: str, address: str | None, offered: Collection[str]) -> ProfileChoice:
-    """``asked``, or for "auto": cluster where Ray has or may scale to a GPU, else laptop.
+    """``asked``, or for "auto": cluster if Ray has or may scale to a GPU, else laptop.
 
     A space that does not offer it is taken as it is written, which is its profile cluster.
     ``address`` is the cluster's, or None for this machine (then Ray is not started). Raises
-    :class:`ConfigError` where no cluster answers at the address.
+    :class:`ConfigError` if no cluster answers at the address.
     """
     choice = _choose(asked, address)
     if asked == AUTO and choice.name not in offered:
@@ -66,7 +66,7 @@ def joined() -> bool:
 
 
 def connect(address: str) -> None:
-    """Join the Ray cluster at ``address``, once. Raises :class:`NotNowError` where none answers."""
+    """Join the Ray cluster at ``address``, once. Raises :class:`NotNowError` if none answers."""
     if ray.is_initialized():
         return
     try:
@@ -99,14 +99,14 @@ def code_for_workers() -> dict[str, Any]:
 
 
 def _about_tokens() -> str:
-    """A hint where this process shows no token: a head that wants one turns it away in silence."""
+    """A hint if this process shows no token: a head that needs one refuses it without a word."""
     if os.environ.get("RAY_AUTH_MODE", "").lower() == "token":
         return ""
     return ". If the cluster asks for a token: export RAY_AUTH_MODE=token"
 
 
 def _knock(address: str) -> None:
-    """Raise OSError where nothing listens: Ray itself would try for minutes.
+    """Raise OSError if nothing listens: Ray itself would try for minutes.
 
     Raises ValueError for what is no address at all.
     """

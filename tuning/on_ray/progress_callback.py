@@ -24,7 +24,7 @@ LONGEST_PAUSE = 0.5  # seconds that a change may wait for the listener; nobody s
 class ProgressCallback(tune.Callback):
     """Notes when a trial starts, and calls the listener when something happened.
 
-    The listener is slower the more trials there are. Where changes come faster than it can take
+    The listener is slower the more trials there are. If changes come faster than it can take
     them in a twentieth of the driver's time, it hears of several at once.
     """
 
@@ -63,7 +63,7 @@ class ProgressCallback(tune.Callback):
             self._notices.add(f"trial {number}: {text}")
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        """After each event that Ray handled, and ten times a second where there is none."""
+        """After each event that Ray handled, and ten times a second if there is none."""
         if self._clock() >= self._next:
             self.hand_on()
 

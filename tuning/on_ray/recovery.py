@@ -1,8 +1,8 @@
 """Where a trial whose process broke is started again, and what Ray knows of the failure.
 
 Whether it is started again is decided by the search (:mod:`tuning.search.retries`), from counts
-that the ledger keeps. Here is what only a cluster has: the node it ran on, nodes that are drained,
-the exception that Ray raised.
+that the ledger keeps. This file has what only a cluster has: the node it ran on, nodes that are
+drained, the exception that Ray raised.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Recovery:
             self._elsewhere.add(number)
 
     def placement(self, number: int) -> dict[str, Any]:
-        """What a start of the trial asks for beside the space's resources; empty: nothing else."""
+        """What a start of the trial needs besides the space's resources; empty: nothing else."""
         self._forget(number)
         avoided = self.nodes.to_avoid(self._failed_on.pop(number, None), number in self._elsewhere)
         self._elsewhere.discard(number)
@@ -91,7 +91,7 @@ class Recovery:
         return found
 
     def look_again(self, trials: Sequence[Trial]) -> None:
-        """Trials that wait for other nodes, which are all gone, take what there is."""
+        """Let trials that wait for other nodes take any node, if the others are all gone."""
         for trial in trials:
             avoided = trial.config.get(PLACEMENT, {}).get("avoid")
             if trial.status != Trial.PENDING or not avoided or self.nodes.others(avoided):
@@ -112,7 +112,7 @@ class Recovery:
         return 1.0 if record.needs_whole_gpu and 0 < need < 1 else need
 
     def _blame(self, number: int, node: str | None, failure: Failure) -> None:
-        """Note the node on which it failed, and drain it if that was once too often."""
+        """Note the node on which it failed, and drain it if that was one failure too many."""
         if node is None:
             return
         if failure.policy.blames_node:

@@ -76,11 +76,11 @@ class Session:
 
     @property
     def directory(self) -> Path:
-        """Of the experiment."""
+        """The experiment's folder."""
         return self.ledger.path.parent
 
     def run(self) -> ExperimentResult:
-        """All of it."""
+        """Search to the end, or until something closes the experiment."""
         space, ledger, listeners = self.space, self.ledger, self.listeners
         notices = listeners.notices
         ledger.read_on()  # what another driver wrote meanwhile
@@ -165,7 +165,7 @@ class Session:
         context: TrialContext,
         callbacks: Sequence[tune.Callback],
     ) -> None:
-        """All trials. Not through `Tuner`, which pickles searcher and callbacks to the disk."""
+        """Run all trials. `Tuner` is not used: it pickles searcher and callbacks to the disk."""
         space, directory = search.space, self.directory
         recovery = Recovery(search)
         limited = GrowingLimiter(
@@ -223,7 +223,7 @@ def _close(
 
 
 def last_line(problem: BaseException) -> str:
-    """What it comes to: Ray puts the traceback before it."""
+    """The last line of an error's text: Ray puts the traceback before it."""
     lines = [line for line in str(problem).splitlines() if line.strip()]
     return lines[-1].strip()[-500:] if lines else type(problem).__name__
 

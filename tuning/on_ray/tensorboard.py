@@ -13,7 +13,7 @@ class TensorBoardCallback(TBXLoggerCallback):
     """Ray's, without cards for what is no metric (`done`, `epoch`, Ray's own clocks).
 
     Ray counts the reports of a process; a trial that was continued has several, so the axis is the
-    epoch. Tune makes no logger of its own for TensorBoard beside this one.
+    epoch. Tune makes no logger of its own for TensorBoard besides this one.
     """
 
     def log_trial_result(self, iteration: int, trial: Trial, result: dict[str, Any]) -> None:

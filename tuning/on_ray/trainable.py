@@ -47,7 +47,7 @@ class TrainFunction(Protocol):
 
 @dataclass(frozen=True)
 class TrialContext:
-    """Where the trials of an experiment run: sent to every worker."""
+    """What the trials of an experiment share: sent to every worker."""
 
     space: SearchSpace
     directory: Path  # of the experiment, on a filesystem that all nodes see
@@ -57,7 +57,7 @@ class TrialContext:
     stop_file: str = STOP_FILE  # each session has its own: a node may see an old one for a minute
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """As it is sent: with the files of the user's own parts, which its content may need."""
+        """Pickle it with the files of the user's own parts, which its content may need."""
         return _received, (sources(), cloudpickle.dumps(vars(self)))
 
     def closing(self) -> bool:
@@ -65,9 +65,9 @@ class TrialContext:
         return (self.directory / self.stop_file).exists()
 
     def check_node(self, again: bool = False) -> None:
-        """Raise :class:`NodeUnfitError` where this node differs from the driver's.
+        """Raise :class:`NodeUnfitError` if this node differs from the driver's.
 
-        ``again``: look at its disk once more, for something was refused here.
+        ``again``: read its disk once more, because something was refused here.
         """
         if self.reference is not None:
             (self.reference.recheck if again else self.reference.check)()
@@ -180,7 +180,7 @@ def _start(
 
 
 def _good_ones(store: CheckpointStore) -> Iterator[Checkpoint]:
-    """The store's checkpoints, newest first. Raises :class:`StoreAwayError` where it is away."""
+    """The store's checkpoints, newest first. Raises :class:`StoreAwayError` if it is away."""
     try:
         store.sweep()
         yield from store.newest_first()

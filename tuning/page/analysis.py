@@ -40,10 +40,10 @@ def analysis_data(
     epoch = common_epoch(result.trials, space)
     scores = scores_at(result.trials, space, epoch) if epoch else {}
     ladders = ladders_data(ledger.path.parent, space)
-    told = [*answer_lines(result), *verdict_lines(ladders)]
+    answer = [*answer_lines(result), *verdict_lines(ladders)]
     level, steps = incumbent(ledger.timeline, ledger.trials, space)
     return {
-        "answer": told or [_no_answer(result)],
+        "answer": answer or [_no_answer(result)],
         "configs": _configs(result),
         "incumbent": {
             "epoch": level,

@@ -8,7 +8,7 @@ from tuning.results.confirm import Confirmation, Finalist, Spread
 
 
 def confirm_data(found: Confirmation | None) -> dict[str, Any] | None:
-    """The finalists, the prior first; None where nothing is confirmed yet."""
+    """The finalists, the prior first; None if nothing is confirmed yet."""
     if found is None:
         return None
     prior = found.finalists[0]

@@ -28,7 +28,7 @@ from tuning.spaces.wording import UNITS, difference_text, metric_name, value_tex
 MOST_POINTS = 240  # of a curve: about one for every other pixel
 ALL_POINTS = 16_000  # of all curves together: more neither the eye nor the browser follows
 DIGITS = 7  # of what is drawn
-SHOWN_METRICS = ("val_bpp", "val_psnr")  # beside the objective
+SHOWN_METRICS = ("val_bpp", "val_psnr")  # besides the objective
 GROUPS = ("weights", "gamma", "scale_contrib")  # of a trial, over its epochs
 Point = tuple[int, float]
 
@@ -91,7 +91,7 @@ def experiment_data(ledger: LiveLedger, space: SearchSpace) -> dict[str, Any]:
 
 
 def trial_data(ledger: LiveLedger, space: SearchSpace, number: int) -> dict[str, Any]:
-    """What the page shows of one selected trial. Raises :class:`KeyError` where there is none."""
+    """What the page shows of one selected trial. Raises :class:`KeyError` if there is none."""
     record = ledger.trials[number]
     prior, values = space.values(space.prior()), space.values(record.params)
     bpp, psnr = record.curve("val_bpp"), record.curve("val_psnr")

@@ -87,14 +87,14 @@ def _trouble(ledger: LiveLedger, space: SearchSpace, result: ExperimentResult) -
 def _few_peers(ledger: LiveLedger, space: SearchSpace) -> list[str]:
     """Rungs at which a trial was stopped among fewer trials than the rung keeps one of."""
     factor = space.scheduler.reduction_factor
-    told = []
+    texts = []
     for rung, entries in sorted(ledger.decisions.items()):
         few = [e for e in entries.values() if not e.keeps and e.peers < factor]
         if few:
-            told.append(
+            texts.append(
                 f"at epoch {rung} {count_text(len(few), 'trial')} lost among fewer than {factor}"
             )
-    return told
+    return texts
 
 
 def _record(ledger: LiveLedger, space: SearchSpace) -> list[Row]:

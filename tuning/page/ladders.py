@@ -38,10 +38,10 @@ def verdict_lines(ladders: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _verdict(dataset: str, metric: Mapping[str, Any]) -> str:
-    told = f"{dataset}: {metric['test']} against {metric['anchor']}, {NAMES[metric['metric']]}"
+    title = f"{dataset}: {metric['test']} against {metric['anchor']}, {NAMES[metric['metric']]}"
     if metric["bd_rate"] is None:
-        return f"{told}: no BD-rate, {metric['refused']}"
-    found = f"{told}: BD-rate {metric['bd_rate']:+.2f} %"
+        return f"{title}: no BD-rate, {metric['refused']}"
+    found = f"{title}: BD-rate {metric['bd_rate']:+.2f} %"
     if not metric["interval"]:
         return found
     low, high = metric["interval"]

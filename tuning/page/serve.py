@@ -62,7 +62,7 @@ class Page:
     """The answers about one experiment; each is made anew when its ledger has grown."""
 
     def __init__(self, directory: Path) -> None:
-        """Raise :class:`ConfigError` where the experiment cannot be read."""
+        """Raise :class:`ConfigError` if the experiment cannot be read."""
         self.directory = directory
         self._lock = asyncio.Lock()
         self._known: tuple[tuple[int, str, str], Any] | None = None
@@ -71,7 +71,7 @@ class Page:
         self._read()
 
     async def experiment(self, request: web.Request) -> web.StreamResponse:
-        """The page's data, or 304 where the browser has it."""
+        """The page's data, or 304 if the browser has it."""
         return await self._answer(request, self._experiment)
 
     async def analysis(self, request: web.Request) -> web.StreamResponse:
@@ -116,7 +116,7 @@ class Page:
         return answer(request, data)
 
     def _experiment(self) -> Any:
-        """The last answer again where no line and no driver came or went: 1 s at 2,000 trials."""
+        """The last answer, if no line and no driver came or went: saves 1 s at 2,000 trials."""
         stand = (self.ledger.count, *status(self.ledger, self.space))
         if self._known is None or self._known[0] != stand:
             self._known = stand, plain(experiment_data(self.ledger, self.space))

@@ -42,7 +42,7 @@ class One:
 
     @property
     def name(self) -> str:
-        """Of the experiment."""
+        """The experiment's name."""
         return self.result.info.name
 
     @property
@@ -52,7 +52,7 @@ class One:
 
     @property
     def state(self) -> str:
-        """In a word."""
+        """Its state in a word."""
         return status(self.ledger, self.space)[0]
 
 
@@ -94,8 +94,8 @@ def _cells(one: One) -> tuple[str, ...]:
         best = f"{text} at {int(mine['epoch'])}, trial {result.best.number}"
         prior = metric_text(score, theirs.get(score))
     if not space.ranks_trials:
-        told = verdict_lines(ladders_data(result.info.directory, space))
-        best = told[0].partition(": BD-rate ")[2] or ABSENT if told else ABSENT
+        lines = verdict_lines(ladders_data(result.info.directory, space))
+        best = lines[0].partition(": BD-rate ")[2] or ABSENT if lines else ABSENT
     ended = sum(trial.ended for trial in result.trials)
     return (
         one.name,
@@ -181,17 +181,17 @@ def _best_value(one: One, path: str) -> str:
 def _warnings(found: Sequence[One]) -> list[str]:
     """Why scores of two of them are not the same quantity."""
     first, *others = found
-    told = []
+    texts = []
     for other in others:
         broken = [c for c in first.space.diff(other.space) if c.breaks]
         measured = [c for c in broken if c.path.startswith(("base.", "objective.", "fidelity."))]
         if measured:
             listed = ", ".join(change.path for change in measured[:6])
-            told.append(
+            texts.append(
                 f"{other.name} and {first.name} differ in what a score means ({listed}): their"
                 " numbers are not of one quantity"
             )
-    return told
+    return texts
 
 
 def compare_lines(data: dict[str, Any]) -> list[str]:
@@ -221,7 +221,7 @@ def _incumbent_lines(data: dict[str, Any]) -> list[str]:
     least = min(one["spent"] for one in known)
     marks = [least / 4, least / 2, least]
     unit = data["unit"]
-    rows = [("best so far after", *(hours_text(mark, unit, beside=least) for mark in marks))]
+    rows = [("best so far after", *(hours_text(mark, unit, larger=least) for mark in marks))]
     for one in known:
         found = [_at(one["steps"], mark) for mark in marks]
         shown = [ABSENT if math.isnan(value) else f"{value:.4g}" for value in found]

@@ -18,8 +18,15 @@ from tuning.results.outcome import ExperimentResult, at_common_epoch
 from tuning.spaces.categorical import Categorical
 from tuning.spaces.sections import DELTA_RATE
 from tuning.spaces.space import SearchSpace
-from tuning.spaces.wording import count_text, metric_name, metric_text, value_text
+from tuning.spaces.wording import (
+    count_text,
+    difference_text,
+    metric_name,
+    metric_text,
+    value_text,
+)
 
+SHOWN = ("val_rd_cost", "val_bpp", "val_psnr")  # beside the objective
 LEVEL = 0.95  # of the intervals, two-sided
 
 
@@ -61,6 +68,29 @@ def _headline(result: ExperimentResult) -> list[str]:
     if errors.text(shown):
         text += "; ± is the standard error over the validation images"
     return [text]
+
+
+def metric_rows(result: ExperimentResult, best: TrialRecord) -> list[tuple[str, str, str, str]]:
+    """A table, its title first: each metric's name, the prior's value, the best trial's, how far
+    they differ. Beside a value, after ±, is its standard error over the validation images.
+    """
+    score = result.info.space.objective.score
+    shown, its = at_common_epoch(best, result.prior, score)
+    errors = ImageErrors(result.info.space, result.references)
+    rows = [
+        (f"at epoch {int(shown['epoch'])}", "prior", f"best: trial {best.number}", "difference")
+    ]
+    for metric in dict.fromkeys((score, *SHOWN)):
+        value, prior = shown.get(metric), its.get(metric)
+        rows.append(
+            (
+                metric_name(metric),
+                metric_text(metric, prior) + errors.text(its, metric),
+                metric_text(metric, value) + errors.text(shown, metric),
+                difference_text(metric, value, prior),
+            )
+        )
+    return rows
 
 
 def _certainty(result: ExperimentResult) -> list[str]:

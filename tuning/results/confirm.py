@@ -28,12 +28,12 @@ class Spread:
 
     @property
     def mean(self) -> float:
-        """Of all values; there is at least one."""
+        """The mean of all values; there is at least one."""
         return mean(self.values)
 
     @property
     def deviation(self) -> float | None:
-        """None for a single value."""
+        """The sample standard deviation; None for a single value."""
         return stdev(self.values) if len(self.values) > 1 else None
 
 
@@ -46,12 +46,12 @@ class Finalist:
     failed: int  # runs that did not come to an end
 
     def spread(self, metric: str) -> Spread | None:
-        """Of ``metric`` over the seeds; None without a run."""
+        """The values of ``metric`` over the seeds; None without a run."""
         values = tuple(run.last[metric] for run in self.runs.values())
         return Spread(values) if values else None
 
     def difference(self, prior: Finalist, metric: str) -> Spread | None:
-        """Of ``metric`` to the prior's run on the same seed; None where no seed has both."""
+        """Differences of ``metric`` to the prior on the same seeds; None if no seed has both."""
         common = [seed for seed in self.runs if seed in prior.runs]
         values = tuple(self.runs[s].last[metric] - prior.runs[s].last[metric] for s in common)
         return Spread(values) if values else None
@@ -121,7 +121,7 @@ def planned_runs(
         (trial, seed)
         for seed in space.confirm.seeds
         for trial in [*prior, *found]
-        if found  # nothing is compared with the prior alone
+        if found  # without a finalist there is nothing to compare
     ]
 
 
@@ -131,7 +131,7 @@ def confirmation(
     space: SearchSpace,
     references: Sequence[TrialRecord] = (),
 ) -> Confirmation | None:
-    """What is known of the finalists; None where nothing is to be confirmed."""
+    """What is known of the finalists; None if nothing is to be confirmed."""
     asked = planned_runs(trials, space, references)
     if not asked:
         return None

@@ -52,15 +52,15 @@ def confirmed_text(found: Confirmation, finalist: Finalist) -> str:
     metric = found.space.objective.score
     spread, against = finalist.spread(metric), finalist.difference(found.finalists[0], metric)
     assert spread is not None
-    told = (
+    text = (
         f"{metric_name(metric)} {metric_text(metric, spread.mean)}, sd"
         f" {_deviation(metric, spread)}, over {count_text(len(spread.values), 'fresh seed')}"
     )
     if against is None or finalist.trial.is_prior:
-        return told
+        return text
     reference = found.finalists[0].spread(metric)
     return (
-        f"{told}; to the prior {_difference(metric, against, reference)}, sd"
+        f"{text}; to the prior {_difference(metric, against, reference)}, sd"
         f" {_deviation(metric, against)}"
     )
 

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from tuning.ledger.records import TrialRecord
 from tuning.spaces.sections import Objective
 
-UNKNOWN = 1.0  # counted where the metric is not a finite number: missed by all of the bound
+UNKNOWN = 1.0  # counted if the metric is not a finite number: missed by all of the bound
 
 
 def violations(metrics: Mapping[str, float], objective: Objective) -> dict[str, float]:
-    """By how much each bound is missed, as a share of it; 0 or less where it is kept."""
+    """By how much each bound is missed, as a share of it; 0 or less if it is kept."""
     found = {}
     for metric, bound in objective.constraints.items():
         value = metrics.get(metric, math.nan)
@@ -32,8 +32,8 @@ def feasible(trial: TrialRecord, objective: Objective) -> bool:
 
 def constraints_text(objective: Objective) -> str:
     """The bounds in words: ``val_bpp at most 0.3``."""
-    told = []
+    texts = []
     for metric, bound in objective.constraints.items():
-        told += [f"{metric} at least {bound.min:g}"] if bound.min is not None else []
-        told += [f"{metric} at most {bound.max:g}"] if bound.max is not None else []
-    return ", ".join(told)
+        texts += [f"{metric} at least {bound.min:g}"] if bound.min is not None else []
+        texts += [f"{metric} at most {bound.max:g}"] if bound.max is not None else []
+    return ", ".join(texts)

@@ -1,7 +1,7 @@
 """What one parameter does to the score, over all trials that came to one epoch; edges of ranges.
 
-The epoch is one that many trials have: where a scheduler cuts, those that went further are the good
-ones alone, and what they have in common explains nothing.
+The epoch is one that many trials have: if a scheduler stops trials, those that went further are
+only the good ones, and what they have in common explains nothing.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ def scores_at(trials: Sequence[TrialRecord], space: SearchSpace, epoch: int) -> 
 
 
 def common_epoch(trials: Sequence[TrialRecord], space: SearchSpace) -> int | None:
-    """The latest rung that half as many trials have a score at as any rung; None: no rung has one.
+    """The latest rung whose scores are at least half as many as those of any rung.
 
-    Before any trial came to a rung it is None.
+    None before any trial has a score at a rung.
     """
     if not space.ranks_trials:
         return None
@@ -46,7 +46,7 @@ def common_epoch(trials: Sequence[TrialRecord], space: SearchSpace) -> int | Non
 
 @dataclass(frozen=True)
 class EdgeHit:
-    """A best value at an end of its range."""
+    """A parameter whose best value lies at an end of its range."""
 
     path: str
     value: float
@@ -105,10 +105,10 @@ def _is_number(value: object) -> bool:
 
 
 def _is_range(coordinate: Coordinate) -> bool:
-    wide = coordinate.type == "float" or (
+    has_width = coordinate.type == "float" or (
         coordinate.type == "int"
         and coordinate.low is not None
         and coordinate.high is not None
         and coordinate.high - coordinate.low > 1 / EDGE
     )
-    return wide and coordinate.split is None
+    return has_width and coordinate.split is None

@@ -14,9 +14,10 @@ from hpcm.schema import ConfigError
 from tuning.ledger.folders import read_provenance
 from tuning.ledger.provenance import data_facts, git_commit, versions
 from tuning.ledger.records import TrialRecord
+from tuning.results.answer import metric_rows
 from tuning.results.confirm_text import confirmed_text
 from tuning.results.lineage import history_lines, lineage
-from tuning.results.outcome import ExperimentResult, at_common_epoch
+from tuning.results.outcome import ExperimentResult
 from tuning.results.train_commands import (
     differences,
     full_command,
@@ -29,11 +30,10 @@ from tuning.spaces.draws import total_trials
 from tuning.spaces.loading import load_space
 from tuning.spaces.profile_choice import ProfileChoice
 from tuning.spaces.space import SearchSpace
-from tuning.spaces.wording import columns, count_text, difference_text, metric_name, metric_text
+from tuning.spaces.wording import columns, count_text
 
-FULL = "cluster"  # the file as written; what any other profile finds is a proxy
-REASON = "asked for by the program that ran the search"  # where tune.py did not
-SHOWN_METRICS = ("val_rd_cost", "val_bpp", "val_psnr")
+FULL = "cluster"  # the file as written; a config found with any other profile is a proxy
+REASON = "asked for by the program that ran the search"  # if tune.py did not
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Export:
 
     config: hpcm.TrainConfig
     stored: Path  # in the experiment's folder
-    copied: Path  # beside the search space, in best/; ``stored`` where that cannot be written
-    shown: Path  # the copy, relative to the working directory where it lies below it
+    copied: Path  # beside the search space, in best/; ``stored`` if that cannot be written
+    shown: Path  # the copy, relative to the working directory if it lies below it
     repeat: str  # the command that gives the trial's own numbers
     full: str  # the command that trains in full
     ladder: str  # the command that trains it and the baseline at every lmbda, and judges
@@ -56,7 +56,7 @@ class Export:
 def export_best(result: ExperimentResult) -> Export:
     """Write the best trial's config to the experiment's folder and to ``best/`` beside its space.
 
-    Raises ValueError where no trial has a result.
+    Raises ValueError if no trial has a result.
     """
     if result.best is None:
         raise ValueError(f"{result.info.name}: no trial has a result, so nothing can be exported")
@@ -100,7 +100,7 @@ def _repeat(result: ExperimentResult, file: Path, config: hpcm.TrainConfig) -> s
 def best_config(result: ExperimentResult) -> hpcm.TrainConfig:
     """The best trial's run config, to the end of its schedules.
 
-    Raises ValueError where no trial has a result.
+    Raises ValueError if no trial has a result.
     """
     if result.best is None:
         raise ValueError(f"{result.info.name}: no trial has a result")
@@ -109,7 +109,7 @@ def best_config(result: ExperimentResult) -> hpcm.TrainConfig:
 
 
 def _place(result: ExperimentResult, stored: Path) -> tuple[Path, str | None]:
-    """Where the copy goes, its folder made; else ``stored``, and why."""
+    """The path of the copy, its folder made; or ``stored``, and why there is no copy."""
     if result.info.simulated:
         return stored, "not to best/: it was simulated"
     path = best_path(result.info.space)
@@ -128,9 +128,9 @@ def best_path(space: SearchSpace) -> Path:
 
 
 def source_of(space: SearchSpace) -> str:
-    """The file of a recorded space: where it was, or the shipped one where the project moved.
+    """The file of a recorded space: where it was, or the shipped one if the project moved.
 
-    Raises :class:`ConfigError` where both are gone.
+    Raises :class:`ConfigError` if both are gone.
     """
     if space.path and Path(space.path).is_file():
         return space.path
@@ -166,7 +166,7 @@ def _is_general(key: str, changed: Mapping[str, Any]) -> bool:
 
 
 def _shown(path: Path) -> Path:
-    """Relative to the working directory where it lies below it."""
+    """Relative to the working directory if it lies below it."""
     here = Path.cwd()
     return path.resolve().relative_to(here) if path.resolve().is_relative_to(here) else path
 
@@ -218,7 +218,7 @@ def _import_rows(imports: Mapping[str, str]) -> list[tuple[str, str]]:
 
 
 def _history(result: ExperimentResult) -> list[str]:
-    """The values before the last ones, where a population-based scheduler changed them."""
+    """The values before the last ones, if a population-based scheduler changed them."""
     assert result.best is not None
     stretches = lineage(result.trials, result.best)
     if len(stretches) == 1:
@@ -232,7 +232,7 @@ def _history(result: ExperimentResult) -> list[str]:
 
 
 def _unfinished_rows(result: ExperimentResult) -> list[tuple[str, str]]:
-    """That the search did not come to its end, where it did not."""
+    """A row that says so if the search did not come to its end."""
     if result.complete:
         return []
     ended, total = sum(t.ended for t in result.trials), total_trials(result.info.space)
@@ -240,7 +240,7 @@ def _unfinished_rows(result: ExperimentResult) -> list[tuple[str, str]]:
 
 
 def _confirmed_rows(result: ExperimentResult) -> list[tuple[str, str]]:
-    """Whether the best trial is the best on fresh seeds too, where that was asked for."""
+    """Whether the best trial is the best on fresh seeds too, if that was asked for."""
     found = result.confirmation
     if not result.info.space.confirm.top:
         return []
@@ -251,21 +251,7 @@ def _confirmed_rows(result: ExperimentResult) -> list[tuple[str, str]]:
 
 def _numbers(result: ExperimentResult) -> list[str]:
     """The best trial beside the prior at the same epoch."""
-    best = result.best
-    assert best is not None
-    score = result.info.space.objective.score
-    if not best.scored(score):
+    assert result.best is not None
+    if not result.best.scored(result.info.space.objective.score):
         return ["no trial has a score at the end: this is the prior"]
-    shown, its = at_common_epoch(best, result.prior, score)
-    rows = [("", f"epoch {int(shown['epoch'])}", "prior config", "difference")]
-    for metric in dict.fromkeys((score, *SHOWN_METRICS)):
-        value, prior = shown.get(metric), its.get(metric)
-        rows.append(
-            (
-                metric_name(metric),
-                metric_text(metric, value),
-                metric_text(metric, prior),
-                difference_text(metric, value, prior),
-            )
-        )
-    return columns(rows)
+    return columns(metric_rows(result, result.best))

@@ -25,7 +25,7 @@ Point = tuple[float, float]  # rate, quality
 
 
 class ImageErrors:
-    """Of the scores of one experiment, whose reference runs are ``runs``."""
+    """The errors of one experiment's scores; its reference runs are ``runs``."""
 
     def __init__(self, space: SearchSpace, runs: Sequence[TrialRecord]) -> None:
         self._metric, self._runs = space.objective.score, runs
@@ -33,7 +33,7 @@ class ImageErrors:
         self._curves: dict[int, list[ReferenceCurve]] = {}  # by epoch, without each part
 
     def of(self, report: Report, metric: str | None = None) -> float | None:
-        """In the unit of ``metric``, the objective's if not given; None where it is not known."""
+        """The error of ``metric``, by default the objective's, in its unit; None if not known."""
         metric = self._metric if metric is None else metric
         if metric != DELTA_RATE:
             return report.get(f"{metric}_se")
@@ -49,7 +49,7 @@ class ImageErrors:
         return sqrt((parts - 1) / parts * sum((value - mean) ** 2 for value in known))
 
     def text(self, report: Report, metric: str | None = None) -> str:
-        """`` ± 0.31``, or nothing where it is not known."""
+        """`` ± 0.31``, or nothing if it is not known."""
         error = self.of(report, metric)
         if error is None:
             return ""

@@ -12,7 +12,7 @@ from tuning.spaces.space import SearchSpace
 
 @dataclass(frozen=True)
 class Step:
-    """From here on this trial is the best."""
+    """A trial becomes the best."""
 
     hours: float  # device-hours spent in the whole experiment
     score: float

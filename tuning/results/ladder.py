@@ -1,4 +1,4 @@
-"""What a ladder came to: a curve per config on each test set, and the BD-rate between them.
+"""The results of a ladder: a curve per config on each test set, and the BD-rate between them.
 
 Below the experiment's folder lie, for each test set and kind of rate,
 ``ladder/<set>-<rate>/runs/<trial>.json`` (one run, scored), ``ladder/<set>-<rate>/<config>.json``
@@ -58,7 +58,7 @@ def run_file(folder: Path, number: int) -> Path:
 def judge(folder: Path, space: LadderSpace, trials: Sequence[TrialRecord]) -> Judged:
     """Join the scored runs of a test set to one curve per config, and write the curves.
 
-    A curve needs every seed at every lmbda: what cannot be in it is left out, and said.
+    A curve needs every seed at every lmbda: runs that cannot be in it are listed with the reason.
     """
     scored = {
         (t.params[CONFIG], (t.params[SEED], t.params[LMBDA])): t

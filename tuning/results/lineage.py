@@ -30,7 +30,7 @@ class Stretch:
 
 
 def lineage(trials: Sequence[TrialRecord], record: TrialRecord) -> list[Stretch]:
-    """The stretches of a trial's weights, ascending; one where it was never a copy."""
+    """The stretches of a trial's weights, ascending; one if it was never a copy."""
     by_number = {trial.number: trial for trial in trials}
     found: list[Stretch] = []
     end = record.epochs
@@ -44,7 +44,7 @@ def lineage(trials: Sequence[TrialRecord], record: TrialRecord) -> list[Stretch]
 
 
 def history_lines(space: SearchSpace, stretches: Sequence[Stretch]) -> list[str]:
-    """Which values changed on the way, a line per stretch; nothing where none did."""
+    """Which values changed on the way, a line per stretch; nothing if none did."""
     values = [space.values(stretch.params) for stretch in stretches]
     moved = [
         path

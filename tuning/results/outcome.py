@@ -1,4 +1,4 @@
-"""What an experiment came to: its best trial, and what it cost with and without early stopping."""
+"""The result of an experiment: its best trial, its cost with and without early stopping."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Literal
 from tuning.ledger.records import ExperimentInfo, TrialRecord
 from tuning.results.confirm import Confirmation, confirmation
 from tuning.results.constraints import feasible
+from tuning.results.outlook import wants_more
 from tuning.results.rank_fidelity import Rungs
-from tuning.spaces.draws import total_trials
 from tuning.spaces.space import SearchSpace
 
 
@@ -29,11 +29,11 @@ class ExperimentResult:
     unit: Literal["GPU", "CPU"]
     complete: bool  # every trial of the budget has ended, or its hours are spent
     interrupted: bool  # by SIGINT or SIGTERM
-    error: str | None = None  # why the search itself broke off, where it did
+    error: str | None = None  # why the search itself broke off, if it did
     confirmation: Confirmation | None = None  # of the finalists, once the search is over
     references: tuple[TrialRecord, ...] = ()  # the reference runs, by number
     rungs: Rungs = field(default_factory=dict)  # by epoch, by trial: what was decided
-    driver: str = ""  # who runs it, where it was read while a search is under way
+    driver: str = ""  # who runs it, if it was read while a search is under way
 
     @property
     def hours_saved(self) -> float:
@@ -54,7 +54,7 @@ def experiment_result(
 ) -> ExperimentResult:
     """The result of an experiment from its records; ``budget_spent``: its hours are over."""
     space = info.space
-    all_ended = len(trials) >= total_trials(space) and all(trial.ended for trial in trials)
+    all_ended = all(trial.ended for trial in trials) and not wants_more(trials, space)
     found = confirmation(trials, confirmations, space, references) if all_ended else None
     confirmed = found.best if found else None
     all_ended = all_ended and (found is None or found.complete)
@@ -89,7 +89,7 @@ def best_of(trials: Sequence[TrialRecord], space: SearchSpace) -> TrialRecord | 
     """The best trial so far, at the highest epoch at which trials can be compared.
 
     That is the maximum fidelity once a trial is there; before, the highest epoch that two of them
-    reported the objective at. None where no trial there keeps the objective's constraints, and in a
+    reported the objective at. None if no trial there keeps the objective's constraints, and in a
     ladder.
     """
     if not space.ranks_trials:
@@ -106,7 +106,7 @@ def best_of(trials: Sequence[TrialRecord], space: SearchSpace) -> TrialRecord | 
 
 
 def _scores_at_a_common_epoch(trials: Sequence[TrialRecord], metric: str) -> dict[int, float]:
-    """By trial, at the highest epoch that two of them have; at the highest where none is shared."""
+    """Scores by trial, at the highest epoch that two trials share; if none do, at the highest."""
     curves = {trial.number: trial.curve(metric) for trial in trials}
     reached = Counter(epoch for curve in curves.values() for epoch in curve)
     shared = [epoch for epoch, count in reached.items() if count > 1]
@@ -117,7 +117,7 @@ def _scores_at_a_common_epoch(trials: Sequence[TrialRecord], metric: str) -> dic
 def ranked(trials: Sequence[TrialRecord], space: SearchSpace) -> list[TrialRecord]:
     """Those with a score, best first: in the order of `best_of` at the epoch at which it compares.
 
-    Then those that did not get so far, or failed: who got further, or has the better score there.
+    Then those that did not get so far, or failed: first those that got further or score better.
     """
     metric, sign = space.objective.score, 1 if space.objective.mode == "min" else -1
     sound = [t for t in trials if t.state != "failed"]
@@ -143,8 +143,8 @@ def at_common_epoch(
 ) -> tuple[dict[str, float], dict[str, float]]:
     """A report of the best trial that has ``metric``, and the prior's of the same epoch.
 
-    The newest, or where the prior went as far the newest of an epoch at which both have it; the
-    prior's is empty where there is none. Any report counts if the best trial has none with
+    The newest; if the prior went as far, the newest of an epoch at which both have it. The
+    prior's is empty if there is none. Any report counts if the best trial has none with
     ``metric``: a rate at equal quality is defined only within the reference curve.
     """
     scored = bool(best.scored(metric))

@@ -1,6 +1,6 @@
 """Rank fidelity: how well the order at a rung foretells the order later, from a running search.
 
-A scheduler that stops trials sees the ends of those that ranked well only, and so cannot judge its
+A scheduler that stops trials sees only the ends of those that ranked well, and so cannot judge its
 rungs by them. Some that lost at a rung are watched all the same: controls, which go on by lot, and
 those that came before the rung stopped anybody. A control stands for all that lost beside it, so
 it is weighted by one over the probability of the lot (Horvitz and Thompson 1952); who goes on for
@@ -22,7 +22,7 @@ from itertools import combinations
 from tuning.ledger.records import RungEntry, TrialRecord
 from tuning.spaces.space import SearchSpace
 
-LEAST_LOSERS = 4  # watched, below which nothing is said of a rung
+LEAST_LOSERS = 4  # that were watched; with fewer nothing is said of a rung
 LEVEL = 0.95  # of the intervals, two-sided
 DRAWS = 200  # of the bootstrap
 MOST_DRAWN = 500  # trials of a draw: a page of thousands has to be there within a second
@@ -43,7 +43,7 @@ class Watched:
 
 @dataclass(frozen=True)
 class RungPair:
-    """A rung and a later one, or the end: what the first says of the second."""
+    """A rung and a later one, or the end: how well the first foretells the second."""
 
     rung: int  # epoch
     to: int  # epoch; the maximum fidelity is the end
@@ -89,7 +89,7 @@ class RungPair:
     def regret(self) -> float | None:
         """How much better the best watched loser is later than the best of the others, at least 0.
 
-        At least so much is what the cut would have cost. None if no other trial has a later score.
+        Stopping them would have cost at least that. None if no other trial has a later score.
         """
         kept = min((run.later for run in self.runs if not run.lost), default=math.inf)
         lost = min((run.later for run in self.losers), default=math.inf)

@@ -66,8 +66,8 @@ def kept_text(pair: RungPair) -> str:
     if not pair.losers:
         return ABSENT
     low, high = pair.kept_interval
-    told = f"{pair.would_be_kept} of {len(pair.losers)}"
-    return f"{told} [{100 * low:.0f}, {100 * high:.0f} %]"
+    text = f"{pair.would_be_kept} of {len(pair.losers)}"
+    return f"{text} [{100 * low:.0f}, {100 * high:.0f} %]"
 
 
 def regret_text(pair: RungPair, space: SearchSpace) -> str:

@@ -13,15 +13,15 @@ from tuning.spaces.wording import count_text
 def reference_lines(
     runs: Sequence[TrialRecord], trials: Sequence[TrialRecord], space: SearchSpace
 ) -> list[str]:
-    """What a person should know of the reference ``runs``; empty where trials need none."""
+    """What a person should know of the reference ``runs``; empty if trials need none."""
     if not space.reference_lmbdas():
         return []
     if not runs:
         return ["reference runs: none has begun"]
     most = space.fidelity.max
     earlier = space.objective.reference.experiment
-    told = "; ".join(_state(run, most) for run in runs)
-    lines = [f"reference runs{f' of {earlier}' if earlier else ''}: {told}"]
+    states = "; ".join(_state(run, most) for run in runs)
+    lines = [f"reference runs{f' of {earlier}' if earlier else ''}: {states}"]
     curves = _curves(runs, space)
     reasons: dict[str, list[int]] = {}
     for epoch, curve in curves.items():
@@ -46,7 +46,7 @@ def _state(run: TrialRecord, most: int) -> str:
 
 
 def _curves(runs: Sequence[TrialRecord], space: SearchSpace) -> dict[int, ReferenceCurve]:
-    """By rung, where all runs have been; a reason counts as one."""
+    """The curve, or why there is none, by rung that all runs have reached."""
     rate, quality = space.compared
     references = References(rate, quality, {run.number: run.lmbda or 0.0 for run in runs})
     for run in runs:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def read_result(experiment: str, storage: str = defaults.STORAGE) -> ExperimentResult:
     """An experiment as its ledger has it, without touching it; ``last`` is the one that ran last.
 
-    Raises :class:`ConfigError` where there is none.
+    Raises :class:`ConfigError` if there is none.
     """
     directory = folders.find(folders.storage_folder(storage, write=False), experiment)
     space = folders.read_experiment(directory)

@@ -23,7 +23,7 @@ LMBDAS = {
 
 
 def repeat_command(file: Path, config: hpcm.TrainConfig, trained: int) -> str:
-    """Gives the trial's own numbers, epoch by epoch, from the exported ``config``."""
+    """The command that repeats the trial's numbers, epoch by epoch, from the export ``config``."""
     cut = f" --epochs {trained}" if trained != config.epochs else ""
     return f"{TRAIN} {shlex.quote(str(file))}{cut}{import_text()}"
 
@@ -47,7 +47,7 @@ def repeat_commands(
 
 
 def full_command(file: Path, config: hpcm.TrainConfig, target: hpcm.TrainConfig) -> str:
-    """Trains the settings of ``config`` to the end as ``target``: other leaves become ``--set``."""
+    """The command that trains ``config`` in full as ``target``: what differs becomes ``--set``."""
     changes = differences(config.to_plain(), target.to_plain())
     if not changes:
         return f"{TRAIN} {shlex.quote(str(file))}{import_text()}"
@@ -56,7 +56,7 @@ def full_command(file: Path, config: hpcm.TrainConfig, target: hpcm.TrainConfig)
 
 
 def ladder_command(file: Path, config: hpcm.TrainConfig, target: hpcm.TrainConfig) -> str:
-    """Trains the settings as ``target``, and the baseline, at every published lmbda, on 2 seeds."""
+    """The command that trains both ``target`` and baseline at every published lmbda, on 2 seeds."""
     words = [str(file), "--against", "baseline", "--lmbdas"]
     words += [f"{lmbda:g}" for lmbda in LMBDAS[target.loss.metric]]
     words += ["--seeds", "1", "2", "--images", "kodak"]

@@ -1,8 +1,8 @@
 """CMA-ES, its generations replayed from the ledger for each proposal.
 
 Hansen 2016, "The CMA Evolution Strategy: A Tutorial", in the unit cube: of each coordinate the
-share of its range (on a log scale where it has one), from the prior outwards. Optuna's sampler
-keeps its state as pickles in the trials; here a proposal depends on seed, number and records alone,
+share of its range (on a log scale if it has one), from the prior outwards. Optuna's sampler
+keeps its state as pickles in the trials; here a proposal depends only on seed, number and records,
 and nothing that was read from a disk is unpickled.
 """
 
@@ -94,12 +94,12 @@ class CmaEsSearcher(Searcher):
 
 
 def cma_proposal(
-    space: SearchSpace, section: CmaEs, told: Sequence[tuple[dict[str, Any], Score]], seed: int
+    space: SearchSpace, section: CmaEs, scored: Sequence[tuple[dict[str, Any], Score]], seed: int
 ) -> dict[str, Any]:
-    """A flat config of the generation that comes after all whole ones in ``told``.
+    """A flat config of the generation that comes after all whole ones in ``scored``.
 
-    ``told``: this searcher's proposals that have a result, by number, each with its score. Only the
-    order of the scores within a generation counts.
+    ``scored``: this searcher's proposals that have a result, by number, each with its score. Only
+    the order of the scores within a generation counts.
     """
     from cmaes import CMA  # it loads SciPy, which takes longer than the proposal
 
@@ -112,8 +112,8 @@ def cma_proposal(
         population_size=section.population,
     )
     size = optimizer.population_size
-    for start in range(0, len(told) - size + 1, size):
-        ranked = sorted(told[start : start + size], key=lambda one: one[1])
+    for start in range(0, len(scored) - size + 1, size):
+        ranked = sorted(scored[start : start + size], key=lambda one: one[1])
         points = [np.array([c.share(params[c.path]) for c in coordinates]) for params, _ in ranked]
         optimizer.tell([(point, float(rank)) for rank, point in enumerate(points)])
     point = dict(zip((c.path for c in coordinates), optimizer.ask(), strict=True))

@@ -1,6 +1,6 @@
 """Trials that are compared all at once: each waits until the others of its cohort are there.
 
-What is decided then depends on the scores alone: not on who came first, on how many trials run at
+The decision then depends only on the scores: not on who came first, on how many trials run at
 a time, or on how often the driver was restarted. Waiting takes no device: the trial's process ends,
 and the search starts the same trial again, from its checkpoint, when
 :meth:`CohortScheduler.promote` names it. If fewer trials run at a time than a cohort has, they take
@@ -50,7 +50,7 @@ class CohortScheduler(EpochScheduler, ABC):
         """
 
     def moved(self, record: TrialRecord, level: int) -> bool:
-        """Whether the trial goes on from ``level`` as something else than it is in its process."""
+        """Whether the trial goes on from ``level`` with another config than its process has."""
         return False
 
     def decide(self, record: TrialRecord, before: int, epoch: int, score: float) -> Decision:
@@ -88,7 +88,7 @@ class CohortScheduler(EpochScheduler, ABC):
         return number
 
     def reconcile(self) -> None:
-        """Also what a killed driver had decided of some of a cohort, and not of the others."""
+        """Also decide on the rest of a cohort if a killed driver had decided on a part of it."""
         super().reconcile()
         self._settle_complete()
         for record in self.ledger.records():
@@ -151,7 +151,7 @@ class CohortScheduler(EpochScheduler, ABC):
                 self._stop_at_rung(number, level)
 
     def _scores(self, cohort: Cohort, level: int) -> dict[int, float]:
-        """Of the members that came to ``level``; smaller is better."""
+        """The scores of the members that came to ``level``; smaller is better."""
         found = {}
         for record in self.ledger.records()[cohort.members.start : cohort.members.stop]:
             entry = self.entry(level, record.number)

@@ -1,4 +1,4 @@
-"""What a search says: to a report, to a broken process, and to the question what is next."""
+"""The answers of a search: to a report, to a broken process, and to what is next."""
 
 from __future__ import annotations
 

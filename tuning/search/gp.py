@@ -48,7 +48,7 @@ class Gp(LearningSection):
         sampler = GPSampler(
             seed=seed,
             n_startup_trials=self.startup_trials,
-            warn_independent_sampling=False,  # said when the space is read
+            warn_independent_sampling=False,  # the space warns when it is read
         )
         return study_with(sampler, encoder, records, self.startup_trials)
 

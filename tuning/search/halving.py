@@ -34,7 +34,7 @@ def geometric(low: int, high: int, factor: int) -> list[int]:
 
 @config_class
 class HalvingSection(SchedulerSection, ABC):
-    """What the schedulers have that keep a share of the trials at each rung."""
+    """The keys of schedulers that keep a share of the trials at each rung."""
 
     reduction_factor: int = 3  # >= 2; rungs are at min, min * this, min * this^2, .., max
     pilots: int = 3  # trials at a rung and at the end before it stops any, >= 3; 0: it does at once
@@ -101,7 +101,7 @@ class Promote(HalvingSection):
         bounded(self, "seed", least=0)
 
     def control_share(self, trials: int) -> float:
-        """As given, or by the size of the search."""
+        """The share as given, or by the size of the search."""
         if self.control is not None:
             return self.control
         return SMALL_CONTROL if trials < SMALL_SEARCH else LARGE_CONTROL
@@ -117,7 +117,7 @@ class RungScheduler(EpochScheduler, ABC):
     table: RungTable
 
     def pilots(self, section: HalvingSection) -> Pilots:
-        """Who says whether a rung may cut, for schedulers that ask."""
+        """Decides whether a rung may cut, for schedulers that ask."""
         least, agreement = section.pilots, section.agreement
         return Pilots(self.space, self.ledger, least, agreement, lambda text: self.notify(text))
 
@@ -137,9 +137,9 @@ class RungScheduler(EpochScheduler, ABC):
 
 
 class AshaScheduler(RungScheduler):
-    """`asha`: a trial goes on from a rung where it is among the best ``1 / reduction_factor``.
+    """`asha`: a trial goes on from a rung if it is among the best ``1 / reduction_factor``.
 
-    The prior, trial 0, goes on always: every comparison needs it at the maximum fidelity.
+    The prior, trial 0, always goes on: every comparison needs it at the maximum fidelity.
     """
 
     def __init__(self, space: SearchSpace, ledger: Ledger, section: Asha) -> None:
@@ -173,7 +173,7 @@ class PromoteScheduler(RungScheduler):
         )
 
     def lose(self, record: TrialRecord, level: int, reason: str) -> Decision:
-        """Not now: it waits."""
+        """It waits; later it may be promoted."""
         return self.wait(record, f"{reason} at epoch {level}")
 
     def promote(self) -> int | None:
@@ -187,7 +187,7 @@ class PromoteScheduler(RungScheduler):
     def give_up(self) -> None:
         """The search is over: what still waits is stopped where it is.
 
-        Its reason is its rank now; the one with which it came may have been the best so far.
+        The reason is its rank now: when it came, it may have been the best so far.
         """
         for record in self.ledger.records():
             level = self.table.waits_at(record.number)

@@ -35,12 +35,12 @@ class Hyperband(HalvingSection):
         return HyperbandScheduler(space, ledger, self)
 
     def sizes(self, rungs: int) -> list[int]:
-        """Trials of a bracket by its number of halvings, where there are so many rungs."""
+        """Trials of a bracket by its number of halvings, if there are so many rungs."""
         factor = self.reduction_factor
         return [-(-(rungs + 1) * factor**s // (s + 1)) for s in range(rungs + 1)]
 
     def planned_epochs(self, trials: int, rungs: Sequence[int], at_a_time: int = 1) -> int:
-        """Epochs of all ``trials`` together, the prior going on where it would be stopped."""
+        """Epochs of all ``trials`` together, the prior going on even if it ranks low."""
         *levels, last = rungs
         total = 0
         for bracket in brackets(self, levels, trials):
@@ -75,7 +75,7 @@ class Bracket(Cohort):
 
 
 class HyperbandScheduler(CohortScheduler):
-    """`hyperband`: successive halving within each bracket. The prior, trial 0, goes on always."""
+    """`hyperband`: successive halving within each bracket. The prior, trial 0, always goes on."""
 
     def __init__(self, space: SearchSpace, ledger: Ledger, section: Hyperband) -> None:
         super().__init__(space, ledger)

@@ -3,7 +3,7 @@
 For each parameter: how far its distribution among the best third is from that among all (Watanabe
 et al. 2023, "PED-ANOVA", eq. 16), as a share of the sum over the parameters. A third, and not the
 paper's tenth, because a search has tens of trials. A parameter that is active in some trials only
-is judged among those, beside the parameters that all of them have.
+is judged among those, together with the parameters that all of them have.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tuning.ledger.records import TrialRecord
 from tuning.search.optuna_encoder import distribution
 from tuning.spaces.space import SearchSpace
 
-LEAST = 8  # trials with a score, below which nothing is said
+LEAST = 8  # trials with a score; with fewer nothing is said
 BEST = 1 / 3  # of the trials
 DRAWS = 40  # of the bootstrap
 LEVEL = 0.9
@@ -44,7 +44,7 @@ class Importance:
 def importances(
     trials: Sequence[TrialRecord], scores: Mapping[int, float], space: SearchSpace, seed: int = 0
 ) -> list[Importance]:
-    """Of every coordinate that varies in enough trials, the largest share first.
+    """The importance of every coordinate that varies in enough trials, the largest first.
 
     ``scores``: of one epoch, by trial. Empty with fewer than ``LEAST`` of them.
     """
@@ -58,13 +58,13 @@ def importances(
         members = [f for f in frozen if all(path in f.params for path in group)]
         common = [path for path in members[0].params if all(path in f.params for f in members)]
         varied = [path for path in common if len({str(f.params[path]) for f in members}) > 1]
-        wanted = [path for path in group if path in varied]
-        if len(members) < LEAST or not wanted:
+        paths = [path for path in group if path in varied]
+        if len(members) < LEAST or not paths:
             continue
         shares = partial(_shares, paths=varied, maximise=space.objective.mode == "max")
         point = shares(members)
         drawn = [shares(_draw(members, generator)) for _ in range(DRAWS)]
-        for path in wanted:
+        for path in paths:
             low, high = np.quantile(
                 [one.get(path, 0.0) for one in drawn], [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
             )
@@ -85,9 +85,9 @@ def _groups(trials: Sequence[TrialRecord], space: SearchSpace) -> list[list[str]
     """Coordinates that are active in the same trials."""
     groups: dict[frozenset[int], list[str]] = {}
     for coordinate in space.coordinates():
-        where = frozenset(t.number for t in trials if coordinate.path in t.params)
-        if where:
-            groups.setdefault(where, []).append(coordinate.path)
+        active = frozenset(t.number for t in trials if coordinate.path in t.params)
+        if active:
+            groups.setdefault(active, []).append(coordinate.path)
     return list(groups.values())
 
 
@@ -97,7 +97,7 @@ def _draw(members: list[FrozenTrial], generator: np.random.Generator) -> list[Fr
 
 
 def _shares(members: Sequence[FrozenTrial], paths: list[str], maximise: bool) -> dict[str, float]:
-    """Optuna's word on these trials; no share if all have one score."""
+    """Optuna's shares for these trials; none if all have one score."""
     varied = [path for path in paths if len({str(f.params[path]) for f in members}) > 1]
     if not varied or len({f.value for f in members}) < 2:
         return {}

@@ -1,7 +1,7 @@
-"""Trials as an Optuna study: the evidence that a sampler sees, and what the copy for people says.
+"""Trials as an Optuna study: the evidence that a sampler sees, and the copy for people.
 
 Two studies, both made from the ledger's records. The *evidence* is built anew for each proposal, in
-memory, so that a proposal depends on the records alone, not on how often the driver was restarted.
+memory, so that a proposal depends only on the records, not on how often the driver was restarted.
 The *copy* is for people: :mod:`tuning.watching.study_copy`.
 """
 
@@ -35,7 +35,7 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 def distribution(coordinate: Coordinate) -> BaseDistribution:
-    """Optuna's word for a coordinate."""
+    """Optuna's distribution of a coordinate."""
     match coordinate.type:
         case "float":
             return FloatDistribution(coordinate.low, coordinate.high, log=coordinate.log)
@@ -77,13 +77,13 @@ class Held(FrozenTrial):
 
 
 class OptunaEncoder:
-    """How a record is told: the state, the values and the whole curve, in the objective's own sign.
+    """A record for Optuna: state, values and the whole curve, in the objective's own sign.
 
     finished: COMPLETE. stopped: PRUNED. failed: FAIL, but a diverged trial under ``on_diverged:
     worst`` is COMPLETE with the worst finite number that any trial reported, so that the sampler
     learns to keep away. One that waits at a rung counts as PRUNED until it goes on. Everything
-    else: RUNNING. Values are those of ``objective.pareto`` where it is given, else of its metric;
-    what has any is told with its ``objective.constraints``.
+    else: RUNNING. Values are those of ``objective.pareto`` if it is given, else of its metric;
+    a trial with values also has those of ``objective.constraints``.
     """
 
     def __init__(self, space: SearchSpace) -> None:
@@ -97,18 +97,18 @@ class OptunaEncoder:
 
     @property
     def directions(self) -> list[str]:
-        """Optuna's word for the mode of each value."""
+        """Optuna's name for the mode of each value."""
         return ["maximize" if m in LARGER_IS_BETTER else "minimize" for m in self.metrics]
 
     @property
     def names(self) -> list[str]:
-        """What each value is called in the copy: its short name, and its unit if it has one."""
+        """The names of the values in the copy: the short name, and the unit if there is one."""
         units = [UNITS.get(metric, "").strip() for metric in self.metrics]
         names = [metric_name(metric) for metric in self.metrics]
         return [f"{n}, {unit}" if unit else n for n, unit in zip(names, units, strict=True)]
 
     def study_name(self, experiment: str) -> str:
-        """Of the copy: a study has its directions for good, so each pair of metrics has its own."""
+        """The name of the copy. A study keeps its directions: each pair of metrics has its own."""
         return " ".join([experiment, *self.objective.pareto])
 
     def worst(self, records: Sequence[TrialRecord]) -> list[float] | None:
@@ -154,8 +154,8 @@ class OptunaEncoder:
                     return TrialState.COMPLETE, worst
                 return TrialState.FAIL, None
             case "pending" | "running":
-                told = record.paused and (last is not None or len(self.metrics) == 1)
-                return (TrialState.PRUNED, last) if told else (TrialState.RUNNING, None)
+                pruned = record.paused and (last is not None or len(self.metrics) == 1)
+                return (TrialState.PRUNED, last) if pruned else (TrialState.RUNNING, None)
 
     def frozen(self, record: TrialRecord, worst: list[float] | None) -> Held:
         """The record as Optuna's trial."""
@@ -227,7 +227,7 @@ def study_of(
 
 
 def _state_key(record: TrialRecord, worst: list[float] | None) -> Any:
-    """What a sampler's picture of a record depends on; a report may be repeated after a crash."""
+    """What the encoded record depends on; a report may be repeated after a crash."""
     newest = record.reports[-1] if record.reports else None
     return (
         record.state,
@@ -241,7 +241,7 @@ def _state_key(record: TrialRecord, worst: list[float] | None) -> Any:
 
 
 def _rank_by_epochs(trial: FrozenTrial, record: TrialRecord, trained: float) -> None:
-    """Tell samplers for several values, which know no pruned trials, of one that was stopped.
+    """Encode a stopped trial for samplers of several values, which know no pruned trials.
 
     It is COMPLETE, and misses a constraint by the epochs that it lacks: it is worse than all whole
     ones, whatever its early values are, and worse than those that went further. ``trained``: the

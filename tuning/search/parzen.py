@@ -43,7 +43,7 @@ class Choices:
         return chosen
 
     def log_density(self, values: Array) -> Array:
-        """Of shape (values, kernels)."""
+        """The log density, of shape (values, kernels)."""
         shares: Array = self.weights[:, values.astype(int)].T
         return np.log(shares)
 
@@ -92,7 +92,7 @@ class Normals:
         return clipped
 
     def log_density(self, values: Array) -> Array:
-        """Of shape (values, kernels): per unit of the number, or the probability of an integer."""
+        """The same for numbers: per unit of the number, or the probability of an integer."""
         inside = ndtr((self.high - self.means) / self.scales)
         inside = np.log(inside - ndtr((self.low - self.means) / self.scales))
         step, log = self.distribution.step, self.distribution.log
@@ -138,7 +138,7 @@ class Mixture:
         return {path: part.sample(kernels, uniform[path]) for path, part in self.parts.items()}
 
     def log_density(self, values: Mapping[str, Array]) -> Array:
-        """Of shape (values,)."""
+        """The log density, of shape (values,)."""
         total = np.log(self.weights)
         for path, part in self.parts.items():
             total = total + part.log_density(values[path])

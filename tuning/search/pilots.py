@@ -55,7 +55,7 @@ class Pilots:
         good = found.tau is not None and found.tau >= self.threshold
         if self._said.get(level) is not good:
             self._said[level] = good
-            self.notify(self._told(level, found, good))
+            self.notify(self._text(level, found, good))
         return good
 
     def at(self, level: int) -> Agreement:
@@ -78,7 +78,7 @@ class Pilots:
         first, later = zip(*pairs, strict=True)
         return Agreement(len(pairs), weighted_tau_b(first, later, [1.0] * len(pairs)))
 
-    def _told(self, level: int, found: Agreement, good: bool) -> str:
+    def _text(self, level: int, found: Agreement, good: bool) -> str:
         tau = "no order" if found.tau is None else f"Kendall tau {found.tau:.2f}"
         what = "cuts from now on" if good else "lets all pass"
         return f"the rung at epoch {level} {what}: {tau} with the end, of {found.trials} trials"

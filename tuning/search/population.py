@@ -36,7 +36,7 @@ from tuning.spaces.scheduler_section import SchedulerSection
 from tuning.spaces.space import SearchSpace
 
 #: ``copy(trial, donor, epoch)`` gives a trial the donor's checkpoint of an epoch. Raises OSError
-#: where that cannot be. What checkpoints are is the driver's matter.
+#: if that cannot be done. Only the driver knows what a checkpoint is.
 Copy: TypeAlias = Callable[[int, int, int], None]
 PATIENCE = "early_stopping.patience"
 
@@ -116,7 +116,7 @@ class PopulationScheduler(CohortScheduler):
     """`pbt`. A copy of the checkpoint exists before the ledger says so.
 
     So a driver that dies in between copies again, the same: what is drawn depends on the epoch and
-    the trial's number alone, and the donor goes on only when all copies are made.
+    the trial's number only, and the donor goes on only when all copies are made.
     """
 
     def __init__(self, space: SearchSpace, ledger: Ledger, section: Pbt, copy: Copy) -> None:
@@ -132,8 +132,8 @@ class PopulationScheduler(CohortScheduler):
     def judge(self, cohort: Cohort, level: int, ranked: Sequence[int]) -> Sequence[int]:
         """All go on, the worst as copies.
 
-        One that was compared here before is not changed again when others come late, whom a resume
-        gave another chance: it may be far beyond.
+        A trial that was compared here before is not changed again when others come late because a
+        resume gave them another chance: it may be far beyond.
         """
         trials = self.ledger.trials
         count = min(math.ceil(self.section.quantile * len(ranked) - 1e-9), len(ranked) // 2)
@@ -157,7 +157,7 @@ class PopulationScheduler(CohortScheduler):
         return super().conclude(record, metrics, before)
 
     def _exploit(self, number: int, best: Sequence[int], level: int) -> None:
-        """Make the trial a copy of one of the ``best``; it stays itself where that cannot be."""
+        """Make the trial a copy of one of the ``best``; if that cannot be done, it stays itself."""
         words = np.random.SeedSequence([self.section.seed, level, number]).generate_state(2)
         generator = random.Random(int(words[0]) << 32 | int(words[1]))
         donor = generator.choice(best)

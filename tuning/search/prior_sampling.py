@@ -9,14 +9,14 @@ so half of ``prior_share`` is left after ``prior_trials`` results, and a mislead
 less. That evidence displaces the prior as 1 / n is the rule of pi-BO (Hvarfner et al. 2022: the
 prior is raised to the power beta / n). That each value is changed with probability 1/2, a number by
 a normal distribution of 0.25 of its range, is how PriorBand (Mallik et al. 2023) goes on from its
-incumbent. Of many parameters few matter: where all are changed at once, the config is nearly always
+incumbent. Of many parameters few matter: if all are changed at once, the config is nearly always
 worse than the one that it is around (docs/log.md).
 
-How one coordinate is drawn where it is changed: a number from a normal distribution around its
+How one coordinate is drawn if it is changed: a number from a normal distribution around its
 prior on its own (linear or log) scale, truncated to the range; with a simplex that scale is the
 fraction of what is left, on which all shares are equally likely. A choice, or a coin that decides
 between zero and a value, from its distribution, so that the prior's is the most likely one however
-many there are. Where the prior config gives a number no value (it is zero), the distribution itself
+many there are. If the prior config gives a number no value (it is zero), the distribution itself
 is used.
 """
 
@@ -35,7 +35,7 @@ from tuning.spaces.space import SearchSpace
 KEPT = 0.5  # probability that a coordinate is the prior's without a draw
 KEPT_OF_BEST = 0.75  # and that it is the best trial's
 WIDTH_OF_BEST = 0.25  # standard deviation around its values, as a share of a range
-MOST_DRAWS = 20  # of one proposal, where the first ones were tried before
+MOST_DRAWS = 20  # of one proposal, if the first ones were tried before
 
 
 def prior_share(section: SamplerSection, results: int) -> float:

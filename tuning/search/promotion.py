@@ -1,8 +1,8 @@
 """Successive halving by promotion: at a rung every trial waits until it is among the best there.
 
-Li et al. 2020 (ASHA), Algorithm 2. The stopping kind must let the first that come to a rung go on;
-this one decides again with every newcomer, so that early arrivals have no advantage, and what it
-thaws continues from its checkpoint. A random share of the losers goes on all the same (*controls*),
+Li et al. 2020 (ASHA), Algorithm 2. The stopping form must let the first that come to a rung go on;
+this one decides again with every newcomer, so that early arrivals have no advantage, and a promoted
+trial continues from its checkpoint. A random share of the losers goes on all the same (*controls*),
 so that how well a rung foretells the end can be estimated without the bias of having watched
 winners only.
 """
@@ -36,7 +36,7 @@ class PromotionTable(RungTable):
         self.control, self.seed = control, seed
 
     def judged(self, level: int, entry: RungEntry) -> RungEntry:
-        """It goes on at once where it is promoted now, or by lot; else it waits."""
+        """It goes on at once if it is promoted now, or by lot; else it waits."""
         goes = entry.trial in self.never_stopped or entry.rank <= self._room(level, entry.peers)
         lucky = not goes and self._is_control(level, entry.trial)
         return replace(entry, keeps=goes or lucky, control=lucky)

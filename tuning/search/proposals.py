@@ -1,6 +1,6 @@
 """New trials: the prior first, then what the searcher proposes from the trials so far.
 
-A proposal depends on the ledger alone, where Ray's `OptunaSearch` keeps a study of its own: so a
+A proposal depends only on the ledger, while Ray's `OptunaSearch` keeps a study of its own: so a
 search that was killed and resumed proposes what one that was not killed proposes, if trials run one
 after the other, and Optuna never hears of a trial twice, or of a stopped one as if it were whole.
 

@@ -1,6 +1,6 @@
 """Reference runs of an earlier experiment once more: `objective.reference.experiment`.
 
-Their reports are copied into the new ledger, which is then enough alone, and cost it nothing.
+Their reports are copied into the new ledger, at no cost; the old one is not needed any more.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ Reports = list[dict[str, float]]
 def gather_references(
     space: SearchSpace, folder: Path, own: Ledger | None = None, *, simulated: bool = False
 ) -> dict[float, Reports]:
-    """By lmbda, all epochs of the reference runs that ``space`` takes from an experiment.
+    """The reports of the reference runs that ``space`` takes from an experiment, by lmbda.
 
-    None where it trains its own, or ``own``, its ledger, has them already. ``folder`` holds all
+    None if it trains its own, or ``own``, its ledger, has them already. ``folder`` holds all
     experiments. Raises :class:`ConfigError` if that experiment is not there, its runs are others or
     have not finished, or it is a simulation and this is none.
     """

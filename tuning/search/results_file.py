@@ -1,7 +1,7 @@
 """A CSV or JSON file of configs and what they came to, as earlier trials: a grid run by hand.
 
 A row is one report of one run: its parameters by their paths (`optimizer.lr`), with the values that
-a run config has, and its metrics as a report has them. Keys beside these:
+a run config has, and its metrics as a report has them. Further keys:
 
 ``epoch``       after how many epochs; the space's maximum fidelity if the file has no such column
 ``seed``        tells runs of one config apart
@@ -123,11 +123,11 @@ def _unknown_keys(rows: list[Row], space: SearchSpace, metrics: tuple[str, ...])
     """Once for each key, with the row in which it stands first."""
     fields = {info.path for info in fields_of(TrainConfig)}
     known = {*KEYS, *metrics, *space.parameters, *fields}
-    told: set[str] = set()
+    listed: set[str] = set()
     for number, row in enumerate(rows, start=1):
         for key in row:
-            if key not in known and key not in told:
-                told.add(key)
+            if key not in known and key not in listed:
+                listed.add(key)
                 near = did_you_mean(key, [*space.parameters, *metrics, *KEYS])
                 yield f"row {number}: {shown(key)}: unknown{near}"
 

@@ -34,7 +34,7 @@ def certain_failure(
 ) -> Certain:
     """Whether another start would fail too: the same error twice on the only node, too little GPU.
 
-    ``other_node``: a node beside the ones on which it failed could run it. ``lmbda``: of the
+    ``other_node``: a node besides the ones on which it failed could run it. ``lmbda``: of the
     reference run that it is or confirms, whose config is not made from the parameters.
     """
     if failure.kind == "device_memory":
@@ -59,5 +59,5 @@ def _too_large(config: TrainConfig, failure: Failure) -> str:
 
 def final_reason(record: TrialRecord, failure: Failure) -> str:
     """The reason of a trial that is given up."""
-    said = failure.text if failure.kind != "exception" else f"crashed: {failure.text}"
-    return f"{said} (started {record.retries + 1} times)" if record.retries else said
+    text = failure.text if failure.kind != "exception" else f"crashed: {failure.text}"
+    return f"{text} (started {record.retries + 1} times)" if record.retries else text

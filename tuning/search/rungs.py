@@ -1,4 +1,4 @@
-"""Rungs of successive halving: who was how good after how many epochs, and what was decided.
+"""Rungs of successive halving: the scores of trials at certain epochs, and what was decided.
 
 Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning" (ASHA), with three rules
 that Ray 2.60's version lacks: a score is recorded only when a trial *crosses* a rung, never
@@ -28,12 +28,12 @@ class Rung:
             self.put(entry)
 
     def place(self, trial: int, score: float) -> RungEntry:
-        """Where a newcomer stands; nothing is decided or kept."""
+        """The entry of a newcomer with its rank; nothing is decided or kept."""
         rank = bisect_left(self._order, (score, trial)) + 1
         return RungEntry(trial, score, keeps=False, rank=rank, peers=len(self._order) + 1)
 
     def put(self, entry: RungEntry) -> None:
-        """Keep a newcomer, or what is known now of one that was there."""
+        """Keep the entry of a newcomer, or the new entry of a trial that was there."""
         key = (entry.score, entry.trial)
         before = self.entries.get(entry.trial)
         self.entries[entry.trial] = entry
@@ -64,8 +64,8 @@ class Rung:
 class RungTable:
     """Scores by rung: the decisions of ``ledger``, ranked, and those that are added to it.
 
-    ``levels``: epochs, ascending, without the maximum fidelity, where nothing is decided.
-    A trial goes on where it is among the best ``peers // reduction_factor`` (at least one); equal
+    ``levels``: epochs, ascending, without the maximum fidelity, at which nothing is decided.
+    A trial goes on if it is among the best ``peers // reduction_factor`` (at least one); equal
     scores rank by trial number. Trials in ``never_stopped`` always go on, and count as peers.
     """
 
@@ -87,14 +87,14 @@ class RungTable:
         self._ledger = ledger
 
     def crossed(self, before: int, epoch: int) -> int | None:
-        """The highest rung above ``before`` and not above ``epoch``; None where there is none."""
+        """The highest rung above ``before`` and not above ``epoch``; None if there is none."""
         return max((level for level in self.levels if before < level <= epoch), default=None)
 
     def enter(self, level: int, trial: int, score: float) -> RungEntry:
         """Record ``trial`` at ``level`` and decide; the decision is in the ledger on return.
 
-        One by which the trial does not go on is synced to the disk with what the caller then
-        appends of the trial's fate. A trial that was there before (it repeats epochs after a crash)
+        A decision that holds the trial back is synced to the disk together with the event that
+        the caller then appends. A trial that was there before (it repeats epochs after a crash)
         gets its decision again, and nothing is written.
         """
         rung = self.rungs[level]
@@ -117,7 +117,7 @@ class RungTable:
         return self.rungs[level].ranked()
 
     def waits_at(self, trial: int) -> int | None:
-        """The highest rung that ``trial`` came to, where it did not go on; None where it did."""
+        """The highest rung that ``trial`` came to; None if it went on from there."""
         for level in reversed(self.levels):
             entry = self.rungs[level].entries.get(trial)
             if entry is not None:

@@ -1,4 +1,4 @@
-"""What the sections have in common whose searcher is a sampler of Optuna's.
+"""The common part of the sections of Optuna's samplers.
 
 Optuna is imported when a search begins (0.25 s), not when a space is read.
 """
@@ -46,14 +46,18 @@ class SamplerSection(SearcherSection, ABC):
             raise ValueError(f"prior_width is {self.prior_width:g}; must be above 0 and at most 1")
 
     def share_around_best(self, space: SearchSpace, results: int) -> float:
-        """Of the proposals, so many are drawn around the best trial after ``results`` results."""
+        """The share of the proposals drawn around the best trial after ``results`` results."""
         return 0.0
+
+    def learns_at_rungs(self, space: SearchSpace) -> bool:
+        """Whether a trial that trains on counts as it was at its last rung."""
+        return False
 
     @abstractmethod
     def study(
         self, encoder: OptunaEncoder, records: Sequence[TrialRecord], seed: int
     ) -> tuple[optuna.Study, bool]:
-        """What is asked for one proposal, and whether its sampler uses its model.
+        """The study that makes one proposal, and whether its sampler uses its model.
 
         The model, if there is one, needs some of ``records`` to have a result.
         """

@@ -6,8 +6,10 @@ study that is built anew for each. Some are drawn around the prior instead (``pr
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -27,7 +29,7 @@ from tuning.spaces.space import SearchSpace
 class SamplerSearcher(Searcher):
     """Asks the sampler of its section.
 
-    The source of a proposal is ``prior_sample``, or the section's name, or ``random`` where the
+    The source of a proposal is ``prior_sample``, or the section's name, or ``random`` if the
     sampler's model had too few results to be used.
     """
 
@@ -35,12 +37,14 @@ class SamplerSearcher(Searcher):
         super().__init__(space)
         self.section = section
         self.encoder = OptunaEncoder(space)
+        self.rungs = space.rungs()[:-1] if section.learns_at_rungs(space) else []
 
     def propose(self, number: int, records: Sequence[TrialRecord], attempt: int = 0) -> Proposal:
         """Another one for each ``attempt``."""
         section = self.section
         seed, other = seeds(section.seed, number, attempt)
         generator = random.Random(other)
+        records = [at_last_rung(record, self.rungs, self.encoder.metric) for record in records]
         results = sum(map(self.encoder.has_result, records))
         tried = [record.params for record in records]
         if generator.random() < prior_share(section, results):
@@ -53,6 +57,22 @@ class SamplerSearcher(Searcher):
         study, has_model = section.study(self.encoder, records, seed)
         params = self.space.walk(partial(suggest, study.ask()))
         return params, section.name if has_model else RANDOM
+
+
+def at_last_rung(record: TrialRecord, rungs: Sequence[int], metric: str) -> TrialRecord:
+    """A trial that went on from a rung as if it waited there; any other one as it is.
+
+    A searcher that is told of trials at their end alone learns nothing while the pilots train. What
+    a trial reports beyond its last rung compares with nobody.
+    """
+    if record.ended or record.paused:
+        return record
+    for level in reversed(rungs):
+        report = record.report_at(level)
+        if report is not None and math.isfinite(report.get(metric, math.nan)):
+            reports = [one for one in record.reports if one["epoch"] <= level]
+            return replace(record, state="pending", paused=True, reports=reports)
+    return record
 
 
 def study_with(

@@ -43,7 +43,7 @@ class Fifo(SchedulerSection):
 class EpochScheduler:
     """`fifo`: every trial trains to the maximum fidelity. The others add :meth:`decide`.
 
-    A trial that reports a number that is not finite, or no number where one is due, ends as failed.
+    A trial that reports a number that is not finite, or lacks one that is due, ends as failed.
     """
 
     def __init__(self, space: SearchSpace, ledger: Ledger) -> None:

@@ -1,4 +1,4 @@
-"""`Search`: the one object that decides. It is asked what is next, and told what happened.
+"""`Search`: the one object that decides what a driver starts next and which trial goes on.
 
     search.next()               a trial to start or to continue, or that there is none
     search.started(trial)       it has a process
@@ -33,6 +33,7 @@ from tuning.ledger.events import (
 from tuning.ledger.failures import Failure
 from tuning.ledger.ledger import Ledger
 from tuning.results.confirm import planned_runs
+from tuning.results.outlook import ends_by_noise
 from tuning.search.decisions import Decision, Idle, Retry, Start
 from tuning.search.population import Copy
 from tuning.search.proposals import Proposals
@@ -53,7 +54,7 @@ MOST_SILENT_EXITS = 2  # times that a trial is started again whose process ended
 class Search:
     """What is tried, compared, promoted, stopped, confirmed and tried again in one session.
 
-    ``copy`` gives a trial another's checkpoint (`pbt` alone needs it); ``notify`` hears what a
+    ``copy`` gives a trial another's checkpoint (only `pbt` needs it); ``notify`` hears what a
     person should know. The ledger must be open: see :func:`tuning.search.sessions.open_session`.
     """
 
@@ -108,7 +109,7 @@ class Search:
         return Start(number, record.params, record.seed, self._reference_lmbda(number))
 
     def _reference_lmbda(self, trial: int) -> float | None:
-        """Of the reference run that this is, or that it confirms; None: it is of a trial."""
+        """The lmbda of the reference run that this trial is, or confirms; None if it is neither."""
         of = self.ledger.trials[trial].confirms
         return self.ledger.trials[trial if of is None else of].lmbda
 
@@ -121,7 +122,8 @@ class Search:
             return released
         if (promoted := self.scheduler.promote()) is not None:
             return promoted
-        if len(ledger.records()) < self._total:
+        records = ledger.records()
+        if len(records) < self._total and not ends_by_noise(records, self.space):
             number = len(ledger.trials)
             proposed = self.proposals.next(number)
             if proposed is not None:
@@ -215,8 +217,8 @@ class Search:
     ) -> Retry:
         """The trial's process broke on ``node``; whether it is started again.
 
-        ``other_node``: whether a node beside the ones on which it broke could run it. While the
-        session closes it is no failure: who ends a job may kill all of its processes.
+        ``other_node``: whether a node besides the ones on which it broke could run it. While the
+        session closes it is no failure: the end of a job may kill all of its processes.
         """
         record = self.ledger.trials[trial]
         if record.ended or record.paused:  # it broke while it was ended
@@ -260,7 +262,7 @@ class Search:
             self.scheduler.fail(record, f"its process ended {times} times and did not say why")
 
     def drained(self, node: str, host: str, trials: list[int], reason: str) -> None:
-        """The driver uses this node no more."""
+        """The driver does not use this node any more."""
         self.ledger.append(Drained(node, host, reason, trials))
 
     # --- the end -----------------------------------------------------------------------------
@@ -279,7 +281,7 @@ class Search:
 
     @property
     def refusal(self) -> str | None:
-        """Why the prior's config is refused where trials run; then all of them would be."""
+        """Why the nodes of trials refuse the prior's config; then they would refuse all."""
         return refused(self.ledger)
 
     @property
@@ -302,7 +304,7 @@ class Search:
             self.scheduler.give_up()
 
     def stop_what_is_left(self) -> None:
-        """The hours are spent: every trial that has not ended is stopped where it is."""
+        """The hours are spent: every trial that has not ended is stopped at its epoch."""
         hours = self.space.budget.hours
         reason = "the hours are spent" if hours is None else f"the {hours:g} hours are spent"
         for record in self.ledger.trials.values():

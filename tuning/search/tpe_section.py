@@ -25,6 +25,7 @@ class Tpe(LearningSection):
     startup_trials: int = 12  # trials with a result before the model is used, >= 1
     incumbent_share: float = 0.5  # of the proposals around the best trial; not with pareto; 0 to 1
     incumbent_trials: int = 6  # trials with a result before any is drawn so, >= 1
+    at_rungs: bool = True  # who trains on counts as at its last rung; not with pareto
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -35,6 +36,10 @@ class Tpe(LearningSection):
         """A front has no best trial."""
         due = results >= self.incumbent_trials and not space.objective.pareto
         return self.incumbent_share if due else 0.0
+
+    def learns_at_rungs(self, space: SearchSpace) -> bool:
+        """A front is looked for among whole trials."""
+        return self.at_rungs and not space.objective.pareto
 
     def build(self, space: SearchSpace) -> SamplerSearcher:
         """It asks :meth:`study`."""

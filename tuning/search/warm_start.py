@@ -3,7 +3,7 @@
 They are read once, from the ledgers under the same storage or from the CSV or JSON files that are
 named (:mod:`tuning.search.results_file`), and kept in ``warm_start.json`` of the
 experiment: a resume proposes what it would have proposed, whatever has become of the earlier
-experiments. They are evidence only, never trials of this experiment. A trial is used where its
+experiments. They are evidence only, never trials of this experiment. A trial is used if its
 config lies in this space and has a result; what it reported beyond this space's maximum fidelity is
 left out, and one that ended before it counts as stopped there.
 """
@@ -42,20 +42,19 @@ class Earlier:
 
     experiment: str
     trials: tuple[TrialRecord, ...]
-    left_out: dict[str, int] = field(default_factory=dict)  # how many for which reason
+    left_out: dict[str, int] = field(default_factory=dict)  # number of trials by reason
 
     def __str__(self) -> str:
         total = len(self.trials) + sum(self.left_out.values())
-        told = f"{len(self.trials)} of {total} trials of {self.experiment}"
+        text = f"{len(self.trials)} of {total} trials of {self.experiment}"
         without = ", ".join(f"{count} {reason}" for reason, count in self.left_out.items())
-        return told + (f"; left out: {without}" if without else "")
+        return text + (f"; left out: {without}" if without else "")
 
 
 def gather(space: SearchSpace, folder: Path, directory: Path) -> list[Earlier]:
     """The experiments that the space names: as frozen in ``directory``, else from ``folder``.
 
-    Raises :class:`ConfigError` where there is none of the name, or where its numbers mean something
-    else.
+    Raises :class:`ConfigError` if there is none of the name, or if its numbers mean something else.
     """
     if directory.name in names_in(space):
         raise ConfigError(f"searcher.warm_start: {directory.name}: is this experiment itself")
@@ -75,7 +74,7 @@ def gather(space: SearchSpace, folder: Path, directory: Path) -> list[Earlier]:
 
 
 def freeze(directory: Path, earlier: Sequence[Earlier]) -> None:
-    """Keep them with the experiment, where it has any."""
+    """Keep them with the experiment, if it has any."""
     if not earlier:
         return
     plain = {
@@ -106,7 +105,7 @@ _STATE = ("params", "state", "diverged")
 
 
 def _read_named(space: SearchSpace, folder: Path, name: str) -> Earlier:
-    """Of an experiment, or of a file."""
+    """The trials of an experiment, or of a file."""
     if not is_results_file(name):
         return _read_earlier(space, folder, name)
     try:
@@ -145,7 +144,7 @@ def _read_earlier(space: SearchSpace, folder: Path, name: str) -> Earlier:
 
 
 def _refuse_others(old: SearchSpace, new: SearchSpace, name: str) -> None:
-    """As a resume is refused: what decides what a trial's numbers mean must be the same."""
+    """Raise :class:`ConfigError` if numbers of trials mean something else; the rule of a resume."""
     differing = [
         str(change)
         for change in old.diff(new)
@@ -173,7 +172,7 @@ def _fits(params: dict[str, Any], old: SearchSpace, new: SearchSpace) -> bool:
 
 
 def _as_evidence(record: TrialRecord, most: int) -> TrialRecord:
-    """What counts of the trial where the maximum fidelity is ``most`` epochs."""
+    """The part of the trial that counts if the maximum fidelity is ``most`` epochs."""
     reports = [
         {key: report[key] for key in KEPT if key in report}
         for report in record.reports

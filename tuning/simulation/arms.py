@@ -108,7 +108,7 @@ class Arms:
         return EPOCH_SECONDS
 
     def text(self) -> str:
-        """What its curves are worth."""
+        """What its curves are."""
         return (
             f"{len(self._arms)} configs took one of {len(self.keys)} recorded curves each: the best"
             " config here is nobody's"
@@ -140,10 +140,10 @@ def read_curves(path: Path) -> dict[str, dict[str, NDArray[np.float32]]]:
 
 def _index(path: Path, where: str) -> list[Any]:
     for name in (f"{path.stem}_index.json.gz", f"{path.stem}_index.json"):
-        beside = path.with_name(name)
-        if beside.is_file():
+        index = path.with_name(name)
+        if index.is_file():
             try:
-                data = beside.read_bytes()
+                data = index.read_bytes()
                 entries = json.loads(gzip.decompress(data) if name.endswith(".gz") else data)
             except (OSError, ValueError) as error:
                 raise ConfigError(f"{where}: {name}: {error}") from None

@@ -1,4 +1,4 @@
-"""A search whose trials report at its rungs alone: the same rules for a hundredth of the work.
+"""A search whose trials report only at its rungs: the same rules for a hundredth of the work.
 
 What a scheduler compares, a searcher learns last and a confirmation ends with are all at rungs. So
 a space with rungs 111, 333, 999 is simulated as one with rungs 1, 3, 9, whose epochs stand for 111
@@ -36,7 +36,7 @@ class AtRungs:
         return self.source.report(params, seed, self.epochs[epoch])
 
     def seconds(self, params: Mapping[str, Any], epoch: int) -> float:
-        """Of all the epochs for which this one stands, each as long as the last of them."""
+        """The seconds of all the epochs for which this one stands, each as long as the last."""
         before, at = self.epochs[epoch - 1 : epoch + 1]
         trained = self._ends(params, before, at) - before
         return trained * self.scale * self.source.seconds(params, at)

@@ -89,7 +89,7 @@ class Family:
 
     @classmethod
     def from_text(cls, name: str, space: SearchSpace) -> Family:
-        """Of the preset ``name``. Raises :class:`ConfigError` if there is none."""
+        """The family of the preset ``name``. Raises :class:`ConfigError` if there is none."""
         if name not in PRESETS:
             raise ConfigError(
                 f"--simulate family:{name}: no such family{did_you_mean(name, list(PRESETS))}"

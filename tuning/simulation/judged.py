@@ -1,4 +1,4 @@
-"""How much worse than the best config there is a config is, by what its source knows of it."""
+"""How much worse a config is than the best one, as far as its source of curves knows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Excess = Callable[[Mapping[str, Any]], float]
 
 
 def excess_over_best(source: Source, space: SearchSpace, result: ExperimentResult) -> Excess:
-    """By a flat config: percent above the best one, 0 or more; ``result``: of the simulation.
+    """A function from a flat config to percent above the best one, 0 or more.
 
     Made-up curves know their best config, recorded ones theirs; of an experiment it is the best of
     the trials that it brought to the end, by the objective.

@@ -88,13 +88,13 @@ class Forecast:
         return count / len(self.searches), jeffreys(count, len(self.searches))
 
     def mean(self, name: str) -> float:
-        """Of ``hours``, ``wall`` or ``use``."""
+        """The mean of ``hours``, ``wall`` or ``use`` over the searches."""
         return statistics.fmean(getattr(one, name) for one in self.searches)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Means:
-    """What there is for a search."""
+    """The devices and hours that a search may use."""
 
     hours: float  # of devices
     devices: float  # at a time
@@ -121,7 +121,7 @@ def changed(space: SearchSpace, label: str, changes: Changes) -> Plan:
 def candidates(space: SearchSpace, means: Means) -> list[Plan]:
     """At most a dozen plans that fit, each without a twin.
 
-    Raises :class:`ConfigError` if the hours have no room for two trials beside the reference runs,
+    Raises :class:`ConfigError` if the hours have no room for two trials besides the reference runs,
     if `budget.hours` ends a search before, or if the space's scheduler has no rungs.
     """
     _refuse(space, means)
@@ -134,8 +134,8 @@ def candidates(space: SearchSpace, means: Means) -> list[Plan]:
             plan = plan.with_trials(trials)
             found.setdefault(repr(_searched(plan.space)), plan)
     if not found:
-        alone = changed(space, "", {"confirm": {"top": 0}}).space
-        least = _hours(alone, LEAST_TRIALS, means.epoch_seconds)
+        unconfirmed = changed(space, "", {"confirm": {"top": 0}}).space
+        least = _hours(unconfirmed, LEAST_TRIALS, means.epoch_seconds)
         raise ConfigError(
             f"--{'gpu' if space.resources.gpu else 'cpu'}-hours {means.hours:g}: too few for a"
             f" search; {space.name} needs {least:.3g} for the prior, its reference runs and one"
@@ -238,10 +238,10 @@ def _fitted(plan: Plan, tried: Simulated, means: Means) -> Plan:
     """
     trials = plan.space.budget.trials
     planned = _hours(plan.space, trials, means.epoch_seconds)
-    alone = _hours(plan.space, 1, means.epoch_seconds)
-    if planned <= alone or tried.hours <= alone:
+    of_prior = _hours(plan.space, 1, means.epoch_seconds)
+    if planned <= of_prior or tried.hours <= of_prior:
         return plan
-    fitting = int(trials * (planned - alone) / (tried.hours - alone))
+    fitting = int(trials * (planned - of_prior) / (tried.hours - of_prior))
     most = min(int(MOST_GROWTH * trials), MOST_TRIALS)
     return plan.with_trials(min(max(LEAST_TRIALS, fitting), most))
 

@@ -24,7 +24,7 @@ from tuning.spaces.space import SearchSpace
 
 
 def run(flags: argparse.Namespace) -> None:
-    """All of it. Raises :class:`ConfigError`; then nothing is written."""
+    """Run the command. Raises :class:`ConfigError`; then nothing is written."""
     space = load_space(flags.space, flags.profile, flags.set)
     hours, devices = _asked(flags, space)
     path = check_overlay(flags.write, space, flags.set) if flags.write else None
@@ -116,6 +116,6 @@ def _write(found: Sequence[Forecast], target: float | None, path: Path, space: S
     limit, cheap = cheapest(found, target)
     if cheap is None:
         raise ConfigError(f"--write {path}: no plan comes to {limit:.2f} %; nothing is written")
-    told = f"{cheap.excess:.2f} % worse than the best config, by {len(cheap.searches)} simulations"
-    write_overlay(path, space, cheap.plan, told)
+    text = f"{cheap.excess:.2f} % worse than the best config, by {len(cheap.searches)} simulations"
+    write_overlay(path, space, cheap.plan, text)
     print(f"written to {path}: python tune.py --space {path}{import_text()}")

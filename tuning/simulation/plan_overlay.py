@@ -38,7 +38,7 @@ def check_overlay(file: str, space: SearchSpace, overrides: Sequence[str]) -> Pa
     return path
 
 
-def write_overlay(path: Path, space: SearchSpace, plan: Plan, told: str) -> None:
+def write_overlay(path: Path, space: SearchSpace, plan: Plan, summary: str) -> None:
     """The file, which `tune.py --space FILE` runs. Raises :class:`ConfigError` if it would not."""
     sections: dict[str, Any] = {name: to_plain(dict(v)) for name, v in plan.changes.items()}
     in_profile = space.profile in space.profiles and space.profile != "cluster"
@@ -50,7 +50,7 @@ def write_overlay(path: Path, space: SearchSpace, plan: Plan, told: str) -> None
     }
     if "/" not in data["extends"]:
         data["extends"] = f"./{data['extends']}"
-    comment = f"# {space.question}\n#\n# Planned: {told}\n"
+    comment = f"# {space.question}\n#\n# Planned: {summary}\n"
     text = comment + yaml.safe_dump(data, sort_keys=False, default_flow_style=None)
     write_atomically(path, text.encode())
     try:

@@ -1,4 +1,4 @@
-"""The metrics of a report that lies on a codec's rate-distortion curve, or beside it.
+"""The metrics of a report on a codec's rate-distortion curve, or at a distance from it.
 
 The curve doubles the rate for 3.01 dB, so that rate times distortion is constant on it and the cost
 at one lmbda has its minimum where the plain sum's own training would end, with lmbda D = R there.

@@ -1,8 +1,8 @@
 """A folder of an experiment as a source: what its trials reported, by the nearest config.
 
 A config that was tried has its own curve. Another has that of the nearest one, by `distance`; how
-far that was is kept, and said with the result. A curve that ends early (its trial was stopped) goes
-on in parallel with that of the nearest config that went to the end.
+far that was is kept, and printed with the result. A curve that ends early (its trial was stopped)
+goes on in parallel with that of the nearest config that went to the end.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def distance(coordinates: Mapping[str, Coordinate], one: Params, other: Params) 
     """Between two configs, 0 to 1: the mean over what is active in either.
 
     A number counts by the share of its range, a choice by whether it differs, and what is active in
-    one alone counts 1.
+    only one counts 1.
     """
     paths = (one.keys() | other.keys()) & coordinates.keys()
     if not paths:

@@ -109,7 +109,7 @@ def simulate_in(
 def _epochs(
     search: Search, source: Source, seed: int, costs: Costs
 ) -> Callable[[Start], Iterator[Epoch]]:
-    """What a trial reports from where it was left to the maximum fidelity."""
+    """What a trial reports from its last epoch to the maximum fidelity."""
     rungs = search.space.rungs()
 
     def begin(start: Start) -> Iterator[Epoch]:

@@ -105,6 +105,9 @@ def check_sections(space: SearchSpace) -> Iterator[Problem]:
             f"{every}, but trials are compared at epoch {unseen[0]}; every rung needs a validation",
         )
     yield from _check_batches(space)
+    if space.budget.stop == "noise" and (space.objective.pareto or space.scheduler.changes_config):
+        why = "a front has no best trial" if space.objective.pareto else "pbt needs its population"
+        yield "budget.stop", f"noise, but {why}; leave it out"
     yield from space.scheduler.problems(space)
     yield from space.searcher.problems(space)
     yield from check_confirm(space)

@@ -1,4 +1,4 @@
-"""Two spaces beside one another: what differs, and whether their trials may be compared.
+"""Two spaces compared: what differs, and whether their trials may be compared.
 
 A space is given by the keys of its file: values by dotted path.
 """
@@ -17,7 +17,7 @@ from hpcm import defaults
 #: part of a digest, so that theirs stay; what a file leaves out may mean another.
 BEFORE: dict[str, dict[str, Any]] = {
     "scheduler": {"pilots": 0, "agreement": 0.4},
-    "searcher": {"incumbent_share": 0.0},
+    "searcher": {"incumbent_share": 0.0, "at_rungs": False},
 }
 
 # Differences here do not change what a trial's numbers mean; all others do.
@@ -68,7 +68,7 @@ def changes(
 ) -> list[Change]:
     """What differs; empty if both search the same thing in the same way.
 
-    ``breaking``: paths that break comparability here although they mostly do not.
+    ``breaking``: paths that break comparability here, although they do not elsewhere.
     """
     return [
         Change(path, before.get(path), after.get(path), path in breaking or not _harmless(path))

@@ -44,7 +44,7 @@ def possible(parameters: Mapping[str, Parameter], path: str) -> dict[str, list[A
 
 
 def activating_values(parameter: Parameter, path: str, allowed: list[Any]) -> dict[str, Any]:
-    """What to sample for ``path`` so that it is one of ``allowed``: the prior where it may be."""
+    """What to sample for ``path`` so that it is one of ``allowed``: the prior if it is one."""
     if isinstance(parameter, Float):
         return {f"{path}.zero": (1 + parameter.zero) / 2} if parameter.zero else {}
     if isinstance(parameter, Simplex) or any(same(parameter.prior, value) for value in allowed):

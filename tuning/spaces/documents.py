@@ -92,7 +92,7 @@ def read_document(name_or_path: str | Path, profile: str, overrides: Sequence[st
 
 
 def profiles_of(name_or_path: str | Path) -> tuple[str, ...]:
-    """The profiles of a search space. Raises :class:`ConfigError` where its file cannot be read."""
+    """The profiles of a search space. Raises :class:`ConfigError` if its file cannot be read."""
     data, _ = _read_extended(_find(str(name_or_path), Path()))
     return _names(data.get("profiles", {}))
 
@@ -106,10 +106,10 @@ def _names(profiles: Iterable[str]) -> tuple[str, ...]:
     return (*(name for name in profiles if name != "cluster"), "cluster")
 
 
-def _find(name: str, beside: Path) -> Path:
-    """The file of a space: a path where it looks like one, else a shipped name."""
+def _find(name: str, folder: Path) -> Path:
+    """The file of a space: a path if it looks like one, else a shipped name."""
     if name.endswith((".yaml", ".yml")) or "/" in name:
-        path = beside / os.path.expanduser(name)
+        path = folder / os.path.expanduser(name)
         if not os.path.isfile(path):
             known = Path(name).stem in shipped_spaces()
             hint = f"; the shipped search space is called {path.stem}" if known else ""
@@ -157,7 +157,7 @@ def _read_extended(path: Path) -> tuple[dict[str, Any], list[Problem]]:
 
 
 def _read_one(path: Path) -> tuple[dict[str, Any], list[Problem]]:
-    """One file's data without its name. Raises :class:`ConfigError` where its sections are none."""
+    """One file's data without its name. Raises :class:`ConfigError` if its sections are none."""
     data = read_yaml(path)
     shape = list(_misshapen(data))
     problems = list(_unknown(path, data))
@@ -196,7 +196,7 @@ def _unknown(path: Path, data: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _misshapen(data: Mapping[str, Any]) -> Iterator[Problem]:
-    """What stands where a section should."""
+    """Sections whose values are not of a section's form."""
     if "extends" in data and not isinstance(data["extends"], str):
         yield "extends", f"{data['extends']!r}; give the name or the path of one space"
     if data.get("parameters", {}) == {} and "extends" not in data:

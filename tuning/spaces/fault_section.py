@@ -7,7 +7,7 @@ from hpcm.schema import bounded, config_class
 
 @config_class
 class Faults:
-    """When a trial counts as hung and a node as broken; how often what is retried is fixed."""
+    """When a trial counts as hung and a node as broken; the numbers of retries are fixed."""
 
     hang_after: float | None = 10.0  # epochs without a report, >= 2; null: however many
     hang_minutes: float = 30.0  # minutes without a report that are always allowed, > 0

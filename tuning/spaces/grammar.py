@@ -37,7 +37,7 @@ TOP_LEVEL = (
     ("confirm", "who is trained again on fresh seeds when the search is over"),
     ("profiles", "named overlays on everything but `parameters`"),
 )
-SECTIONS: dict[str, Mapping[str, type]] = {  # by the section's name, where it has a choice
+SECTIONS: dict[str, Mapping[str, type]] = {  # by the section's name, if it has a choice
     "fidelity": {"": Fidelity},
     "objective": {"": Objective},
     "scheduler": SCHEDULERS,
@@ -76,7 +76,7 @@ must hold, and an inactive parent makes its children inactive. A float with `zer
 be `nonzero`. A field that only some choices of a part have needs the condition that selects them.
 
 What is sampled. A trial's flat config holds what the searcher drew, by coordinate: a field's own
-path, except that `zero` adds `<path>.zero`, uniform in [0, 1], the value being 0 where it is
+path, except that `zero` adds `<path>.zero`, uniform in [0, 1], and the value is 0 if it is
 below `zero`; a choice that is a list is drawn as its text, `[0.5, 0.3, 0.2]`; and a simplex of
 size n is drawn as `<path>.0` to `<path>.<n-2>`, uniform in [0, 1], broken like a stick so that
 all shares are equally likely.
@@ -87,8 +87,8 @@ LAYERS = """\
 
 A profile is laid over the file section by section; a section with another `name` replaces the old
 one. `cluster` is the file as written and need not be given; `laptop` runs without a GPU.
-Where a file has no `laptop`, it is taken as written there too (`resources: {gpu: 0, cpu: 1}`).
-`--profile auto`, the default, takes `cluster` where the cluster has or may get a GPU.
+If a file has no `laptop`, it is taken as written there too (`resources: {gpu: 0, cpu: 1}`).
+`--profile auto`, the default, takes `cluster` if the cluster has or may get a GPU.
 
 `extends` lays this file over one other, which may not extend a third. A parameter with a `type`
 replaces the other file's, one without changes the keys it gives, and null drops it.
@@ -188,7 +188,7 @@ def described(cls: type) -> Iterator[tuple[str, str, str]]:
 
 
 def _choices(hint: Any) -> list[Any]:
-    """What a field may be where its type lists it; empty: it does not."""
+    """The values of a field whose type lists them, else nothing."""
     if get_origin(hint) is Literal:
         return list(get_args(hint))
     if get_origin(hint) not in (Union, UnionType):

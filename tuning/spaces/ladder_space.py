@@ -45,7 +45,7 @@ class LadderSpace(SearchSpace):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the configs, the anchor first."""
+        """The names of the configs, the anchor first."""
         return tuple(self.ladder.configs)
 
     @property
@@ -162,7 +162,7 @@ def ladder_of(
         profile=profile,
         profiles=(profile,),
         base=copy.deepcopy(anchor),
-        parameters={  # a run of each config follows one another, and the last seed comes last
+        parameters={  # runs of all configs follow one another, and the last seed comes last
             SEED: Categorical(choices=tuple(seeds), prior=seeds[0]),
             LMBDA: Categorical(choices=tuple(lmbdas), prior=lmbdas[0]),
             CONFIG: Categorical(choices=names, prior=names[0]),

@@ -10,7 +10,7 @@ from tuning.spaces.documents import Problem
 from tuning.spaces.sections import DELTA_RATE, Reference
 from tuning.spaces.space import SearchSpace
 
-TEST_SETS = ("kodak", "clic", "tecnick")  # how the names of sets begin that results are reported on
+TEST_SETS = ("kodak", "clic", "tecnick")  # begin the names of sets that results are reported on
 SAMPLE = "sample"  # as start_from: shipped weights, the nearest to each lmbda
 
 

@@ -10,7 +10,7 @@ parameter                    coordinates, by the key under which a trial's confi
 ``float int bool             ``<path>``: the value itself (bool: a choice of false and true)
 categorical``
 ``categorical`` of lists     ``<path>``: the text of the list, as JSON has it
-``float`` with ``zero``      ``<path>.zero`` in [0, 1]: the value is 0 where this is below ``zero``;
+``float`` with ``zero``      ``<path>.zero`` in [0, 1]: the value is 0 if this is below ``zero``;
                              else ``<path>``, the value itself
 ``simplex`` of size n        ``<path>.0`` .. ``<path>.<n-2>``, each in [0, 1]: sticks to break
 ===========================  =================================================================
@@ -34,7 +34,7 @@ LARGEST_INT = 2**53  # beyond it a searcher's floats skip whole numbers
 class Float:
     """A number from ``low`` to ``high``, or exactly 0 with probability ``zero``."""
 
-    low: float  # smallest value; above 0 where log
+    low: float  # smallest value; above 0 if log
     high: float  # largest value
     prior: float  # the hand-tuned value: the first trial, and what every result is compared with
     log: bool = False  # equal ratios are equally likely
@@ -59,7 +59,7 @@ class Float:
         return self.low <= value <= self.high or (self.zero > 0 and value == 0)
 
     def coordinates(self, path: str) -> tuple[Coordinate, ...]:
-        """Every scalar to sample; the value is needed only where the coin before it is not 0."""
+        """Every scalar to sample; the value is needed only if the coin before it is not 0."""
         inside = self.low <= self.prior <= self.high
         middle = math.sqrt(self.low * self.high) if self.log else (self.low + self.high) / 2
         value = Coordinate(
@@ -92,7 +92,7 @@ class Float:
 class Int:
     """A whole number from ``low`` to ``high``, both included."""
 
-    low: int  # smallest value; above 0 where log
+    low: int  # smallest value; above 0 if log
     high: int  # largest value
     prior: int  # the hand-tuned value: the first trial, and what every result is compared with
     log: bool = False  # equal ratios are equally likely

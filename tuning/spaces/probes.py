@@ -54,7 +54,7 @@ def _failures(space: SearchSpace, flats: Iterator[dict[str, Any]]) -> list[Probl
 
 
 def _refused(space: SearchSpace, flat: dict[str, Any]) -> list[Problem]:
-    """Why the run config of ``flat`` cannot be built; empty where it can."""
+    """Why the run config of ``flat`` cannot be built; empty if it can."""
     try:
         space.config(flat)
     except ConfigError as error:
@@ -69,7 +69,7 @@ def boundary_configs(space: SearchSpace) -> Iterator[dict[str, Any]]:
     for path, parameter in space.parameters.items():
         for coordinate in parameter.coordinates(path):
             for value in coordinate.choices or (coordinate.low, coordinate.high):
-                yield space.walk(_towards(space, path, coordinate, value))
+                yield space.walk(_prior_with(space, path, coordinate, value))
     yield from combinations(space, most=MOST_COMBINATIONS)
 
 
@@ -79,8 +79,8 @@ def _inside(space: SearchSpace) -> Iterator[dict[str, Any]]:
         yield draw(space, generator)
 
 
-def _towards(space: SearchSpace, path: str, target: Coordinate, value: Any) -> Suggest:
-    """The prior, but with what activates ``path``, and ``value`` for one of its coordinates."""
+def _prior_with(space: SearchSpace, path: str, target: Coordinate, value: Any) -> Suggest:
+    """The prior with ``value`` for one coordinate of ``path``, and with what activates ``path``."""
     forced: dict[str, Any] = {}
     for ancestor, allowed in possible(space.parameters, path).items():
         forced |= activating_values(space.parameters[ancestor], ancestor, allowed)
@@ -104,10 +104,10 @@ def _explained(
         return f"parameters.{path}", _missing_condition(space, path, values, built)
     prior = space.values(space.prior())
     changed = [f"{key} = {value}" for key, value in values.items() if prior.get(key) != value]
-    told = f"with {', '.join(changed[:4])}" if changed else "from the prior"
+    text = f"with {', '.join(changed[:4])}" if changed else "from the prior"
     if path in space.parameters:
-        return f"parameters.{path}", f"no config can be built {told}: {message}"
-    return "parameters", f"no config can be built {told}: {path}: {message}"
+        return f"parameters.{path}", f"no config can be built {text}: {message}"
+    return "parameters", f"no config can be built {text}: {path}: {message}"
 
 
 def _missing_condition(
@@ -125,7 +125,7 @@ def _missing_condition(
             names = next(iter(having)) if len(having) == 1 else f"[{', '.join(having)}]"
             advice = f"; write when: {{{tag}: {names}}}"
         return f"active also under {tag} = {values[tag]}, which has no such field{advice}"
-    return "active where its part has no such field; fix the part's name in base, or add a when"
+    return "active although its part has no such field; fix the part's name in base, or add a when"
 
 
 def _shortened(problems: list[Problem]) -> list[Problem]:

@@ -41,7 +41,7 @@ class SchedulerSection(ABC):
         return trials * rungs[-1]
 
     def control_share(self, trials: int) -> float:
-        """Of ``trials`` trials that lose at a rung, the share that goes on by lot."""
+        """The share of a rung's losers that goes on by lot, in a search of ``trials`` trials."""
         return 0.0
 
     def problems(self, space: Any) -> Iterator[tuple[str, str]]:

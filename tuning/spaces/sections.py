@@ -138,11 +138,12 @@ class Confirm:
 
 @config_class
 class Budget:
-    """When the experiment ends: after ``trials`` trials, or earlier after ``hours``."""
+    """When the experiment ends: after ``trials`` trials, or earlier by ``hours`` or ``stop``."""
 
     trials: int = 32  # configs tried, the prior included, >= 1
     concurrent: int | None = None  # trials at a time, >= 1; null: as many as the resources allow
     hours: float | None = None  # wall-clock hours, > 0; null: no limit
+    stop: Literal["advice", "noise"] = "advice"  # noise: ends if more would gain less than noise
 
     def __post_init__(self) -> None:
         if not 1 <= self.trials <= MOST_TRIALS:
@@ -161,7 +162,7 @@ class Resources:
 
     @property
     def devices(self) -> float:
-        """GPUs of a trial, or CPU cores where it has none: what its hours are counted in."""
+        """GPUs of a trial, or CPU cores if it has none: what its hours are counted in."""
         return self.gpu or self.cpu
 
     @property

@@ -41,7 +41,7 @@ ADDED = ("faults", "confirm")  # sections that the first experiments did not rec
 
 @config_class
 class _Head:
-    """What a recorded space says beside its sections and parameters."""
+    """What a recorded space holds besides its sections and parameters."""
 
     name: str
     question: str
@@ -82,8 +82,8 @@ class SearchSpace:
     def walk(self, suggest: Suggest) -> dict[str, Any]:
         """Draw one config: ``suggest`` is asked once for each active coordinate, parents first.
 
-        Gives ``{coordinate path: what suggest said}``, the flat config of a trial. Raises
-        :class:`ConfigError` where ``suggest`` gives what the coordinate does not allow.
+        Gives ``{coordinate path: what suggest gave}``, the flat config of a trial. Raises
+        :class:`ConfigError` if ``suggest`` gives what the coordinate does not allow.
         """
         flat: dict[str, Any] = {}
 
@@ -101,7 +101,7 @@ class SearchSpace:
         return flat
 
     def active(self, flat: Mapping[str, Any]) -> dict[str, Any]:
-        """The active part of ``flat``; raises :class:`ConfigError` where some of it is missing."""
+        """The active part of ``flat``; raises :class:`ConfigError` if some of it is missing."""
         return self.walk(sampled(flat))
 
     def values(self, flat: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,7 +151,7 @@ class SearchSpace:
 
     @property
     def lmbda(self) -> float:
-        """Of the trials' loss."""
+        """The lmbda of the trials' loss."""
         found = self.of_base("loss", "lmbda")
         return float(found) if isinstance(found, int | float) else LMBDA
 
@@ -165,12 +165,12 @@ class SearchSpace:
         return self.objective.of_weights("val_bpp"), self.objective.of_weights(quality)
 
     def of_base(self, section: str, key: str, default: Any = None) -> Any:
-        """A field of the base; a section that is none is refused where the base is checked."""
+        """A field of the base; a section that is none is refused when the base is checked."""
         found = self.base.get(section)
         return found.get(key, default) if isinstance(found, dict) else default
 
     def reference_lmbdas(self) -> tuple[float, ...]:
-        """Of the reference runs, ascending; none unless trials are judged by them."""
+        """The lmbda of the reference runs, ascending; none unless trials are judged by them."""
         if self.objective.metric != DELTA_RATE:
             return ()
         own = self.lmbda
@@ -234,7 +234,7 @@ class SearchSpace:
         return digest_of(self._keys())
 
     def diff(self, new: SearchSpace) -> list[Change]:
-        """What ``new`` changes; empty where both search the same thing in the same way."""
+        """What ``new`` changes; empty if both search the same thing in the same way."""
         population = ("budget.trials",) if self.scheduler.changes_config else ()
         return changes(self._keys(), new._keys(), population)
 

@@ -34,14 +34,14 @@ def metric_name(metric: str) -> str:
 
 
 def metric_text(metric: str, value: float | None, unit: bool = True) -> str:
-    """A metric's value with its usual places and, where it has one, its unit."""
+    """A metric's value with its usual decimals and, if it has one, its unit."""
     if value is None:
         return ABSENT
     return f"{value:.{PLACES.get(metric, 4)}f}{UNITS.get(metric, '') if unit else ''}"
 
 
 def difference_text(metric: str, value: float | None, reference: float | None) -> str:
-    """``value - reference`` with its sign; relative too where the metric is no logarithm."""
+    """``value - reference`` with its sign; relative too if the metric is no logarithm."""
     if value is None or reference is None:
         return ABSENT
     text = f"{value - reference:+.{PLACES.get(metric, 4)}f}{UNITS.get(metric, '')}"
@@ -64,8 +64,8 @@ def value_text(value: Any) -> str:
 
 def params_text(params: Mapping[str, Any], prior: Mapping[str, Any]) -> str:
     """The parameters in which a trial differs from the prior, in order."""
-    told = [f"{path} {value_text(v)}" for path, v in params.items() if prior.get(path) != v]
-    return "  ".join(told)
+    texts = [f"{path} {value_text(v)}" for path, v in params.items() if prior.get(path) != v]
+    return "  ".join(texts)
 
 
 def clock_text(seconds: float) -> str:
@@ -75,9 +75,9 @@ def clock_text(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}"
 
 
-def hours_text(hours: float, unit: str, beside: float | None = None) -> str:
-    """``3.2 GPU-hours``; below six minutes in GPU-minutes, ``beside`` a larger one in its unit."""
-    if 0 < max(hours, beside or 0.0) < 0.1:
+def hours_text(hours: float, unit: str, larger: float | None = None) -> str:
+    """``3.2 GPU-hours``; below six minutes GPU-minutes, unless ``larger``, shown too, is above."""
+    if 0 < max(hours, larger or 0.0) < 0.1:
         return f"{60 * hours:.1f} {unit}-minutes"
     return f"{hours:.1f} {unit}-hours" if hours < 100 else f"{hours:.0f} {unit}-hours"
 

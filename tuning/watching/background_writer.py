@@ -1,7 +1,7 @@
-"""A thread that brings something outside up to the records, without the search waiting for it.
+"""A thread that keeps something outside up to date with the records; the search does not wait.
 
 The ledger is the truth. The driver leaves the newest state of a trial and goes on; the thread
-writes about once a second. Where it cannot (a full disk, a database or a service that is away) it
+writes about once a second. If it cannot (a full disk, a database or a service that is away) it
 says so once, tries again after a while from what it then finds there, and says when it has caught
 up.
 """
@@ -18,15 +18,15 @@ from tuning.ledger.records import TrialRecord
 
 
 class Target(ABC):
-    """What is brought up; used by the thread alone."""
+    """What is kept up to date; only the thread uses it."""
 
     label: str  # what it is called in messages
-    behind: str  # what becomes of it where the session ends first
+    behind: str  # what becomes of it if the session ends first
 
     interval = 1.0  # seconds between writes
     longest_pause = 30.0  # seconds between attempts, doubled from the interval
     at_the_end = 20.0  # seconds that the end of a session waits
-    last_attempt = True  # whether the end tries once more where the attempt before failed
+    last_attempt = True  # whether the end tries once more if the attempt before failed
 
     @abstractmethod
     def write(self, changed: Collection[TrialRecord], known: Collection[TrialRecord]) -> None:
@@ -81,7 +81,7 @@ class BackgroundWriter:
             return self._settled
 
     def close(self) -> None:
-        """Write what is left, if that goes within the target's time, and end the thread."""
+        """Write what is left, as far as the target's time allows, and end the thread."""
         deadline = time.monotonic() + self.target.at_the_end
         with self._change:
             self._ending = True

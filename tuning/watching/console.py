@@ -57,7 +57,7 @@ class Console:
         self._started = time.monotonic()
 
     def say(self, text: str = "", style: str = "") -> None:
-        """One or more lines, above the table where there is one."""
+        """One or more lines, above the table if there is one."""
         self.rich.print(text, style=style, soft_wrap=True)
 
     def start(self, info: ExperimentInfo, trials: Sequence[TrialRecord]) -> None:
@@ -86,7 +86,7 @@ class Console:
             self.say(f"{clock}  {line}")
 
     def leave_terminal(self) -> None:
-        """It was closed: write to nowhere from now on, for every word to it would be an error."""
+        """The terminal was closed: drop all output, for each write to it would be an error."""
         if self.rich.is_terminal:
             lead_nowhere(1, 2)
             self.stop()
@@ -113,14 +113,14 @@ def opening_lines(info: ExperimentInfo, trials: Sequence[TrialRecord]) -> list[s
     lines = [label_line("experiment", f"{info.name} in {info.storage}")]
     if info.resumed:
         ended = sum(trial.ended for trial in trials if trial.role == "search")
-        told = f"{ended} of {count_text(total_trials(info.space), 'trial')} had ended"
-        lines.append(label_line("resumed", told))
+        text = f"{ended} of {count_text(total_trials(info.space), 'trial')} had ended"
+        lines.append(label_line("resumed", text))
     if info.dashboard_url:
         token = f" (token: {info.token_hint})" if info.token_hint else ""
         lines.append(label_line("dashboard", f"{info.dashboard_url}{token}"))
     has = ", ".join(f"{int(info.resources.get(kind, 0))} {kind}" for kind in ("CPU", "GPU"))
-    where = "started here, on loopback alone" if info.address == LOCAL else info.address
-    lines.append(label_line("ray", f"{where}: {has}"))
+    address = "started here, on loopback alone" if info.address == LOCAL else info.address
+    lines.append(label_line("ray", f"{address}: {has}"))
     if info.idle:
         lines.append(label_line("idle", info.idle))
     return [*lines, label_line("page", page_command(info))]
@@ -161,7 +161,7 @@ def _best_line(trials: Sequence[TrialRecord], space: SearchSpace) -> Text:
     prior = next((trial for trial in trials if trial.is_prior), None)
     shown, its = at_common_epoch(best, prior, metric)
     value, epoch = metric_text(metric, shown[metric]), int(shown["epoch"])
-    told = f"best: trial {best.number}, {metric_name(metric)} {value} at epoch {epoch}"
+    text = f"best: trial {best.number}, {metric_name(metric)} {value} at epoch {epoch}"
     if not best.is_prior and metric in its:
-        told += f", {difference_text(metric, shown[metric], its[metric])} against the prior"
-    return Text(told, style="green")
+        text += f", {difference_text(metric, shown[metric], its[metric])} against the prior"
+    return Text(text, style="green")

@@ -17,10 +17,10 @@ from tuning.spaces.wording import hours_text
 
 @dataclass(frozen=True)
 class Cost:
-    """Epochs of all trials together, and hours where an epoch's length is known."""
+    """Epochs of all trials together, and hours if an epoch's length is known."""
 
-    likely_epochs: int  # where every rung passes on its share; with the runs that confirm
-    most_epochs: int  # where nothing is stopped; with the runs that confirm
+    likely_epochs: int  # if every rung passes on its share; with the runs that confirm
+    most_epochs: int  # if nothing is stopped; with the runs that confirm
     unit: str  # "GPU" or "CPU"
     per_hour: float  # devices (or cores) that one trial holds
     full_epochs: int  # of one trial to the end
@@ -38,7 +38,7 @@ class Cost:
             each = self.seconds_per_epoch * self.per_hour / 3600
             hours = hours_text(most * each, self.unit)
             if likely < most:
-                soon = hours_text(likely * each, self.unit, beside=most * each)
+                soon = hours_text(likely * each, self.unit, larger=most * each)
                 hours = f"{soon} likely, {hours} at most"
             texts.append(
                 f"{hours}, from {self.seconds_per_epoch:.1f} s an epoch measured here, alone"
@@ -55,7 +55,7 @@ def estimate(space: SearchSpace, seconds_per_epoch: float | None) -> Cost:
     others = (most_runs(space) + references) * rungs[-1]
     per_hour = space.resources.devices
     budget = space.budget
-    wide = budget.concurrent or trials
+    at_a_time = budget.concurrent or trials
     return Cost(
         likely_epochs=space.scheduler.planned_epochs(trials, rungs, space.budget.concurrent or 1)
         + others,
@@ -64,7 +64,7 @@ def estimate(space: SearchSpace, seconds_per_epoch: float | None) -> Cost:
         unit="GPU" if space.resources.gpu else "CPU",
         per_hour=per_hour,
         seconds_per_epoch=seconds_per_epoch,
-        limit_hours=budget.hours * wide * per_hour if budget.hours else None,
+        limit_hours=budget.hours * at_a_time * per_hour if budget.hours else None,
     )
 
 

@@ -19,7 +19,7 @@ def size_lines(space: SearchSpace, cost: Cost) -> list[str]:
     """The first screen's account of the space: parameters, rungs, trials, cost."""
     conditional = sum(bool(parameter.when) for parameter in space.parameters.values())
     budget = space.budget
-    wide = f", {budget.concurrent} at a time" if budget.concurrent else ""
+    at_a_time = f", {budget.concurrent} at a time" if budget.concurrent else ""
     each = f"{each_text(space)} each; trial 0 is the prior config"
     parameters = count_text(len(space.parameters), "parameter")
     rungs = ", ".join(map(str, space.rungs()))
@@ -27,7 +27,7 @@ def size_lines(space: SearchSpace, cost: Cost) -> list[str]:
     rows = [
         ("space", f"{space.name}: {parameters}, {conditional} of them conditional"),
         ("rungs", f"{rungs} epochs; schedules end at {space.fidelity.horizon}"),
-        ("trials", f"{total_trials(space)}{wide}, {each}"),
+        ("trials", f"{total_trials(space)}{at_a_time}, {each}"),
         *_reference_rows(space),
         *_confirm_rows(space),
         ("cost", first),

@@ -10,27 +10,27 @@ from tuning.spaces.space import SearchSpace
 from tuning.spaces.wording import metric_name, metric_text, params_text
 
 NOT_RUNNING = ("pending", "waiting")
-SHOWN_METRICS = ("val_bpp", "val_psnr")  # beside the objective
+SHOWN_METRICS = ("val_bpp", "val_psnr")  # besides the objective
 
 
 @dataclass
 class Progress:
-    """Remembers what was told, so that every event is told once."""
+    """Remembers what was shown, so that every event is shown once."""
 
     space: SearchSpace
-    _told: dict[str, tuple[str, int, int]] = field(default_factory=dict)  # state, epochs, retries
+    _shown: dict[str, tuple[str, int, int]] = field(default_factory=dict)  # state, epochs, retries
 
     def skip(self, trials: Sequence[TrialRecord]) -> None:
-        """Take everything up to now as told: what a resumed experiment did before."""
-        self._told = {trial.id: _stand(trial) for trial in trials}
+        """Take everything up to now as shown: what a resumed experiment did before."""
+        self._shown = {trial.id: _stand(trial) for trial in trials}
 
     def lines(self, trials: Sequence[TrialRecord]) -> Iterator[str]:
         """The events since the last call, trial by trial."""
         for trial in trials:
-            before, now = self._told.get(trial.id, ("pending", 0, 0)), _stand(trial)
+            before, now = self._shown.get(trial.id, ("pending", 0, 0)), _stand(trial)
             if before == now:
                 continue
-            self._told[trial.id] = now
+            self._shown[trial.id] = now
             for text in self._events(trial, *before):
                 yield f"trial {trial.number:3d}  {text}"
 
@@ -39,8 +39,8 @@ class Progress:
             yield f"crashed   retry {trial.retries}: {trial.reason or 'no reason recorded'}"
         runs = trial.state == "running" or trial.epochs > epochs
         if state in NOT_RUNNING and trial.state != "pending" and (runs or state == "pending"):
-            again = f"continued from epoch {epochs}"
-            yield again if epochs else f"started   {tries_text(trial, self.space)}"
+            text = f"continued from epoch {epochs}"
+            yield text if epochs else f"started   {tries_text(trial, self.space)}"
         for report in trial.reports:
             if report["epoch"] > epochs:
                 yield f"reported  {self._report_text(report)}"

@@ -1,4 +1,4 @@
-"""The copy of the trials that people look at with Optuna's tools, kept up beside the search."""
+"""The copy of the trials for people who use Optuna's tools, kept up to date during the search."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tuning.watching.study_writer import StudyWriter
 
 
 class StudyCopy(Target):
-    """The study in ``place``. ``name`` is its, ``owner`` tells experiments of one name apart."""
+    """The study ``name`` in ``place``; ``owner`` distinguishes experiments of one name."""
 
     behind = "the next --resume brings it up"
 

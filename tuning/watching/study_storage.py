@@ -69,7 +69,7 @@ class StudyPlace:
         return str(self.directory / STUDY_FILE) if self.url is None else without_password(self.url)
 
     def open(self) -> BaseStorage:
-        """The storage, its tables made where there are none. Raises what goes wrong."""
+        """The storage, its tables made if there are none. Raises what goes wrong."""
         return journal(self.directory) if self.url is None else database(self.url)
 
     def close(self, storage: BaseStorage) -> None:
@@ -83,8 +83,8 @@ class StudyPlace:
 def study_place(directory: Path, text: str | None, resumed: bool, notices: Notices) -> StudyPlace:
     """Where the study of an experiment goes: into the database at URL ``text``, else into its file.
 
-    Says so where an earlier start had it in a database. Raises :class:`ConfigError` where it cannot
-    be kept there; a server that is only away counts at the first start alone.
+    Says so if an earlier start had it in a database. Raises :class:`ConfigError` if it cannot be
+    kept there; a server that is only away is refused at the first start, and not at a resume.
     """
     if text:
         url = parse_study_url(text)
@@ -132,9 +132,9 @@ def without_password(url: URL) -> str:
 
 
 def check_database(url: URL, study: str, new: bool) -> None:
-    """Raise :class:`ConfigError` where the copy of ``study`` cannot be kept in the database.
+    """Raise :class:`ConfigError` if the copy of ``study`` cannot be kept in the database.
 
-    ``new``: the study must not be there yet. Makes Optuna's tables where there are none.
+    ``new``: the study must not be there yet. Makes Optuna's tables if there are none.
     """
     shown = f"--study-url {without_password(url)}"
     try:

@@ -17,12 +17,12 @@ OWNER = "experiment"  # the study's user attribute: whose it is
 
 
 class StudyWriter:
-    """Writes one study. Any error may leave it behind the storage: open another, which adopts."""
+    """Writes one study. After an error open another one, which adopts what is in the storage."""
 
     def __init__(self, name: str, owner: str, encoder: OptunaEncoder, storage: BaseStorage) -> None:
-        """``owner`` tells experiments of one name apart, where they share a database.
+        """``owner`` distinguishes experiments of one name that share a database.
 
-        Raises :class:`ConfigError` where the study of this name is another experiment's.
+        Raises :class:`ConfigError` if the study of this name is another experiment's.
         """
         self.encoder, self.storage = encoder, storage
         study = optuna.create_study(
@@ -39,11 +39,11 @@ class StudyWriter:
                 study.set_metric_names(encoder.names)
         self._study_id = study._study_id
         self._ids: dict[int, int] = {}  # our number to the storage's trial id
-        self._reported: dict[int, int] = {}  # last epoch told
-        self._ended: dict[int, TrialState] = {}  # outcome told
+        self._reported: dict[int, int] = {}  # last epoch written
+        self._ended: dict[int, TrialState] = {}  # outcome written
 
     def reconcile(self, records: Collection[TrialRecord]) -> None:
-        """Adopt what is there, tell FAIL for what the records do not know, and sync all."""
+        """Adopt what is there, mark as FAIL what the records do not know, and sync all."""
         numbers = {record.number for record in records}
         for frozen in self.storage.get_all_trials(self._study_id, deepcopy=False):
             number = frozen.user_attrs.get(NUMBER)
@@ -55,49 +55,49 @@ class StudyWriter:
             self.sync(record, records)
 
     def sync(self, record: TrialRecord, records: Collection[TrialRecord]) -> None:
-        """Add the trial, tell its new reports, and tell its outcome; may be repeated.
+        """Write the trial, its new reports and its outcome; may be repeated.
 
         A trial that had ended and goes on (its experiment was prolonged, it was promoted after all)
         gets a new entry; an ended one of Optuna's cannot be changed.
         """
         number = record.number
-        wanted = self._wanted(record, records)
-        last = max(wanted.intermediate_values, default=0)
+        frozen = self._frozen(record, records)
+        last = max(frozen.intermediate_values, default=0)
         if number in self._ended:
-            if self._ended[number] == wanted.state and self._reported[number] >= last:
+            if self._ended[number] == frozen.state and self._reported[number] >= last:
                 return
             self._forget(number)
         if number not in self._ids:
-            self._ids[number] = self.storage.create_new_trial(self._study_id, wanted)
+            self._ids[number] = self.storage.create_new_trial(self._study_id, frozen)
             self._reported[number] = last
         else:
-            self._bring_up(self._ids[number], number, wanted)
-        if wanted.state.is_finished():
-            self._ended[number] = wanted.state
+            self._bring_up(self._ids[number], number, frozen)
+        if frozen.state.is_finished():
+            self._ended[number] = frozen.state
 
-    def _bring_up(self, trial_id: int, number: int, wanted: FrozenTrial) -> None:
-        for epoch, value in wanted.intermediate_values.items():
+    def _bring_up(self, trial_id: int, number: int, frozen: FrozenTrial) -> None:
+        for epoch, value in frozen.intermediate_values.items():
             if epoch > self._reported[number]:
                 self.storage.set_trial_intermediate_value(trial_id, epoch, value)
                 self._reported[number] = epoch
-        if wanted.state.is_finished():
-            for key, value in wanted.user_attrs.items():
+        if frozen.state.is_finished():
+            for key, value in frozen.user_attrs.items():
                 if key != NUMBER:
                     self.storage.set_trial_user_attr(trial_id, key, value)
-            for key, value in wanted.system_attrs.items():
+            for key, value in frozen.system_attrs.items():
                 self.storage.set_trial_system_attr(trial_id, key, value)
-            self.storage.set_trial_state_values(trial_id, wanted.state, wanted.values)
+            self.storage.set_trial_state_values(trial_id, frozen.state, frozen.values)
 
-    def _wanted(self, record: TrialRecord, records: Collection[TrialRecord]) -> FrozenTrial:
+    def _frozen(self, record: TrialRecord, records: Collection[TrialRecord]) -> FrozenTrial:
         """The record as Optuna's trial; one that waits at a rung is shown as running."""
         worst = self.encoder.worst(list(records)) if record.diverged else None
-        wanted = self.encoder.frozen(record, worst)
+        frozen = self.encoder.frozen(record, worst)
         if not record.ended:
-            wanted.state, wanted.values, wanted.datetime_complete = TrialState.RUNNING, None, None
-        return wanted
+            frozen.state, frozen.values, frozen.datetime_complete = TrialState.RUNNING, None, None
+        return frozen
 
     def _adopt(self, number: int, frozen: FrozenTrial) -> None:
-        """Of several entries of a trial the last counts."""
+        """Adopt an entry of the storage; of several entries of a trial the last counts."""
         self._forget(number)
         self._ids[number] = frozen._trial_id
         self._reported[number] = max(frozen.intermediate_values, default=0)

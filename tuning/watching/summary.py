@@ -9,21 +9,19 @@ from typing import TYPE_CHECKING, Any
 from hpcm.parts import import_text
 from tuning.ledger.folders import storage_folder
 from tuning.ledger.records import ExperimentInfo, TrialRecord
-from tuning.results.answer import answer_lines
+from tuning.results.answer import answer_lines, metric_rows
 from tuning.results.confirm_text import confirm_lines
 from tuning.results.constraints import constraints_text
-from tuning.results.image_error import ImageErrors
-from tuning.results.outcome import ExperimentResult, at_common_epoch
+from tuning.results.outcome import ExperimentResult
+from tuning.results.outlook import outlook_lines, wants_more
 from tuning.results.pareto import pareto_front
 from tuning.results.rank_fidelity_text import rank_fidelity_lines
 from tuning.results.reference_lines import reference_lines
 from tuning.spaces.defaults import STORAGE
-from tuning.spaces.draws import total_trials
 from tuning.spaces.wording import (
     ABSENT,
     columns,
     count_text,
-    difference_text,
     hours_text,
     metric_name,
     metric_text,
@@ -34,11 +32,9 @@ from tuning.spaces.wording import (
 if TYPE_CHECKING:
     from tuning.results.export import Export
 
-METRICS = ("val_rd_cost", "val_bpp", "val_psnr")
-
 
 def summary_lines(result: ExperimentResult, export: Export | None) -> list[str]:
-    """What is printed when a search has ended; ``export`` where there was a best trial."""
+    """What is printed when a search has ended; ``export`` if there was a best trial."""
     lines = [_outcome(result), *_failures(result)]
     answer = answer_lines(result)
     lines = [*lines[:1], "", *answer, *([""] if answer else []), *lines[1:]] if answer else lines
@@ -49,6 +45,7 @@ def summary_lines(result: ExperimentResult, export: Export | None) -> list[str]:
         _front_lines(result),
         _confirm_lines(result),
         rank_fidelity_lines(result),
+        outlook_lines(result.trials, result.info.space),
     ):
         lines += ["", *more] if more else []
     references = reference_lines(result.references, result.trials, result.info.space)
@@ -61,33 +58,15 @@ def summary_lines(result: ExperimentResult, export: Export | None) -> list[str]:
 
 def comparison_lines(result: ExperimentResult, best: TrialRecord) -> list[str]:
     """Metrics at the same epoch, then every parameter, the prior's beside the best trial's."""
-    objective = result.info.space.objective.score
-    metrics = dict.fromkeys((objective, *METRICS))
-    shown, its = at_common_epoch(best, result.prior, objective)
-    epoch, errors = int(shown["epoch"]), ImageErrors(result.info.space, result.references)
+    rows = metric_rows(result, best)
     if best.is_prior:
-        found = ", ".join(
-            f"{metric_name(m)} {metric_text(m, shown[m])}{errors.text(shown, m)}"
-            for m in metrics
-            if m in shown
-        )
-        return [f"the prior config is the best one, at epoch {epoch}: {found}"]
-    rows = [(f"at epoch {epoch}", "prior", f"best: trial {best.number}", "difference")]
-    for metric in metrics:
-        value, reference = shown.get(metric), its.get(metric)
-        rows.append(
-            (
-                metric_name(metric),
-                metric_text(metric, reference) + errors.text(its, metric),
-                metric_text(metric, value) + errors.text(shown, metric),
-                difference_text(metric, value, reference),
-            )
-        )
+        found = ", ".join(f"{name} {value}" for name, _, value, _ in rows[1:] if value != ABSENT)
+        return [f"the prior config is the best one, {rows[0][0]}: {found}"]
     return columns([*rows, ("", "", "", ""), *_parameter_rows(result, best)])
 
 
 def _infeasible(result: ExperimentResult) -> list[str]:
-    """That no trial may be called the best, where the constraints are the reason."""
+    """A line if there is no best trial because of the constraints."""
     objective = result.info.space.objective
     if result.best is not None or not any(t.scored(objective.score) for t in result.trials):
         return []
@@ -97,7 +76,7 @@ def _infeasible(result: ExperimentResult) -> list[str]:
 
 
 def _front_lines(result: ExperimentResult) -> list[str]:
-    """The Pareto front, where two metrics were asked for."""
+    """The Pareto front, if two metrics were asked for."""
     space = result.info.space
     metrics = space.objective.pareto
     if not metrics:
@@ -124,7 +103,7 @@ def _confirm_lines(result: ExperimentResult) -> list[str]:
         return confirm_lines(found)
     if not confirm.top or not result.complete:
         return []
-    if len(result.trials) < total_trials(result.info.space):
+    if wants_more(result.trials, result.info.space):
         return ["not confirmed: the search was not brought to its end"]
     epoch, objective = result.info.space.fidelity.max, result.info.space.objective
     kept = f" and keeps {constraints_text(objective)}" if objective.constraints else ""
@@ -159,18 +138,18 @@ def _outcome(result: ExperimentResult) -> str:
         how = f"not complete; {resume_hint(result.info)}"
     else:
         how = "complete"
-    told = ", ".join(f"{number} {word}" for word, number in count.items() if number)
+    counts = ", ".join(f"{number} {word}" for word, number in count.items() if number)
     trials = count_text(len(result.trials), "trial")
     simulated = result.info.simulated
     what = f"SIMULATED on {simulated}: no trial was trained\n" if simulated else ""
-    return f"{what}{result.info.name} {how}\n{trials}" + (f": {told}" if told else "")
+    return f"{what}{result.info.name} {how}\n{trials}" + (f": {counts}" if counts else "")
 
 
 def resume_hint(info: ExperimentInfo) -> str:
     """How to continue an experiment."""
     default = info.storage == storage_folder(STORAGE, write=False)
-    where = "" if default else f" --storage {quote(str(info.storage))}"
-    return f"continue with {info.space.command} --resume {quote(info.name)}{where}{import_text()}"
+    storage = "" if default else f" --storage {quote(str(info.storage))}"
+    return f"continue with {info.space.command} --resume {quote(info.name)}{storage}{import_text()}"
 
 
 def _failures(result: ExperimentResult) -> list[str]:
@@ -185,7 +164,7 @@ def _failures(result: ExperimentResult) -> list[str]:
         f" {run.reason or 'no reason recorded'}"
         for run in (result.confirmation.failures if result.confirmation else ())
     ]
-    return [*trials, *runs, *(f"  drained {told}" for told in result.info.drained)]
+    return [*trials, *runs, *(f"  drained {node}" for node in result.info.drained)]
 
 
 def _cost_lines(result: ExperimentResult) -> list[str]:

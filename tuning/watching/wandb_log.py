@@ -38,8 +38,8 @@ def wandb_mode(environment: Mapping[str, str] = os.environ) -> Mode | None:
         raise ConfigError(f"WANDB_MODE is {mode!r}{did_you_mean(mode, MODES)}")
     if mode == "offline":
         return "offline"
-    wanted = mode == "online" or (not mode and environment.get("WANDB_API_KEY"))
-    return "online" if wanted else None
+    online = mode == "online" or (not mode and environment.get("WANDB_API_KEY"))
+    return "online" if online else None
 
 
 class WandbLog:
@@ -54,7 +54,7 @@ class WandbLog:
     ) -> None:
         """``before``: the trials of earlier starts; what had ended or waits has its run.
 
-        ``tell`` hears, in another thread, where logging breaks off and when it has caught up.
+        ``tell`` hears, in another thread, when logging breaks off and when it has caught up.
         """
         self.directory = info.directory / "wandb"
         self._seen: dict[int, tuple[str, int, int]] = {}
@@ -109,8 +109,8 @@ class WandbRuns(Target):
         self._runs.clear()
 
     def _send(self, trial: TrialRecord) -> None:
-        told = self._logged.get(trial.id, 0)
-        if trial.paused and trial.id not in self._runs and trial.epochs <= told:
+        sent = self._logged.get(trial.id, 0)
+        if trial.paused and trial.id not in self._runs and trial.epochs <= sent:
             return
         run = self._runs.get(trial.id) or self._open(trial)
         for report in trial.reports:
@@ -158,11 +158,11 @@ class WandbRuns(Target):
 
 
 def _ending(trial: TrialRecord) -> dict[str, Any]:
-    """What the run's summary says of the end, beside the last values of its metrics."""
-    told = {
+    """What the run's summary says of the end, besides the last values of its metrics."""
+    ending = {
         "state": trial.state,
         "reason": trial.reason,
         "rung_stopped_at": trial.rung_stopped_at,
         "hours": trial.cost_hours,
     }
-    return {key: value for key, value in told.items() if value is not None}
+    return {key: value for key, value in ending.items() if value is not None}

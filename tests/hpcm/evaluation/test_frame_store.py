@@ -208,12 +208,12 @@ def test_the_command_shows_builds_and_removes(
     images: ImageSet, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = store_path(images)
-    told = []
+    messages = []
     for what in ("show", "build", "remove", "show"):
         assert main(["data", "waves", "--cache", what]) == 0
-        told.append(capsys.readouterr().out.splitlines()[-1])
+        messages.append(capsys.readouterr().out.splitlines()[-1])
     absent = f"frames not built; 0.000 GB in {path}"
-    assert told == [absent, f"frames {path}  0.000 GB", f"removed {path}", absent]
+    assert messages == [absent, f"frames {path}  0.000 GB", f"removed {path}", absent]
 
 
 def test_the_folder_is_the_users_own_unless_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -227,8 +227,10 @@ def test_weights_that_are_not_finite_are_refused(
     """Else they evaluate to a rate of nan, with exit code 0."""
     key = "h_a.branch.1.weight"
     state[key].view(-1)[:count] = value
-    told = f"'{key}' is not finite: {count} of its 4096 numbers {'is' if count == 1 else 'are'} NaN"
-    with pytest.raises(ConfigError, match=told):
+    message = (
+        f"'{key}' is not finite: {count} of its 4096 numbers {'is' if count == 1 else 'are'} NaN"
+    )
+    with pytest.raises(ConfigError, match=message):
         load_model(write(state))
 
 

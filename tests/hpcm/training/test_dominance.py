@@ -13,7 +13,7 @@ from hpcm.training.dominance import EPOCHS, Dominance, DominantTaskWarning
 from tests.hpcm.training.test_resume import config, toy
 
 
-def told(weights: list[dict[str, float]]) -> list[int]:
+def warned_epochs(weights: list[dict[str, float]]) -> list[int]:
     """The epochs (from 1) in which a warning comes."""
     dominance, found = Dominance(), []
     for epoch, values in enumerate(weights, 1):
@@ -44,7 +44,7 @@ OTHER = {"distortion": 0.6, "rate_s1": 0.3, "rate_s2": 0.1}
 def test_after_epochs_in_a_row_and_once(
     weights: list[dict[str, float]], expected: list[int]
 ) -> None:
-    assert told(weights) == expected
+    assert warned_epochs(weights) == expected
 
 
 def test_a_run_warns_with_the_task_and_its_share(

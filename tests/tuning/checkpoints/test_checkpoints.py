@@ -155,11 +155,11 @@ def test_a_damaged_one_is_passed_over_for_the_one_before(
         store.folder = RemoteFolder(fs.PyFileSystem(flaky), "rates-x/t", pauses=())
         root = flaky.folder / "rates-x/t"
     save(store, 1, 3)
-    harm, said = DAMAGE[damage]
+    harm, found = DAMAGE[damage]
     harm(root / "epoch-000003")
     assert epochs(store) == [1]
     if kind == "disk" or damage != "no record":  # a store lists none without
-        assert said in caplog.text
+        assert found in caplog.text
         assert "checkpoint t/epoch-000003 passed over: " in caplog.text
     save(store, 2)  # trained again; the damaged one goes, though it is of a later epoch
     assert epochs(store) == [2, 1]

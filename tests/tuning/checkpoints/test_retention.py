@@ -72,8 +72,8 @@ def space_of(folder: Path, scheduler: str) -> SearchSpace:
 def test_what_can_go_on_keeps_its_last(
     tmp_path: Path, ledger: Ledger, scheduler: str, lost: list[int]
 ) -> None:
-    told: list[str] = []
-    notices = Notices(told.append)
+    messages: list[str] = []
+    notices = Notices(messages.append)
     with retention(ledger, space_of(tmp_path, scheduler), stores(tmp_path), notices):
         play(ledger, tmp_path, 0, None)
         play(ledger, tmp_path, 1)
@@ -85,7 +85,7 @@ def test_what_can_go_on_keeps_its_last(
     found = [saved(tmp_path, number) for number in range(7)]
     assert found == [[2, 3], [3], lost, [3], [3], [3], [2, 3]]
     notices.hand_on()
-    assert told == []
+    assert messages == []
 
 
 def test_what_a_killed_driver_left_is_removed_at_the_next_start(
@@ -99,8 +99,8 @@ def test_what_a_killed_driver_left_is_removed_at_the_next_start(
 
 
 def test_a_place_that_fails_is_told_once(tmp_path: Path, ledger: Ledger) -> None:
-    told: list[str] = []
-    notices = Notices(told.append)
+    messages: list[str] = []
+    notices = Notices(messages.append)
 
     def broken(number: int) -> CheckpointStore:
         raise OSError("stale file handle")
@@ -109,7 +109,7 @@ def test_a_place_that_fails_is_told_once(tmp_path: Path, ledger: Ledger) -> None
         play(ledger, tmp_path, 0)
         play(ledger, tmp_path, 1)
     notices.hand_on()
-    assert told == ["old checkpoints of trial 0 are not removed: stale file handle"]
+    assert messages == ["old checkpoints of trial 0 are not removed: stale file handle"]
 
 
 def test_a_place_that_answers_again_is_tidied(
@@ -117,8 +117,8 @@ def test_a_place_that_answers_again_is_tidied(
 ) -> None:
     """Without another word of those trials; and a second outage is told like the first."""
     monkeypatch.setattr(module, "AGAIN", 0.02)
-    told: list[str] = []
-    notices, away = Notices(told.append), [True]
+    messages: list[str] = []
+    notices, away = Notices(messages.append), [True]
 
     def flaky(number: int) -> CheckpointStore:
         if away[0]:
@@ -144,8 +144,8 @@ def test_a_place_that_answers_again_is_tidied(
         away[0] = False
         until([2], 1)
     notices.hand_on()
-    said = "old checkpoints of trial {} are not removed: stale file handle"
-    assert told == [said.format(0), said.format(2)]
+    message = "old checkpoints of trial {} are not removed: stale file handle"
+    assert messages == [message.format(0), message.format(2)]
 
 
 def test_an_experiment_that_was_renamed_misses_its_checkpoints(

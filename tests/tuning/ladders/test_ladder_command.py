@@ -64,11 +64,11 @@ def test_a_dry_run_says_the_hours_and_creates_nothing(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*words, "--dry-run"]) == 0
-    told = capsys.readouterr().out
-    assert "2 configs x 4 lmbda x 1 seed: 8 runs of 2 epochs" in told
-    assert "16 epochs, 0.4 CPU-hours by 90.0 s an epoch measured here" in told
-    assert "balancer.name famo" in told
-    assert "photos (2); estimated rate" in told
+    printed = capsys.readouterr().out
+    assert "2 configs x 4 lmbda x 1 seed: 8 runs of 2 epochs" in printed
+    assert "16 epochs, 0.4 CPU-hours by 90.0 s an epoch measured here" in printed
+    assert "balancer.name famo" in printed
+    assert "photos (2); estimated rate" in printed
     assert not (tmp_path / "storage").exists()
 
 
@@ -76,9 +76,9 @@ def test_from_words_to_a_verdict(
     words: list[str], tmp_path: Path, clocked: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(words) == 0
-    told = capsys.readouterr().out
-    assert "best (photos, estimated): BD-rate -2.00 % [" in told
-    assert "lmbda 0.0032: +2.00 %" in told
+    printed = capsys.readouterr().out
+    assert "best (photos, estimated): BD-rate -2.00 % [" in printed
+    assert "lmbda 0.0032: +2.00 %" in printed
     directory = tmp_path / "storage" / NAME
     assert (directory / "ladder" / "rd.svg").read_text().startswith("<?xml")
     assert (directory / "ladder" / "bd_rate.csv").is_file()
@@ -121,22 +121,22 @@ def test_one_whose_run_failed(
 ) -> None:
     clocked["fails"] = [5]
     assert main(words) == 1
-    told = capsys.readouterr().out
-    assert "no BD-rate: " in told
-    assert "best at lmbda 0.0016, seed 1: failed (trial 5): val_rd_cost is nan" in told
+    printed = capsys.readouterr().out
+    assert "no BD-rate: " in printed
+    assert "best at lmbda 0.0016, seed 1: failed (trial 5): val_rd_cost is nan" in printed
 
 
 @pytest.mark.parametrize(
-    ("left_out", "said"),
+    ("left_out", "message"),
     [("--lmbdas", "--lmbdas: missing"), ("--images", "--images: missing")],
 )
 def test_what_is_missing(
-    words: list[str], left_out: str, said: str, capsys: pytest.CaptureFixture[str]
+    words: list[str], left_out: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     at = words.index(left_out)
     end = next(i for i in range(at + 1, len(words)) if words[i].startswith("--"))
     assert main([*words[:at], *words[end:]]) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_images_that_a_config_has_seen_are_warned_about(
@@ -171,8 +171,8 @@ def test_a_real_one_of_hpcm_tiny(
     words = ["ladder", str(config_file(tmp_path, epochs=1)), "--seeds", "1", "--real"]
     words += ["--lmbdas", *map(str, LMBDAS), "--images", "sample_val"]
     assert main([*words, "--storage", str(tmp_path / "storage")]) == 0
-    told = capsys.readouterr().out
-    assert "best (sample_val, real): BD-rate" in told
+    printed = capsys.readouterr().out
+    assert "best (sample_val, real): BD-rate" in printed
     verdict = read_verdict(next((tmp_path / "storage").iterdir()))
     assert verdict is not None
     (found,) = verdict["sets"]

@@ -48,9 +48,9 @@ def test_low_and_high_rates_that_disagree_are_said(tmp_path: Path) -> None:
     runs = read_trials(directory)
     gain = {**GAIN, LMBDAS[-1]: -2.0}
     data = verdict_data(space, [judge(score(directory, runs, gain), space, runs)])
-    told = data["sets"][0]["metrics"][0]["sign_change"]
-    assert told.startswith("The sign changes: less rate at lmbda 0.0004 (3.00 %)")
-    assert "more rate at lmbda 0.0032 (2.00 %)" in told
+    found = data["sets"][0]["metrics"][0]["sign_change"]
+    assert found.startswith("The sign changes: less rate at lmbda 0.0004 (3.00 %)")
+    assert "more rate at lmbda 0.0032 (2.00 %)" in found
 
 
 def test_a_failed_run_leaves_its_lmbda_out_and_says_why(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_start_weights_of_every_lmbda(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "words", "said"),
+    ("changes", "words", "message"),
     [
         ({}, ["--start-from", "0.0004=a"], "no weights for lmbda 0.0008, 0.0016, 0.0032"),
         ({}, ["--start-from", "0.5=a"], "0.5 is not among --lmbdas"),
@@ -114,10 +114,12 @@ def test_start_weights_of_every_lmbda(tmp_path: Path) -> None:
         ({"epochs": 3}, [], "epochs is 3, above schedule_horizon (2)"),
     ],
 )
-def test_refused(tmp_path: Path, changes: dict[str, object], words: list[str], said: str) -> None:
+def test_refused(
+    tmp_path: Path, changes: dict[str, object], words: list[str], message: str
+) -> None:
     path = config_file(tmp_path, **changes)
     given = flags(str(path), "--lmbdas", *map(str, LMBDAS), "--seeds", "1", *words)
-    with pytest.raises(ConfigError, match=re.escape(said)):
+    with pytest.raises(ConfigError, match=re.escape(message)):
         new_space(given, "laptop")
 
 
@@ -140,14 +142,14 @@ def test_of_one_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--set", "base.epochs=1"], "not with --resume; its runs are of other settings"),
         (["--start-from", "scratch"], "not with --resume"),
         (["--start-from", "0.0004=b"], "the runs of this lmbda start from what the config says"),
     ],
 )
-def test_growing_refused(tmp_path: Path, words: list[str], said: str) -> None:
+def test_growing_refused(tmp_path: Path, words: list[str], message: str) -> None:
     space = ladder(tmp_path)
-    with pytest.raises(ConfigError, match=re.escape(said)):
+    with pytest.raises(ConfigError, match=re.escape(message)):
         grown_space(space, flags(*words))

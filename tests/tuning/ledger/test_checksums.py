@@ -38,10 +38,10 @@ def written(folder: Path, name: str, rate: float = 1e-4) -> Path:
 def refused(path: Path, content: bytes, line: int, reason: str = FOLLOWS) -> None:
     """Both readers refuse it, at this line."""
     path.write_bytes(content)
-    told = re.escape(f"{path}: line {line} is damaged ({reason})")
-    with pytest.raises(ConfigError, match=told):
+    message = re.escape(f"{path}: line {line} is damaged ({reason})")
+    with pytest.raises(ConfigError, match=message):
         Ledger(path.parent)
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         list(read_events(path.parent))
 
 

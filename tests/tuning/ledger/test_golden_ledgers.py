@@ -92,7 +92,7 @@ def test_once_continued_it_is_covered_from_its_first_line_on(name: str, tmp_path
 def test_a_scheduler_that_is_gone_names_what_to_use_instead(name: str, tmp_path: Path) -> None:
     """To whoever resumes it, and before that to whoever reads its space from a file again."""
     play = continued(tmp_path, name)
-    told = f"{name} is gone; use {GONE[name]}"
-    assert list(play.space.scheduler.problems(play.space)) == [("scheduler.name", told)]
-    with pytest.raises(ConfigError, match=f"scheduler.name: {told}"):
+    message = f"{name} is gone; use {GONE[name]}"
+    assert list(play.space.scheduler.problems(play.space)) == [("scheduler.name", message)]
+    with pytest.raises(ConfigError, match=f"scheduler.name: {message}"):
         Search(play.space, Ledger(play.directory))

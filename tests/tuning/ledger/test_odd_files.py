@@ -57,19 +57,19 @@ def test_a_resume(
 ) -> None:
     put(directory / name, make)
     assert cli.main(["--resume", "rates-1", "--storage", str(directory.parent)]) == 2
-    said = capsys.readouterr().err
-    assert name in said or "no such experiment" in said
-    assert "Traceback" not in said
+    printed = capsys.readouterr().err
+    assert name in printed or "no such experiment" in printed
+    assert "Traceback" not in printed
 
 
 def refused(capsys: pytest.CaptureFixture[str], directory: Path, name: str) -> None:
     """All commands end with one message that names the file."""
     for command in COMMANDS:
         assert main([command, "rates-1", "--storage", str(directory.parent)]) == 2, command
-        said = capsys.readouterr().err
-        assert name in said, command
-        assert "Traceback" not in said
-        assert len(said) < 1000
+        printed = capsys.readouterr().err
+        assert name in printed, command
+        assert "Traceback" not in printed
+        assert len(printed) < 1000
 
 
 @odd

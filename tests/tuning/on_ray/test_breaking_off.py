@@ -54,8 +54,8 @@ def test_a_disk_that_is_full_is_one_line(
 
     monkeypatch.setattr(cli, "run_experiment", full)
     assert cli.main(["--space", "quick.yaml", "--storage", str(storage)]) == 1
-    said = capsys.readouterr().err
-    assert said == "tune.py: broke off: [Errno 28] No space left on device: 'ledger.jsonl'\n"
+    printed = capsys.readouterr().err
+    assert printed == "tune.py: broke off: [Errno 28] No space left on device: 'ledger.jsonl'\n"
 
 
 def test_an_export_that_fails_does_not_hide_what_was_found(

@@ -272,12 +272,12 @@ def test_node_environment(tmp_path: Path) -> None:
     script = '. deploy/node_env.sh; echo "$HPCM_DATA|$RAY_AUTH_MODE|${PATH%%:*}"'
     plain = {"PATH": os.environ["PATH"], "HOME": "/home/ubuntu"}
     site = {**plain, "HPCM_SHARED": "/scratch/hpcm", "HPCM_HOME": "/code"}
-    said = [
+    runs = [
         subprocess.run(["sh", "-c", script], cwd=ROOT, env=env, capture_output=True, text=True)
         for env in (plain, site)
     ]
-    assert said[0].stdout == "/mnt/hpcm/data|token|/home/ubuntu/hpcm-tune/.venv/bin\n"
-    assert said[1].stdout == "/scratch/hpcm/data|token|/code/.venv/bin\n"
+    assert runs[0].stdout == "/mnt/hpcm/data|token|/home/ubuntu/hpcm-tune/.venv/bin\n"
+    assert runs[1].stdout == "/scratch/hpcm/data|token|/code/.venv/bin\n"
 
 
 def test_search_script_starts_once_and_then_resumes(tmp_path: Path) -> None:
@@ -289,16 +289,16 @@ def test_search_script_starts_once_and_then_resumes(tmp_path: Path) -> None:
     env = {**os.environ, "PATH": f"{python.parent}:{os.environ['PATH']}"}
     command = [str(ROOT / "deploy/search.sh"), str(storage), "--space", "phase3"]
 
-    def said() -> str:
+    def last_command() -> str:
         run = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
         return run.stdout.strip()
 
-    assert said() == f"tune.py --storage {storage} --space phase3"
+    assert last_command() == f"tune.py --storage {storage} --space phase3"
     experiment = storage / "phase3-20260101-120000"
     experiment.mkdir()  # a driver that died at once, or lost+found: no experiment yet
-    assert said() == f"tune.py --storage {storage} --space phase3"
+    assert last_command() == f"tune.py --storage {storage} --space phase3"
     (experiment / "experiment.json").touch()
-    assert said() == f"tune.py --storage {storage} --space phase3 --resume last"
+    assert last_command() == f"tune.py --storage {storage} --space phase3 --resume last"
 
 
 def test_ray_version_is_the_pin() -> None:

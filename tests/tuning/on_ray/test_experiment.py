@@ -80,7 +80,8 @@ def choices(*rates: float) -> dict[str, Any]:
     return {"optimizer.lr": {"type": "categorical", "choices": list(rates), "prior": rates[0]}}
 
 
-def test_an_experiment_from_start_to_end(run: Any, tmp_path: Path) -> None:
+def test_an_experiment_from_start_to_end(run: Any, folder: Path, tmp_path: Path) -> None:
+    """One trial at a time, so that its simulation decides alike: two drivers of one `Search`."""
     started: list[ExperimentInfo] = []
     changes: list[int] = []
     actors: set[str] = set()
@@ -89,12 +90,15 @@ def test_an_experiment_from_start_to_end(run: Any, tmp_path: Path) -> None:
         changes.append(sum(t.epochs for t in trials))
         actors.update(a["ActorClassName"] for a in ray._private.state.actors().values())
 
-    result = run(budget={"trials": 6}, on_start=started.append, on_change=changed)
+    how: dict[str, Any] = {"scheduler": {"name": "promote", "pilots": 0, "control": 0.2}}
+    how["searcher"] = {"name": "tpe", "seed": 0, "startup_trials": 2}
+    result = run(
+        budget={"trials": 4, "concurrent": 1}, on_start=started.append, on_change=changed, **how
+    )
     assert "rates_trial" in actors
     assert ray.is_initialized()  # the module's, which is not ours to stop
     assert (result.complete, result.interrupted, result.error) == (True, False, None)
-    assert len(result.trials) == 6
-    assert "stopped" in states(result).values()
+    assert len(result.trials) == 4
     assert set(states(result).values()) == {"stopped", "finished"}
     assert result.prior is result.trials[0]
     assert (result.prior.state, result.prior.epochs) == ("finished", 9)
@@ -108,10 +112,17 @@ def test_an_experiment_from_start_to_end(run: Any, tmp_path: Path) -> None:
     assert read_trials(info.directory) == result.trials
     _look_at_the_files(info.directory, result)
 
-    more = run(budget={"trials": 7}, resume="last")  # a finished one goes on with a larger budget
-    assert more.complete
-    assert [t.reports for t in more.trials[:6]] == [t.reports for t in result.trials]
-    assert (len(more.trials), more.trials[6].ended) == (7, True)
+    simulated = simulate(info.space, Recorded(info.space, result.trials, "rates"), slots=1)
+    assert decisions(simulated.trials) == decisions(result.trials)
+
+    with pytest.raises(ConfigError, match="fidelity.max: 9 -> 3"):
+        run(resume=info.name, fidelity={"max": 3}, **how)
+    more = run(budget={"trials": 5, "concurrent": 1}, resume="last", **how)
+    assert more.complete  # a finished one goes on with a larger budget
+    assert [t.reports for t in more.trials[:4]] == [t.reports for t in result.trials]
+    assert (len(more.trials), more.trials[4].ended) == (5, True)
+    lines = (folder / "epochs").read_text().splitlines()
+    assert len(lines) == len(set(lines))  # what was promoted went on from its checkpoint
 
 
 def _look_at_the_files(directory: Path, result: ExperimentResult) -> None:
@@ -126,32 +137,28 @@ def _look_at_the_files(directory: Path, result: ExperimentResult) -> None:
 
 
 def test_every_kind_of_failure_ends_its_trial_and_no_other(run: Any, folder: Path) -> None:
-    rates = {"crash_once": 1e-4, "diverge": 1e-2, "nan": 2e-2, "crash": 3e-2, "die_once": 2e-4}
-    rates["early"] = 5e-4  # its training ends after epoch 5
+    rates = {"crash_once": 1e-4, "diverge": 1e-2, "crash": 3e-2, "die_once": 2e-4}
     misbehave(folder, **rates)
     result = run(
-        parameters=choices(*rates.values(), 3e-4),
+        parameters=choices(*rates.values()),
         searcher={"name": "grid"},
-        # rungs 1 and 9; nine peers never meet
-        scheduler={"name": "asha", "pilots": 0, "reduction_factor": 9},
+        scheduler={"name": "fifo"},
+        fidelity={"min": 1, "max": 3},
     )
     assert result.complete
     again = "the same error twice, not tried again: RuntimeError: a cosmic ray"
     assert [(t.params["optimizer.lr"], t.state, t.retries, t.diverged) for t in result.trials] == [
         (1e-4, "finished", 1, False),
         (1e-2, "failed", 0, True),
-        (2e-2, "failed", 0, True),
         (3e-2, "failed", 1, False),
         (2e-4, "finished", 1, False),
-        (5e-4, "finished", 0, False),
-        (3e-4, "finished", 0, False),
     ]
     reasons = [trial.reason for trial in result.trials if trial.state == "failed"]
-    assert reasons == ["diverged: loss is inf", f"{METRIC} is nan at epoch 2", again]
+    assert reasons == ["diverged: loss is inf", again]
     lines = [line.split() for line in (folder / "epochs").read_text().splitlines()]
-    for rate in (1e-4, 2e-4):  # epoch 1 was saved, for there is a rung; epoch 2 broke
+    for rate in (1e-4, 2e-4):  # epoch 2 broke, before anything was saved
         epochs = [int(epoch) for lr, epoch in lines if float(lr) == rate]
-        assert epochs == [1, 2, 2, 3, 4, 5, 6, 7, 8, 9]
+        assert epochs == [1, 2, 1, 2, 3]
     retried = {e["reason"] for e in read_lines(result.info.directory) if e["event"] == "retried"}
     died = "its process died (killed, or a crash in native code)"
     assert retried == {"RuntimeError: a cosmic ray", died}
@@ -162,33 +169,14 @@ def test_every_kind_of_failure_ends_its_trial_and_no_other(run: Any, folder: Pat
 
 
 def test_the_end_of_the_hours_is_a_completion(run: Any) -> None:
-    result = run(budget={"trials": 8, "hours": 1.0 / 3600})
+    result = run(budget={"trials": 8, "concurrent": 1, "hours": 1.0 / 3600})
     assert (result.complete, result.interrupted) == (True, False)
     unfinished = [t for t in result.trials if t.state == "stopped" and t.rung_stopped_at is None]
     assert all("hours are spent" in str(t.reason) for t in unfinished)
-    more = run(budget={"trials": 2, "hours": 1.0}, resume="last")
+    more = run(budget={"trials": 2, "concurrent": 1, "hours": 1.0}, resume="last")
     assert more.complete
     assert {t.state for t in more.trials[:2]} <= {"finished", "stopped"}
     assert all(t.rung_stopped_at or t.epochs == 9 for t in more.trials)
-
-
-def test_promotion_thaws_from_the_checkpoint(run: Any, folder: Path) -> None:
-    """Of four the best two go on; the second best came when there was room for one."""
-    result = run(
-        parameters=choices(1e-4, 2e-4, 1e-2, 2e-2),
-        searcher={"name": "grid"},
-        scheduler={"name": "promote", "pilots": 0, "reduction_factor": 2, "control": 0.0},
-        fidelity={"min": 1, "max": 2},
-        budget={"trials": 4, "concurrent": 1},
-    )
-    assert result.complete
-    assert states(result) == {0: "finished", 1: "finished", 2: "stopped", 3: "stopped"}
-    assert [t.rung_stopped_at for t in result.trials] == [None, None, 1, 1]
-    events = [(e["event"], e["trial"]) for e in read_lines(result.info.directory) if "trial" in e]
-    assert events.index(("paused", 1)) < events.index(("started", 3))
-    assert events.index(("paused", 3)) < events.index(("promoted", 1))
-    lines = (folder / "epochs").read_text().splitlines()
-    assert len(lines) == len(set(lines)) == 6  # the first epoch was not trained again
 
 
 def test_a_refused_prior_ends_the_search_at_once(run: Any, folder: Path) -> None:
@@ -241,9 +229,6 @@ def test_bad_input_creates_nothing(run: Any, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such experiment"):
         run(resume="rates-20000101-000000")
     assert not (tmp_path / "storage").exists()
-    done = run(budget={"trials": 1}, fidelity={"min": 1, "max": 1})
-    with pytest.raises(ConfigError, match="fidelity.max: 1 -> 9"):
-        run(resume=done.info.name)
 
 
 def test_finalists_are_trained_again_on_fresh_seeds(run: Any, folder: Path) -> None:
@@ -251,17 +236,17 @@ def test_finalists_are_trained_again_on_fresh_seeds(run: Any, folder: Path) -> N
 
     def interrupt(trials: Sequence[TrialRecord]) -> None:
         runs = [trial for trial in trials if trial.confirms is not None]
-        if len(runs) > 1 and not sent:
+        if runs and not sent:
             sent.append(True)
             os.kill(os.getpid(), signal.SIGTERM)
 
     sent: list[bool] = []
     how: dict[str, Any] = {
-        "parameters": choices(2e-4, 1e-4, 3e-4),
+        "parameters": choices(2e-4, 1e-4),
         "searcher": {"name": "grid"},
-        "budget": {"trials": 3},
-        "fidelity": {"min": 1, "max": 3},
-        "confirm": {"top": 1, "seeds": [7, 8]},
+        "budget": {"trials": 2},
+        "fidelity": {"min": 1, "max": 2},
+        "confirm": {"top": 1, "seeds": [7]},
     }
     before = signal.getsignal(signal.SIGTERM)
     first = run(on_change=interrupt, **how)
@@ -272,32 +257,15 @@ def test_finalists_are_trained_again_on_fresh_seeds(run: Any, folder: Path) -> N
     ledger = Ledger(result.info.directory)
     runs = ledger.confirmations()
     assert [(r.confirms, r.seed, r.state) for r in runs] == [
-        (of, seed, "finished") for seed in (7, 8) for of in (0, 1)
+        (0, 7, "finished"),
+        (1, 7, "finished"),
     ]
     for one in runs:
         assert one.seed is not None
         of = ledger.trials[one.confirms or 0]
         assert one.last[METRIC] == pytest.approx(of.last[METRIC] + one.seed / 100)
-    assert len(result.trials) == 3
+    assert len(result.trials) == 2
     assert result.best is result.trials[1]
     trained = Counter((folder / "epochs").read_text().splitlines())
-    for rate, times in ((2e-4, 3), (1e-4, 3), (3e-4, 1)):  # the search's seed, and 7 and 8
-        own = [count for line, count in trained.items() if line.startswith(f"{rate!r} ")]
-        assert set(own) == {times}  # every run had saved: no epoch was trained twice
-
-
-def test_a_serial_search_and_its_simulation_decide_alike(
-    run: Callable[..., ExperimentResult],
-) -> None:
-    """Two drivers of one `Search`: the same proposals, promotions and stops."""
-    result = run(
-        scheduler={"name": "promote", "pilots": 0, "control": 0.2},
-        searcher={"name": "tpe", "seed": 0, "startup_trials": 2},
-        budget={"trials": 6, "concurrent": 1},
-    )
-    assert result.complete, result.error
-    simulated = simulate(
-        result.info.space, Recorded(result.info.space, result.trials, "rates"), slots=1
-    )
-    assert decisions(simulated.trials) == decisions(result.trials)
-    assert {t.state for t in result.trials} == {"finished", "stopped"}
+    # with the search's seed and with 7; every run had saved: no epoch was trained twice
+    assert set(trained.values()) == {2}

@@ -169,8 +169,8 @@ def test_what_tune_cannot_handle_becomes_the_death_of_a_process(
     """Stock Tune ends the whole search with "Caught unexpected exception"."""
     heard: list[Exception] = []
 
-    def hear(tracked: Any, told: Exception) -> None:
-        heard.append(told)
+    def hear(tracked: Any, given: Exception) -> None:
+        heard.append(given)
 
     tracked = SimpleNamespace(actor_id=1, _on_error=hear)
     task = SimpleNamespace(_tracked_actor=tracked, _on_error=None)
@@ -180,7 +180,7 @@ def test_what_tune_cannot_handle_becomes_the_death_of_a_process(
     with patched_actor_manager():
         RayActorManager._actor_task_failed(manager, tracked_actor_task=task, exception=error)
         RayActorManager._actor_start_failed(manager, tracked_actor=tracked, exception=error)
-    assert [diagnose(told).kind for told in heard] == [kind, kind]
+    assert [diagnose(given).kind for given in heard] == [kind, kind]
     with pytest.raises(RuntimeError, match="Caught unexpected exception"):
         RayActorManager._actor_task_failed(manager, tracked_actor_task=task, exception=error)
 

@@ -32,13 +32,13 @@ from tuning.on_ray.metrics import (
 )
 
 BALANCER = {"weights/distortion": 0.7, "weights/rate_s1": 0.3, "gamma/s1": 1e-3}
-Told = dict[tuple[str, frozenset[tuple[str, str]]], float]
+Received = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 class Series:
-    """Stands for Ray's gauges and counters; ``told`` has what was told since it was cleared."""
+    """Stands for Ray's gauges and counters; ``received`` has the values since it was cleared."""
 
-    told: Told = {}
+    received: Received = {}
 
     def __init__(self, name: str, description: str, tag_keys: tuple[str, ...]) -> None:
         self.name, self.tag_keys = name, set(tag_keys)
@@ -46,20 +46,20 @@ class Series:
 
     def set(self, value: float, tags: dict[str, str]) -> None:
         assert set(tags) == self.tag_keys
-        self.told[self.name, frozenset(tags.items())] = value
+        self.received[self.name, frozenset(tags.items())] = value
 
     def inc(self, value: float, tags: dict[str, str]) -> None:
         key = self.name, frozenset(tags.items())
-        self.told[key] = self.told.get(key, 0.0) + value
+        self.received[key] = self.received.get(key, 0.0) + value
 
 
 @pytest.fixture(autouse=True)
-def told(monkeypatch: pytest.MonkeyPatch) -> Told:
-    """What is told from here on."""
+def received(monkeypatch: pytest.MonkeyPatch) -> Received:
+    """The values that the series receive from here on."""
     monkeypatch.setattr(metrics, "Gauge", Series)
     monkeypatch.setattr(metrics, "Counter", Series)
-    Series.told.clear()
-    return Series.told
+    Series.received.clear()
+    return Series.received
 
 
 @pytest.fixture
@@ -99,45 +99,45 @@ def a_search_in_every_state(ledger: Ledger) -> None:
     ledger.append(Report(7, metrics=report(1, 3.0, **{"train/seconds": 2.0})))
 
 
-def of(told: Told, name: str, **tags: str) -> float:
-    return told[name, frozenset({"experiment": "rates-x", **tags}.items())]
+def of(received: Received, name: str, **tags: str) -> float:
+    return received[name, frozenset({"experiment": "rates-x", **tags}.items())]
 
 
-def test_a_search_in_every_state(ledger: Ledger, tmp_path: Path, told: Told) -> None:
+def test_a_search_in_every_state(ledger: Ledger, tmp_path: Path, received: Received) -> None:
     exported = search(ledger, tmp_path)
     a_search_in_every_state(ledger)
     exported.tell(age=3.0)
-    states = {state: of(told, "hpcm_trials", state=state) for state in metrics.STATES}
+    states = {state: of(received, "hpcm_trials", state=state) for state in metrics.STATES}
     expected = {"running": 2, "waiting": 1, "pending": 1, "finished": 0, "stopped": 1, "failed": 3}
     assert states == expected
-    assert of(told, "hpcm_trials_budget") == 8
-    assert of(told, "hpcm_slots") == 3  # two at the start; a node has joined
-    assert of(told, "hpcm_best_objective") == 2.0  # trial 1: the prior alone went further
-    assert of(told, "hpcm_prior_objective") == 7.0  # at the same epoch
-    assert of(told, "hpcm_confirm_runs", state="running") == 1
-    assert of(told, "hpcm_trial_objective", trial="rates-0007") == 3.0
-    assert of(told, "hpcm_hours", device="cpu") == pytest.approx(13 * 2.0 / 3600)
-    fates = {fate: of(told, "hpcm_rung_trials", epoch="1", fate=fate) for fate in
+    assert of(received, "hpcm_trials_budget") == 8
+    assert of(received, "hpcm_slots") == 3  # two at the start; a node has joined
+    assert of(received, "hpcm_best_objective") == 2.0  # trial 1: the prior alone went further
+    assert of(received, "hpcm_prior_objective") == 7.0  # at the same epoch
+    assert of(received, "hpcm_confirm_runs", state="running") == 1
+    assert of(received, "hpcm_trial_objective", trial="rates-0007") == 3.0
+    assert of(received, "hpcm_hours", device="cpu") == pytest.approx(13 * 2.0 / 3600)
+    fates = {fate: of(received, "hpcm_rung_trials", epoch="1", fate=fate) for fate in
              ("reached", "waiting", "stopped")}  # fmt: skip
     assert fates == {"reached": 6, "waiting": 1, "stopped": 1}
-    assert of(told, "hpcm_rung_trials", epoch="3", fate="reached") == 2
-    assert of(told, "hpcm_failures", **{"class": "diverged"}) == 1
-    assert of(told, "hpcm_failures", **{"class": "refused"}) == 1
-    assert of(told, "hpcm_failures", **{"class": "device_memory"}) == 1
-    assert of(told, "hpcm_failures", **{"class": "exception"}) == 0
-    assert of(told, "hpcm_report_age_seconds") == 3.0
-    assert of(told, "hpcm_epochs") == 13
-    assert of(told, "hpcm_restarts") == 1
-    assert of(told, "hpcm_trial_objective", trial="rates-0001") == 2.0
-    assert of(told, "hpcm_trial_epoch", trial="rates-0000") == 4
-    assert of(told, "hpcm_trial_epoch_seconds", trial="rates-0000") == 2.0
-    assert of(told, "hpcm_trial_task_weight", trial="rates-0000", task="rate_s1") == 0.3
-    assert of(told, "hpcm_trial_gamma", trial="rates-0000", scale="s1") == 1e-3
-    # Nothing is declared and never told; a tau needs more trials than there are here.
-    assert {name for name, _ in told} == set(METRICS) - {"hpcm_rung_tau"}
+    assert of(received, "hpcm_rung_trials", epoch="3", fate="reached") == 2
+    assert of(received, "hpcm_failures", **{"class": "diverged"}) == 1
+    assert of(received, "hpcm_failures", **{"class": "refused"}) == 1
+    assert of(received, "hpcm_failures", **{"class": "device_memory"}) == 1
+    assert of(received, "hpcm_failures", **{"class": "exception"}) == 0
+    assert of(received, "hpcm_report_age_seconds") == 3.0
+    assert of(received, "hpcm_epochs") == 13
+    assert of(received, "hpcm_restarts") == 1
+    assert of(received, "hpcm_trial_objective", trial="rates-0001") == 2.0
+    assert of(received, "hpcm_trial_epoch", trial="rates-0000") == 4
+    assert of(received, "hpcm_trial_epoch_seconds", trial="rates-0000") == 2.0
+    assert of(received, "hpcm_trial_task_weight", trial="rates-0000", task="rate_s1") == 0.3
+    assert of(received, "hpcm_trial_gamma", trial="rates-0000", scale="s1") == 1e-3
+    # Nothing is declared and never received; a tau needs more trials than there are here.
+    assert {name for name, _ in received} == set(METRICS) - {"hpcm_rung_tau"}
 
 
-def test_a_tau_is_told_once_it_is_known(tmp_path: Path, ledger: Ledger, told: Told) -> None:
+def test_a_tau_is_told_once_it_is_known(tmp_path: Path, ledger: Ledger, received: Received) -> None:
     """Eight trials at a rung of epoch 1; all losers but the last went on, in the same order."""
     exported = search(ledger, tmp_path, scheduler={"name": "promote", "pilots": 0, "control": 0.5})
     for number in range(8):
@@ -145,26 +145,26 @@ def test_a_tau_is_told_once_it_is_known(tmp_path: Path, ledger: Ledger, told: To
         facts = {"score": float(number), "rank": number + 1, "peers": 8}
         ledger.append(RungDecision(number, 1, keeps=number < 7, control=2 <= number < 7, **facts))
     exported.tell(age=0.0)
-    assert of(told, "hpcm_rung_losers", epoch="1", to="3") == 0
+    assert of(received, "hpcm_rung_losers", epoch="1", to="3") == 0
     for number in range(7):
         ledger.append(Report(number, metrics=report(3, float(number))))
         facts = {"score": float(number), "rank": number + 1, "peers": number + 1}
         ledger.append(RungDecision(number, 3, keeps=False, **facts))
     exported.tell(age=0.0)
-    assert of(told, "hpcm_rung_losers", epoch="1", to="3") == 5
-    assert of(told, "hpcm_rung_tau", epoch="1", to="3") == pytest.approx(1.0)
-    taus = [dict(tags) for name, tags in told if name == "hpcm_rung_tau"]
+    assert of(received, "hpcm_rung_losers", epoch="1", to="3") == 5
+    assert of(received, "hpcm_rung_tau", epoch="1", to="3") == pytest.approx(1.0)
+    taus = [dict(tags) for name, tags in received if name == "hpcm_rung_tau"]
     assert taus == [{"experiment": "rates-x", "epoch": "1", "to": "3"}]
 
 
-def test_an_ended_trial_is_told_no_more(ledger: Ledger, tmp_path: Path, told: Told) -> None:
+def test_an_ended_trial_is_told_no_more(ledger: Ledger, tmp_path: Path, received: Received) -> None:
     """Ray drops a gauge that is not set again."""
     exported = search(ledger, tmp_path)
     propose(ledger, 0, 3.0)
     propose(ledger, 1, 2.0)
     ledger.append(Stopped(0, rung=1, reason="rank 2 of 2"))
     exported.tell(age=0.0)
-    trials = {tags["trial"] for _, tags in map(_tags, told) if "trial" in tags}
+    trials = {tags["trial"] for _, tags in map(_tags, received) if "trial" in tags}
     assert trials == {"rates-0001"}
 
 
@@ -174,7 +174,7 @@ def _tags(key: tuple[str, frozenset[tuple[str, str]]]) -> tuple[str, dict[str, s
 
 @pytest.mark.parametrize("ended", [20, 2000])
 def test_the_series_do_not_grow_with_the_search(
-    ledger: Ledger, tmp_path: Path, told: Told, ended: int, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger, tmp_path: Path, received: Received, ended: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tuning.ledger.ledger.os.fsync", lambda handle: None)
     exported = search(ledger, tmp_path)
@@ -183,57 +183,59 @@ def test_the_series_do_not_grow_with_the_search(
         ledger.append(Failed(number, reason=f"RuntimeError: number {number}"))
     propose(ledger, ended, 2.0)
     exported.tell(age=0.0)
-    assert len(told) == 22 + len(FAILURE_CLASSES) + 8  # of the search and of the running trial
-    assert of(told, "hpcm_failures", **{"class": "exception"}) == ended
+    assert len(received) == 22 + len(FAILURE_CLASSES) + 8  # of the search and of the running trial
+    assert of(received, "hpcm_failures", **{"class": "exception"}) == ended
 
 
 def test_running_trials_are_bounded(
-    ledger: Ledger, tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger, tmp_path: Path, received: Received, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tuning.ledger.ledger.os.fsync", lambda handle: None)
     exported = search(ledger, tmp_path)
     for number in range(MOST_TRIALS + 50):
         propose(ledger, number, 3.0)
     exported.tell(age=0.0)
-    assert sum(name == "hpcm_trial_epoch" for name, _ in told) == MOST_TRIALS
+    assert sum(name == "hpcm_trial_epoch" for name, _ in received) == MOST_TRIALS
 
 
-def test_what_is_not_finite_is_left_out(ledger: Ledger, tmp_path: Path, told: Told) -> None:
+def test_what_is_not_finite_is_left_out(ledger: Ledger, tmp_path: Path, received: Received) -> None:
     exported = search(ledger, tmp_path)
     propose(ledger, 0, float("nan"), **{"val_psnr": float("-inf")})
     exported.tell(age=0.0)
-    names = {name for name, _ in told}
+    names = {name for name, _ in received}
     assert "hpcm_trial_epoch" in names
     assert not names & {"hpcm_trial_objective", "hpcm_trial_psnr", "hpcm_best_objective"}
 
 
-def test_counters_count_this_session_once(ledger: Ledger, tmp_path: Path, told: Told) -> None:
+def test_counters_count_this_session_once(
+    ledger: Ledger, tmp_path: Path, received: Received
+) -> None:
     propose(ledger, 0, 3.0, 2.0)  # before this driver
     exported = search(ledger, tmp_path)
     propose(ledger, 1, 3.0)
     exported.tell(age=0.0)
     exported.tell(age=0.0)
-    assert of(told, "hpcm_epochs") == 1
+    assert of(received, "hpcm_epochs") == 1
 
 
 def test_it_is_told_every_few_seconds(
-    ledger: Ledger, tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger, tmp_path: Path, received: Received, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [100.0]
     monkeypatch.setattr(metrics.time, "monotonic", lambda: clock[0])
     exported = search(ledger, tmp_path)
     for seconds, said in ((0.0, True), (1.0, False), (metrics.EVERY, True), (1.0, False)):
         clock[0] += seconds
-        told.clear()
+        received.clear()
         exported.on_step_end(0, [])
-        assert bool(told) is said
+        assert bool(received) is said
     clock[0] += 60
     exported.on_step_end(0, [])
-    assert of(told, "hpcm_report_age_seconds") == pytest.approx(65, abs=1)
+    assert of(received, "hpcm_report_age_seconds") == pytest.approx(65, abs=1)
     propose(ledger, 0, 3.0)
     clock[0] += 60
     exported.on_step_end(0, [])
-    assert of(told, "hpcm_report_age_seconds") == 0
+    assert of(received, "hpcm_report_age_seconds") == 0
 
 
 @pytest.mark.parametrize(

@@ -113,8 +113,8 @@ def test_a_trial_does_not_answer_for_its_node(
     tmp_path: Path, pictures: Path, here: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its images were unmounted: not a config that is refused, which would end the search."""
-    told: list[Any] = []
-    monkeypatch.setattr("ray.tune.report", told.append)
+    messages: list[Any] = []
+    monkeypatch.setattr("ray.tune.report", messages.append)
     monkeypatch.setenv("FAKE_TRAINING", str(tmp_path))
     inputs = Inputs(("pictures",))
     reference = Reference(inputs, node_facts.node_facts(inputs), frozenset({HERE}))
@@ -126,14 +126,16 @@ def test_a_trial_does_not_answer_for_its_node(
 
     sampled = {"trial": 1, "optimizer.lr": 1e-4}
     run_trial(sampled, TrialContext(lr_space(tmp_path), directory, refuse, reference))
-    assert told == [{"failed": "refused: data.train: no such set"}]  # the node is as it should be
+    assert messages == [
+        {"failed": "refused: data.train: no such set"}
+    ]  # the node is as it should be
     shutil.rmtree(pictures)
     with pytest.raises(NodeUnfitError, match="pictures is not readable"):
         run_trial(sampled, TrialContext(lr_space(tmp_path), directory, refuse, reference))
     late = Reference(inputs, reference.facts, frozenset())
     with pytest.raises(NodeUnfitError):
         run_trial(sampled, TrialContext(lr_space(tmp_path), directory, train, late))
-    assert len(told) == 1
+    assert len(messages) == 1
 
 
 def node(address: str, gpu: float, alive: bool = True) -> dict[str, Any]:
@@ -207,8 +209,8 @@ def test_every_node_has_to_reach_the_checkpoints_too(
     assert SharedPaths.of(storage, str(elsewhere)) == SharedPaths((storage, elsewhere))
     storage.mkdir()
     (storage / f"{MARKER}abc").write_text("abc")
-    told = look_around(Inputs(), SharedPaths.of(storage, str(elsewhere)), "abc")[1]
-    assert told == [f"{elsewhere} is not there, or not the same folder"]
+    found = look_around(Inputs(), SharedPaths.of(storage, str(elsewhere)), "abc")[1]
+    assert found == [f"{elsewhere} is not there, or not the same folder"]
     away = "s3://bucket/x?endpoint_override=127.0.0.1:9&scheme=http"
     places = SharedPaths.of(storage, away)
     assert places == SharedPaths((storage,), away)

@@ -155,7 +155,7 @@ def test_missing_data_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"train": "nowhere"}, "^data.train: image set 'nowhere': "),
         ({"val": "nowhere"}, "^data.val: image set 'nowhere': "),
@@ -165,29 +165,29 @@ def test_missing_data_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ],
 )
 def test_what_trials_would_read_is_looked_at_first(
-    tmp_path: Path, changes: dict[str, Any], said: str
+    tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     data = {"train": "sample", "val": "sample_val", "workers": 0, "batch_size": 1}
     base = {"model": {"name": "hpcm_tiny"}, "data": data}
     preflight.check_data(lr_space(tmp_path, base=base))
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=message):
         preflight.check_data(lr_space(tmp_path, base={**base, "data": {**data, **changes}}))
 
 
 @pytest.mark.parametrize(
-    ("path", "choices", "said"),
+    ("path", "choices", "message"),
     [
         ("data.train", ["sample", "nowhere"], "data.train = nowhere: data.train: image set"),
         ("data.patch", [256, 300], "data.patch = 300: data.patch: 300: must be a multiple"),
     ],
 )
 def test_every_choice_of_what_is_read_is_looked_at(
-    tmp_path: Path, path: str, choices: list[Any], said: str
+    tmp_path: Path, path: str, choices: list[Any], message: str
 ) -> None:
     data = {"train": "sample", "val": "sample_val", "batch_size": 1}
     data.pop(path.removeprefix("data."), None)  # base fixes nothing that is searched
     searched = {path: {"type": "categorical", "choices": choices, "prior": choices[0]}}
     base = {"model": {"name": "hpcm_tiny"}, "data": data, "seed": 0}
     space = lr_space(tmp_path, parameters=searched, base=base)
-    with pytest.raises(ConfigError, match=f"^parameters: with {said}"):
+    with pytest.raises(ConfigError, match=f"^parameters: with {message}"):
         preflight.check_data(space)

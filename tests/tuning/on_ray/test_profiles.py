@@ -31,29 +31,29 @@ def test_what_is_asked_for_is_taken() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gpus", "told"),
+    ("gpus", "message"),
     [
         (0, "laptop (no GPU on this machine)"),
         (1, "cluster (this machine has 1 GPU)"),
         (8, "cluster (this machine has 8 GPUs)"),
     ],
 )
-def test_here_the_machine_decides(gpus: int, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_here_the_machine_decides(gpus: int, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
-    assert str(choose_profile("auto", None, BOTH)) == told
+    assert str(choose_profile("auto", None, BOTH)) == message
 
 
 def test_a_space_without_the_profile_is_taken_as_it_is_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    told = "cluster (no GPU on this machine, but the space has no profile laptop)"
-    assert str(choose_profile("auto", None, ("mine", "cluster"))) == told
+    message = "cluster (no GPU on this machine, but the space has no profile laptop)"
+    assert str(choose_profile("auto", None, ("mine", "cluster"))) == message
     assert choose_profile("laptop", None, ("cluster",)).name == "laptop"  # refused by name
 
 
 @pytest.mark.parametrize(
-    ("has", "may", "told"),
+    ("has", "may", "message"),
     [
         (4, 0, "cluster (the Ray cluster at h:1 has 4 GPUs)"),
         (0, 16, "cluster (the Ray cluster at h:1 may scale to 16 GPUs)"),
@@ -61,10 +61,10 @@ def test_a_space_without_the_profile_is_taken_as_it_is_written(
     ],
 )
 def test_on_a_cluster_what_it_has_or_may_start_decides(
-    has: int, may: int, told: str, cluster: Any
+    has: int, may: int, message: str, cluster: Any
 ) -> None:
     cluster(has, may)
-    assert str(choose_profile("auto", "h:1", BOTH)) == told
+    assert str(choose_profile("auto", "h:1", BOTH)) == message
 
 
 @pytest.mark.parametrize("address", ["garbage", ":", "h:-1", "h:99999", "h", "ray://h:1", "a:b:c"])

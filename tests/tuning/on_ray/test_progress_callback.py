@@ -69,15 +69,15 @@ def test_a_slow_one_takes_a_small_share_of_the_time_and_misses_nothing_for_long(
 def test_what_a_trial_noticed_is_told_once(
     ledger_in: Callable[..., Ledger], tmp_path: Path
 ) -> None:
-    told: list[str] = []
-    progress = ProgressCallback(searched(ledger_in(tmp_path)), None, Notices(told.append))
+    messages: list[str] = []
+    progress = ProgressCallback(searched(ledger_in(tmp_path)), None, Notices(messages.append))
     for epoch in (3, 4, 5):
         text = f"its epoch {epoch} could not be saved: [Errno 28] No space left on device"
         progress.on_trial_result(0, [], ray_trial(1), {"epoch": epoch, "notice": text})
     progress.on_trial_result(0, [], ray_trial(1), {"epoch": 6})
     progress.on_trial_result(0, [], ray_trial(2), {"notice": "s3://key:hunter2@b is away"})
     progress.hand_on()
-    assert told == [
+    assert messages == [
         "trial 1: its epoch 3 could not be saved: [Errno 28] No space left on device",
         "trial 2: s3://key:***@b is away",
     ]

@@ -74,21 +74,21 @@ def test_what_is_started_again(
     count: int,
 ) -> None:
     process = supervise(codes)
-    _, said = process.communicate(timeout=60)
+    _, found = process.communicate(timeout=60)
     assert process.returncode == code
     assert starts(tmp_path) == ["--space phase 3"] * count
-    assert said.count("starting again in 0 s") == count - 1
+    assert found.count("starting again in 0 s") == count - 1
 
 
 def test_a_search_that_never_lasts_is_given_up(
     supervise: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
     process = supervise("1 1 1 1 1", seconds=1, tries=2)
-    _, said = process.communicate(timeout=60)
+    _, found = process.communicate(timeout=60)
     assert process.returncode == 1
     assert len(starts(tmp_path)) == 3
-    assert [line.split()[-2] for line in said.splitlines()[:2]] == ["1", "2"]  # it backs off
-    assert "broke off 3 times in a row, last with exit code 1" in said
+    assert [line.split()[-2] for line in found.splitlines()[:2]] == ["1", "2"]  # it backs off
+    assert "broke off 3 times in a row, last with exit code 1" in found
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

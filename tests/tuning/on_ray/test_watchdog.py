@@ -24,14 +24,14 @@ class Play:
         self.ledger = open_ledger(folder)
         self.now = 0.0
         self.killed: list[Any] = []
-        self.told: dict[int, str] = {}
+        self.reasons: dict[int, str] = {}
         self.trials: list[Any] = []
         self.again: list[float] = []
         self.starts: dict[str, Any] = {}  # by Ray's trial id: the actor
         recovery: Any = SimpleNamespace(
             started=lambda trial: None,
             starting=lambda trial: self.starts.get(trial.trial_id),
-            hung=self.told.__setitem__,
+            hung=self.reasons.__setitem__,
             look_again=lambda trials: self.again.append(self.now),
         )
         self.dog = Watchdog(
@@ -82,7 +82,7 @@ def test_a_silent_trial_is_killed_and_no_other(play: Play) -> None:
     play.report(works)
     play.wait(2 * EVERY)
     assert play.killed == ["actor1"]
-    assert play.told == {1: "hung: no report for 0:10:05"}
+    assert play.reasons == {1: "hung: no report for 0:10:05"}
     play.wait(4 * MINUTE)
     assert play.killed == ["actor1"]  # once
 
@@ -183,7 +183,7 @@ def test_a_pause_of_the_driver_is_no_epoch(play: Play) -> None:
     assert play.killed == []
     play.wait(MINUTE + 2 * EVERY)
     assert play.killed == ["actor2"]
-    assert play.told == {2: "hung: no report for 0:10:05"}
+    assert play.reasons == {2: "hung: no report for 0:10:05"}
     play.wait(8 * MINUTE)
     assert "actor1" not in play.killed
     play.wait(MINUTE)
@@ -217,7 +217,7 @@ def test_a_trial_that_ended_is_forgotten(play: Play) -> None:
     trial.status, trial.temporary_state.ray_actor = "RUNNING", None  # its process is on its way
     play.dog.on_trial_start(0, play.trials, trial)
     play.wait(60 * MINUTE)
-    assert (play.killed, play.told) == ([], {})
+    assert (play.killed, play.reasons) == ([], {})
 
 
 def test_a_process_that_does_not_start_is_killed(play: Play) -> None:
@@ -228,7 +228,7 @@ def test_a_process_that_does_not_start_is_killed(play: Play) -> None:
     assert play.killed == []
     play.wait(2 * EVERY)
     assert play.killed == ["process2"]
-    assert play.told == {2: "hung: its process did not start in 0:30:05"}
+    assert play.reasons == {2: "hung: its process did not start in 0:30:05"}
     play.work(2, works)
     play.starts["ray2"] = "another2"  # each has its own time
     play.work(START / MINUTE, works)
@@ -265,13 +265,13 @@ def test_null_means_never(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ({"hang_after": 1.5}, "hang_after is 1.5; must be 2 or more"),
         ({"hang_minutes": 0}, "hang_minutes is 0; must be above 0"),
         ({"node_failures": 0}, "node_failures is 0; must be 1 or more"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(given: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_settings_that_make_no_sense_are_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         Faults(**given)

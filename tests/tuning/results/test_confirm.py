@@ -110,8 +110,8 @@ def test_a_finalist_that_fails_on_a_seed_is_not_the_best(tmp_path: Path) -> None
             run.play(start, run.run_score(start))
     result = run.result(tmp_path)
     assert (result.complete, result.best) == (True, run.ledger.trials[2])
-    told = confirm_lines(result.confirmation)  # type: ignore[arg-type]
-    assert told[4].endswith("1 run failed")
+    lines = confirm_lines(result.confirmation)  # type: ignore[arg-type]
+    assert lines[4].endswith("1 run failed")
     run.ledger.close()
 
 
@@ -153,10 +153,10 @@ def test_a_finalist_that_misses_a_constraint_is_not_said_to_be_missing(tmp_path:
     bounds = {"constraints": {"val_bpp": {"max": 0.1}}}
     run = all_go_on(tmp_path, objective=bounds)
     run.play_trials()
-    told = summary_lines(run.result(tmp_path), None)
+    lines = summary_lines(run.result(tmp_path), None)
     assert any(
         line.startswith("nothing to confirm: no trial but the prior came to epoch 9 and keeps ")
-        for line in told
+        for line in lines
     )
     run.ledger.close()
 
@@ -167,8 +167,8 @@ def test_without_a_finalist_there_is_nothing_to_confirm(tmp_path: Path) -> None:
     assert list(run.starts()) == []
     result = run.result(tmp_path)
     assert result.complete
-    told = summary_lines(result, None)
-    assert "nothing to confirm: no trial but the prior came to epoch 9" in told
+    lines = summary_lines(result, None)
+    assert "nothing to confirm: no trial but the prior came to epoch 9" in lines
     run.ledger.close()
 
 

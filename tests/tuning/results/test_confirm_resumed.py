@@ -100,9 +100,9 @@ def test_runs_that_failed_are_tried_once_more_by_a_resume(tmp_path: Path) -> Non
         run.search.gave_up(start.trial, reason, diverged)
     result = run.result(tmp_path)
     assert result.complete
-    told = "\n".join(summary_lines(result, None))
-    assert "trial 5, which is trial 0 on seed 7, failed: crashed: no such folder" in told
-    assert "none is confirmed: 6 runs failed; a --resume tries them once more" in told
+    lines = "\n".join(summary_lines(result, None))
+    assert "trial 5, which is trial 0 on seed 7, failed: crashed: no such folder" in lines
+    assert "none is confirmed: 6 runs failed; a --resume tries them once more" in lines
     kill(run.ledger)
     again = all_go_on(tmp_path)
     asked = []

@@ -62,9 +62,9 @@ def test_an_edge_is_five_percent_of_the_scale(
     rates: SearchSpace, rate: float, side: str | None
 ) -> None:
     """A logarithmic range of four decades: its ends reach to 1.6e-6 and from 6.3e-3 on."""
-    told = [str(hit) for hit in edge_hits(trial(0, rate, {}), rates)]
-    assert len(told) == (side is not None)
-    assert all(f"at the {side} edge of its range (1e-06 to 0.01)" in text for text in told)
+    found = [str(hit) for hit in edge_hits(trial(0, rate, {}), rates)]
+    assert len(found) == (side is not None)
+    assert all(f"at the {side} edge of its range (1e-06 to 0.01)" in text for text in found)
 
 
 def test_a_trend_of_medians() -> None:

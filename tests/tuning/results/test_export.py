@@ -79,6 +79,19 @@ def test_an_override_goes_into_the_full_run_unless_it_is_about_the_proxy(
     assert (target.epochs, target.schedule_horizon) == (3000, 3000)
 
 
+def test_the_header_has_the_standard_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = exported(tmp_path, monkeypatch, "laptop")
+    assert result.best is not None
+    assert "±" not in export_best(result).copied.read_text()
+    error = {"val_rd_cost_se": 0.0625, "val_psnr_se": 0.125}
+    best = replace(result.best, reports=[r | error for r in result.best.reports])
+    text = export_best(replace(result, best=best)).copied.read_text()
+    assert "1.3111 ± 0.0625" in text
+    assert "28.69 dB ± 0.12" in text
+
+
 def test_a_space_that_moved_is_found_if_it_is_shipped(tmp_path: Path) -> None:
     space = load_space("phase1", "laptop")
     assert source_of(replace(space, path="/gone/phase1.yaml")) == space.path
@@ -134,7 +147,9 @@ def test_the_header_says_where_it_comes_from(
     assert facts["config digest"] == export.config.digest
     assert facts["trained on"] == "2 images"
     assert facts["versions"].startswith("Python 3.")
-    assert "rd_cost  1.3111    1.6111        -0.3000 (-18.62 %)" in header
+    rows = [" ".join(line.split()) for line in header]
+    assert "at epoch 9 prior best: trial 1 difference" in rows
+    assert "rd_cost 1.6111 1.3111 -0.3000 (-18.62 %)" in rows
     assert f"repeat the trial:  {export.repeat}" in header
     assert "search" not in facts
 

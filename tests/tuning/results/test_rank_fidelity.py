@@ -176,9 +176,9 @@ def test_rungs_that_rank_perfectly(tmp_path: Path) -> None:
         # Of who was cut in between only a sample is known: there one may look too good.
         assert pair.would_be_kept == 0 or (pair.rung, pair.to) == (1, 9)
         assert not pair.no_better_than_chance
-    told = "\n".join(rank_fidelity_lines(result))
-    assert "1.00 [1.00, 1.00]" in told
-    assert "warning" not in told
+    lines = "\n".join(rank_fidelity_lines(result))
+    assert "1.00 [1.00, 1.00]" in lines
+    assert "warning" not in lines
 
 
 def test_rungs_that_do_not_rank(tmp_path: Path) -> None:
@@ -186,11 +186,11 @@ def test_rungs_that_do_not_rank(tmp_path: Path) -> None:
     pair = pairs_of(result)[1, 9]
     assert pair.known
     assert pair.no_better_than_chance
-    told = rank_fidelity_lines(result)
+    lines = rank_fidelity_lines(result)
     assert (
-        "warning: the order at epoch 3 foretells that at epoch 9 no better than a lot" in told[-1]
+        "warning: the order at epoch 3 foretells that at epoch 9 no better than a lot" in lines[-1]
     )
-    assert f"{pair.would_be_kept} of {len(pair.losers)} [" in "\n".join(told)
+    assert f"{pair.would_be_kept} of {len(pair.losers)} [" in "\n".join(lines)
 
 
 def test_the_weights_undo_what_the_cut_hides(tmp_path: Path) -> None:
@@ -223,8 +223,8 @@ class Diverging(Ranks):
     """Who is good at the rung diverges after it."""
 
     def report(self, params: Mapping[str, Any], seed: int, epoch: int) -> dict[str, float]:
-        told = super().report(params, seed, epoch)
-        return {METRIC: math.nan} if epoch == 2 and told[METRIC] < 9.7 else told
+        metrics = super().report(params, seed, epoch)
+        return {METRIC: math.nan} if epoch == 2 and metrics[METRIC] < 9.7 else metrics
 
 
 def test_a_diverged_trial_is_the_worst_later(tmp_path: Path) -> None:

@@ -55,12 +55,14 @@ def test_runs_reasons_range_and_who_is_beyond(odd: ExperimentResult) -> None:
 
 def test_a_run_that_failed_and_one_that_trains(tmp_path: Path) -> None:
     result = simulate(space_of(tmp_path), OneCurve(broken=0.026), slots=3, seed=1, trials=4)
-    told = lines_of(result)
-    assert "lmbda 0.026 (trial 3) failed: " in told[0]
-    assert told[1].startswith("no reference curve at epochs 3, 9: the reference run at lmbda 0.026")
+    lines = lines_of(result)
+    assert "lmbda 0.026 (trial 3) failed: " in lines[0]
+    assert lines[1].startswith(
+        "no reference curve at epochs 3, 9: the reference run at lmbda 0.026"
+    )
     first = replace(result.references[0], state="running", reports=result.references[0].reports[:2])
-    told = lines_of(replace(result, references=(first, *result.references[1:])))
-    assert told[0].startswith("reference runs: lmbda 0.0065 (trial 1) running, epoch 2/9;")
+    lines = lines_of(replace(result, references=(first, *result.references[1:])))
+    assert lines[0].startswith("reference runs: lmbda 0.0065 (trial 1) running, epoch 2/9;")
 
 
 def test_nothing_is_told_where_there_is_nothing(odd: ExperimentResult) -> None:

@@ -148,10 +148,10 @@ def test_a_search_whose_hours_ended_goes_on_with_more(name: str, tmp_path: Path)
         assert play.session()
         assert len(play.trials()) == 7
         assert all(t.ended for t in play.trials())
-        told, expected = play.trials(), straight.trials()
+        found, expected = play.trials(), straight.trials()
         if name == "promote":  # a rank is that of the end at which it was told
-            told, expected = without_ranks(told), without_ranks(expected)
-        assert fates(told) == fates(expected), reports
+            found, expected = without_ranks(found), without_ranks(expected)
+        assert fates(found) == fates(expected), reports
 
 
 def without_ranks(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
@@ -269,8 +269,8 @@ def test_one_that_never_says_a_word_fails_and_the_search_goes_on(tmp_path: Path)
     mute = Mute(tmp_path / "mute", searched(tmp_path / "straight", "promote").space)
     mute.times = 99
     assert mute.session()
-    told = [(t.number, t.reason) for t in mute.trials() if t.state == "failed"]
-    assert told == [(2, "its process ended 3 times and did not say why")]
+    found = [(t.number, t.reason) for t in mute.trials() if t.state == "failed"]
+    assert found == [(2, "its process ended 3 times and did not say why")]
     assert all(t.ended for t in mute.trials())
 
 

@@ -48,8 +48,8 @@ def test_only_what_changed_is_told(tmp_path: Path) -> None:
     space = make_space(tmp_path)
     prior = space.prior()
     one, other = dict(prior), dict(prior) | {"optimizer.lr": 2.5e-4}
-    told = history_lines(space, [Stretch(1, 3, 1, one), Stretch(4, 9, 0, other)])
-    assert told == [
+    lines = history_lines(space, [Stretch(1, 3, 1, one), Stretch(4, 9, 0, other)])
+    assert lines == [
         "epochs 1 to 3, as trial 1: optimizer.lr 0.0001",
         "epochs 4 to 9, as trial 0: optimizer.lr 0.00025",
     ]

@@ -117,8 +117,8 @@ def test_the_summary_shows_the_front_and_says_when_there_is_no_best(tmp_path: Pa
     impossible = space_with(tmp_path, constraints={"val_bpp": Bound(max=0.1)})
     result = experiment_result(make_info(impossible, tmp_path), trials(impossible))
     assert result.best is None
-    told = summary_lines(result, None)
-    assert "no trial that went furthest keeps val_bpp at most 0.1: there is no best" in told
+    lines = summary_lines(result, None)
+    assert "no trial that went furthest keeps val_bpp at most 0.1: there is no best" in lines
 
 
 def test_the_study_that_people_look_at_has_both_values_and_the_bounds(tmp_path: Path) -> None:

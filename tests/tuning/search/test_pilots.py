@@ -46,9 +46,9 @@ def searched(
         searcher={"name": "random", "seed": 0},
         budget={"trials": 30},
     )
-    said: list[str] = []
-    result = tuning.simulate(space, Rates(honest_from), slots=slots, seed=1, notify=said.append)
-    return result, said
+    messages: list[str] = []
+    result = tuning.simulate(space, Rates(honest_from), slots=slots, seed=1, notify=messages.append)
+    return result, messages
 
 
 def finished(result: ExperimentResult) -> int:
@@ -57,9 +57,9 @@ def finished(result: ExperimentResult) -> int:
 
 @pytest.mark.parametrize("name", ["asha", "promote"])
 def test_a_rung_that_foretells_the_end_cuts_after_its_pilots(tmp_path: Path, name: str) -> None:
-    result, said = searched(tmp_path, name, honest_from=1)
+    result, found = searched(tmp_path, name, honest_from=1)
     assert finished(result) < 20
-    assert [text.partition(",")[0] for text in sorted(said)] == [
+    assert [text.partition(",")[0] for text in sorted(found)] == [
         f"the rung at epoch {epoch} cuts from now on: Kendall tau 1.00 with the end"
         for epoch in (1, 3)
     ]
@@ -71,25 +71,25 @@ def test_a_rung_that_foretells_the_end_cuts_after_its_pilots(tmp_path: Path, nam
 
 @pytest.mark.parametrize("name", ["asha", "promote"])
 def test_a_rung_that_says_the_contrary_lets_all_pass_and_says_so(tmp_path: Path, name: str) -> None:
-    result, said = searched(tmp_path, name, honest_from=9)
+    result, found = searched(tmp_path, name, honest_from=9)
     assert finished(result) == 30
-    assert any("lets all pass: Kendall tau -1.00 with the end" in text for text in said)
+    assert any("lets all pass: Kendall tau -1.00 with the end" in text for text in found)
 
 
 @pytest.mark.parametrize("name", ["asha", "promote"])
 def test_one_rung_may_cut_while_another_does_not(tmp_path: Path, name: str) -> None:
-    result, said = searched(tmp_path, name, honest_from=3)
+    result, found = searched(tmp_path, name, honest_from=3)
     assert all(trial.rung_stopped_at in (None, 3) for trial in result.trials)
     assert 3 <= finished(result) < 25
-    assert any("epoch 1 lets all pass" in text for text in said)
-    assert any("epoch 3 cuts" in text for text in said)
+    assert any("epoch 1 lets all pass" in text for text in found)
+    assert any("epoch 3 cuts" in text for text in found)
 
 
 @pytest.mark.parametrize("name", ["asha", "promote"])
 def test_without_pilots_a_rung_cuts_at_once(tmp_path: Path, name: str) -> None:
-    result, said = searched(tmp_path, name, honest_from=9, pilots=0)
+    result, found = searched(tmp_path, name, honest_from=9, pilots=0)
     assert finished(result) < 20
-    assert not said
+    assert not found
 
 
 def test_pilots_are_on_and_the_control_follows_the_size_of_the_search() -> None:
@@ -124,7 +124,8 @@ def test_an_earlier_experiment_goes_on_as_it_began() -> None:
     assert isinstance(space.scheduler, Promote)
     assert (space.scheduler.pilots, space.scheduler.control) == (0, 0.2)
     with_tpe = read_experiment(GOLDEN / "asha")
-    assert with_tpe.searcher == Tpe(seed=3, startup_trials=2, prior_share=0.5, incumbent_share=0.0)
+    before = Tpe(seed=3, startup_trials=2, prior_share=0.5, incumbent_share=0.0, at_rungs=False)
+    assert with_tpe.searcher == before
     record = json.loads((GOLDEN / "promote" / "experiment.json").read_text())
     assert "pilots" not in record["space"]["scheduler"]
     assert SearchSpace.from_plain(space.to_plain()) == space

@@ -149,9 +149,9 @@ def test_a_donor_without_a_checkpoint_is_not_copied(population: Population) -> N
     assert population.exploits() == []
     assert population.weights(5) == SCORES[5]
     assert sorted(population.promoted()) == [0, 1, 2, 3, 4]  # 5 came last and goes on
-    told = [e for e in read_lines(population.directory) if e["event"] == "exploit_failed"]
-    assert [e["trial"] for e in told] == [5]
-    assert told[0]["reason"].startswith(f"no copy of trial {told[0]['donor']}: ")
+    lines = [e for e in read_lines(population.directory) if e["event"] == "exploit_failed"]
+    assert [e["trial"] for e in lines] == [5]
+    assert lines[0]["reason"].startswith(f"no copy of trial {lines[0]['donor']}: ")
 
 
 def test_a_failed_trial_is_not_waited_for(population: Population) -> None:

@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 
 import tuning
-from tests.tuning.lr_space import lr_space
+from tests.tuning.lr_space import METRIC, lr_space, report
 from tests.tuning.small_spaces import put
 from tuning import load_space
+from tuning.ledger.records import TrialRecord
 from tuning.search.prior_sampling import KEPT, around_best, around_prior, near, prior_share
 from tuning.search.random_draws import Random
+from tuning.search.samplers import at_last_rung
 from tuning.search.tpe_section import Tpe
 from tuning.spaces.coordinates import Coordinate
 from tuning.spaces.draws import draw
@@ -154,6 +156,26 @@ def test_half_of_the_proposals_of_tpe_are_around_the_best_after_six_results(
     assert Tpe().share_around_best(space, 5) == 0.0
     front = replace(space, objective=replace(space.objective, pareto=("val_bpp", "val_psnr")))
     assert Tpe().share_around_best(front, 6) == 0.0
+
+
+def test_a_trial_that_trains_on_counts_as_it_was_at_its_last_rung(tmp_path: Path) -> None:
+    """All eight that run are pilots: without this there are six results only once six ended."""
+
+    def sources(**searcher: Any) -> list[str]:
+        scheduler, budget = {"name": "promote"}, {"trials": 13, "concurrent": 8}
+        space = lr_space(tmp_path, scheduler=scheduler, searcher=searcher, budget=budget)
+        return [t.source for t in tuning.simulate(space, Nearer(), slots=8, seed=3).trials[8:]]
+
+    assert "incumbent" in sources()
+    assert "incumbent" not in sources(at_rungs=False)
+    record = TrialRecord("x", 1, {}, state="running", reports=[report(e, 1 / e) for e in (1, 2)])
+    there = at_last_rung(record, (1, 3), METRIC)
+    assert (there.paused, there.epochs) == (True, 1)
+    assert record.epochs == 2
+    for other in (replace(record, reports=[]), replace(record, state="finished")):
+        assert at_last_rung(other, (1, 3), METRIC) is other
+    front = replace(lr_space(tmp_path).objective, pareto=("val_bpp", "val_psnr"))
+    assert not Tpe().learns_at_rungs(replace(lr_space(tmp_path), objective=front))
 
 
 class Nearer:

@@ -141,8 +141,8 @@ class Play:
             again = report(before, self.value(number, before))
             assert self.search.report(number, again, restored=True) is Decision.GO_ON
         for epoch in range(before + 1, 10):
-            told = report(epoch, self.value(number, epoch))
-            if self.search.report(number, told).ends_process:
+            metrics = report(epoch, self.value(number, epoch))
+            if self.search.report(number, metrics).ends_process:
                 break
         self.search.process_ended(number)
         return list(range(before + 1, epoch + 1))

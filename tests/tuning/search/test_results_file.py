@@ -38,8 +38,8 @@ def problems(folder: Path, *lines: str) -> list[str]:
     path = written(folder, *lines)
     with pytest.raises(ConfigError) as caught:
         read_results_file(path, space_of(folder), METRICS)
-    told = str(caught.value).splitlines()
-    return [line.removeprefix(f"{path}: ") for line in told]
+    message = str(caught.value).splitlines()
+    return [line.removeprefix(f"{path}: ") for line in message]
 
 
 def test_a_grid_by_hand(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_json_may_have_sections(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "message"),
     [
         ("0.1,sum,,0,1.5", "optimizer.lr: 0.1; must be float from 1e-05 to 0.0005"),
         ("fast,sum,,0,1.5", "optimizer.lr: 'fast'; must be float from 1e-05 to 0.0005"),
@@ -119,8 +119,8 @@ def test_json_may_have_sections(tmp_path: Path) -> None:
         (",sum,,0,1.5", "optimizer.lr: missing, and it is active here"),
     ],
 )
-def test_a_row_that_is_wrong_is_named(tmp_path: Path, row: str, told: str) -> None:
-    assert problems(tmp_path, HEAD, FAMO, row) == [f"row 2: {told}"]
+def test_a_row_that_is_wrong_is_named(tmp_path: Path, row: str, message: str) -> None:
+    assert problems(tmp_path, HEAD, FAMO, row) == [f"row 2: {message}"]
 
 
 @pytest.mark.parametrize("given", ["[0.2, 0.2]", "[0.2, 0.2, 0.7]", '["a", 0.4, 0.6]', "0.3"])
@@ -136,20 +136,20 @@ def test_shares_that_are_none(tmp_path: Path, given: str) -> None:
     with pytest.raises(ConfigError) as caught:
         read_results_file(str(path), space_of(tmp_path), METRICS)
     shown = f"balancer.scale_weights: {json.loads(given)!r}"
-    told = "must be 3 numbers of at least 0.05 that sum to 1"
-    assert str(caught.value) == f"{path}: row 1: {shown}; {told}"
+    message = "must be 3 numbers of at least 0.05 that sum to 1"
+    assert str(caught.value) == f"{path}: row 1: {shown}; {message}"
 
 
 def test_every_row_that_is_wrong_is_named(tmp_path: Path) -> None:
     bad = [f"{rate},sum,,0,1.5" for rate in range(1, 26)]
-    told = problems(tmp_path, HEAD, FAMO, *bad)
-    assert len(told) == 21
-    assert [line.split(":")[0] for line in told[:20]] == [f"row {n}" for n in range(2, 22)]
-    assert told[-1] == "and 5 more problems"
+    found = problems(tmp_path, HEAD, FAMO, *bad)
+    assert len(found) == 21
+    assert [line.split(":")[0] for line in found[:20]] == [f"row {n}" for n in range(2, 22)]
+    assert found[-1] == "and 5 more problems"
 
 
 @pytest.mark.parametrize(
-    ("column", "value", "told"),
+    ("column", "value", "message"),
     [
         ("val_rd_costs", "1", "row 1: val_rd_costs: unknown. Did you mean 'val_rd_cost'?"),
         ("epoch", "0", "row 1: epoch: 0; must be a whole number from 1 to fidelity.max, 18"),
@@ -161,9 +161,9 @@ def test_every_row_that_is_wrong_is_named(tmp_path: Path) -> None:
         ("balancer.learning_rate", "1", "row 1: balancer.learning_rate: unknown"),
     ],
 )
-def test_other_columns(tmp_path: Path, column: str, value: str, told: str) -> None:
+def test_other_columns(tmp_path: Path, column: str, value: str, message: str) -> None:
     (line,) = problems(tmp_path, f"{HEAD},{column}", f"{FAMO},{value}")
-    assert line.startswith(told)
+    assert line.startswith(message)
 
 
 def test_what_is_the_same_in_the_base_passes(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_one_config_twice_needs_a_seed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "told"),
+    ("lines", "message"),
     [
         ((), "has no rows"),
         ((HEAD,), "has no rows"),
@@ -189,9 +189,9 @@ def test_one_config_twice_needs_a_seed(tmp_path: Path) -> None:
         ((HEAD, '1e-4,"sum,,0,1.5'), "row 1: not CSV: "),
     ],
 )
-def test_what_is_no_table(tmp_path: Path, lines: tuple[str, ...], told: str) -> None:
+def test_what_is_no_table(tmp_path: Path, lines: tuple[str, ...], message: str) -> None:
     (line,) = problems(tmp_path, *lines)
-    assert line.startswith(told)
+    assert line.startswith(message)
 
 
 def named(*names: str, **more: Any) -> dict[str, Any]:
@@ -217,8 +217,8 @@ def test_the_searcher_learns_from_it_and_a_resume_does_not_need_it(tmp_path: Pat
 
 def test_a_file_is_refused_with_the_key(tmp_path: Path) -> None:
     space = lr_space(tmp_path, searcher=named(str(tmp_path / "none.csv")))
-    told = re.escape(f"searcher.warm_start: {tmp_path}/none.csv: cannot be read: No such file")
-    with pytest.raises(ConfigError, match=told):
+    message = re.escape(f"searcher.warm_start: {tmp_path}/none.csv: cannot be read: No such file")
+    with pytest.raises(ConfigError, match=message):
         warm_start.gather(space, tmp_path, tmp_path / "none")
     path = written(tmp_path, "optimizer.lr,val_bpp", "1,2", "1e-4,2")
     space = lr_space(tmp_path, searcher=named(path))

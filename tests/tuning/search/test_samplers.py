@@ -122,13 +122,13 @@ def test_the_source_says_where_a_proposal_came_from(
         sections = sections | {"searcher": sections["searcher"] | {"prior_share": 0.5}}
     space = make(tmp_path, **sections)
     name, samples = space.searcher.name, isinstance(space.searcher, SamplerSection)
-    told = Counter(record.source for record in search(space, 12 if name == "gp" else 30))
+    found = Counter(record.source for record in search(space, 12 if name == "gp" else 30))
     allowed = {"prior", "prior_sample", "random", name} if samples else {"prior", name}
     if isinstance(space.searcher, Tpe) and not space.objective.pareto:
         allowed |= {"incumbent"}
-    assert set(told) == allowed
+    assert set(found) == allowed
     if samples:
-        assert 2 <= told["prior_sample"] <= 15  # half at first; of 30 about 7 are expected
+        assert 2 <= found["prior_sample"] <= 15  # half at first; of 30 about 7 are expected
         nothing = sections | {"searcher": sections["searcher"] | {"prior_share": 0.0}}
         assert all(r.source != "prior_sample" for r in search(make(tmp_path, **nothing), 12))
 

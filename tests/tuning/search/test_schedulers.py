@@ -141,12 +141,12 @@ def test_late_scores_never_reach_a_lower_rung(play: Play) -> None:
 
 def test_a_restarted_driver_decides_as_the_killed_one_would_have(tmp_path: Path) -> None:
     straight, broken = tmp_path / "straight", tmp_path / "broken"
-    told = [(n, e, 1.0 + (n * 7 % 5) + 1 / e) for n in range(1, 8) for e in (1, 2, 3)]
+    found = [(n, e, 1.0 + (n * 7 % 5) + 1 / e) for n in range(1, 8) for e in (1, 2, 3)]
     decisions: dict[Path, list[Decision]] = {}
     for folder in (straight, broken):
         folder.mkdir()
         play, given = Play(folder), []
-        for index, (number, epoch, value) in enumerate(told):
+        for index, (number, epoch, value) in enumerate(found):
             if folder is broken and index % 4 == 3:  # killed: the ledger's file is all that is left
                 kill(play.ledger)
                 play = Play(folder)

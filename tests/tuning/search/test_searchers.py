@@ -73,8 +73,8 @@ def test_a_searcher_that_breaks_ends_no_search(
     start = run.next()
     assert run.ledger.trials[1].source in ("random", "prior_sample")
     assert start.params["optimizer.lr"] != 2.0e-4
-    said = "trial 1 is drawn at random: a single direction cannot be retrieved"
-    assert run.notes == [f"searcher {run.space.searcher.name} failed, {said}"]
+    message = "trial 1 is drawn at random: a single direction cannot be retrieved"
+    assert run.notes == [f"searcher {run.space.searcher.name} failed, {message}"]
     run.ledger.close()
 
 

@@ -114,8 +114,8 @@ def test_candidates_fit_and_differ(tmp_path: Path) -> None:
     assert {plan.label for plan in plans} == {
         *("as written", "one late rung", "halving, late", "no rungs"),
     }
-    told = {(p.space.rungs(), p.space.budget.trials, p.space.confirm.top) for p in plans}
-    assert len(told) == len(plans)
+    found = {(p.space.rungs(), p.space.budget.trials, p.space.confirm.top) for p in plans}
+    assert len(found) == len(plans)
     for plan in plans:
         assert plan.space.budget.concurrent == 2
         assert 2 <= plan.space.budget.trials <= MOST_TRIALS
@@ -131,16 +131,16 @@ def test_one_that_is_as_written_is_no_second_plan(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("means", "told"),
+    ("means", "message"),
     [
         ({"hours": 0.5}, r"--cpu-hours 0.5: too few for a search; rates needs 0.\d+ for the prior"),
         ({"devices": 0.5}, r"--cpus 0.5: a trial of rates takes 1"),
         ({"hours": 20.0}, r"--cpu-hours 20: 10 h on 2 devices, and budget.hours ends a search"),
     ],
 )
-def test_means_that_buy_no_search(tmp_path: Path, means: dict[str, float], told: str) -> None:
+def test_means_that_buy_no_search(tmp_path: Path, means: dict[str, float], message: str) -> None:
     space = space_of(tmp_path, budget={"hours": 5})
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         candidates(space, replace(MEANS, **means))
 
 
@@ -155,11 +155,11 @@ def test_a_population_has_no_rungs_to_choose(tmp_path: Path) -> None:
 
 
 def test_forecasts_of_every_plan(tmp_path: Path) -> None:
-    space, told = space_of(tmp_path), []
-    found = forecasts(space, MEANS, [source_of(space)], 2, lambda *done: told.append(done))
+    space, seen = space_of(tmp_path), []
+    found = forecasts(space, MEANS, [source_of(space)], 2, lambda *done: seen.append(done))
     again = forecasts(space, MEANS, [source_of(space)], 2)
     assert found == again
-    assert told[-1] == (36, 36)
+    assert seen[-1] == (36, 36)
     for one in found:
         assert len(one.searches) == 2
         assert one.mean("hours") <= MEANS.hours * 1.35  # a rung keeps one at least

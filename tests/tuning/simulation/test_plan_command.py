@@ -43,7 +43,7 @@ def test_an_epoch_by_a_benchmark(tmp_path: Path, times: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("record", "told"),
+    ("record", "message"),
     [
         ({"options": {"model": "hpcm_base", "batch": 16}, "ours": {"step": {"wall": 1}}},
          "of hpcm_base, batch 16; rates trains hpcm_tiny, batch 32"),
@@ -51,8 +51,8 @@ def test_an_epoch_by_a_benchmark(tmp_path: Path, times: dict[str, Any]) -> None:
         ([1], "not what python -m benchmarks train_step writes"),
     ],
 )  # fmt: skip
-def test_another_benchmark_is_refused(tmp_path: Path, record: Any, told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_another_benchmark_is_refused(tmp_path: Path, record: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         epoch_time(space_of(tmp_path), None, written(tmp_path, record))
 
 
@@ -82,20 +82,20 @@ def test_the_command_prints_plans_and_writes_one(
 ) -> None:
     space, file = space_of(tmp_path), tmp_path / "planned.yaml"
     assert plan(*flags(space, write=file)) == 0
-    told = capsys.readouterr().out
-    assert "rates, profile cluster: " in told
-    heads = next(line for line in told.splitlines() if "worse than the best" in line)
+    printed = capsys.readouterr().out
+    assert "rates, profile cluster: " in printed
+    heads = next(line for line in printed.splitlines() if "worse than the best" in line)
     assert heads.split()[-4:] == ["CPU-hours", "wall-clock", "CPUs", "used"]
-    assert "least expected: plan " in told
-    assert "  python tune.py --space " in told
+    assert "least expected: plan " in printed
+    assert "  python tune.py --space " in printed
     made = load_space(file)
-    number = int(told.split("cheapest that comes to")[1].split("plan ")[1].split(",")[0])
-    row = next(line for line in told.splitlines() if line.startswith(f"{number} "))
+    number = int(printed.split("cheapest that comes to")[1].split("plan ")[1].split(",")[0])
+    row = next(line for line in printed.splitlines() if line.startswith(f"{number} "))
     assert f"  {', '.join(map(str, made.rungs()))}  " in row
     assert f" {made.budget.trials} " in row
     assert yaml.safe_load(file.read_text())["extends"] == "./rates.yaml"
     # What the command says does the same.
-    words = told.split(" --set ")[1].splitlines()[0].split()
+    words = printed.split(" --set ")[1].splitlines()[0].split()
     assert load_space(str(space.path), "cluster", words).digest == made.digest
 
 
@@ -114,14 +114,14 @@ def test_a_plan_of_a_profile_is_written_under_it(tmp_path: Path) -> None:
 
 def test_the_command_has_the_overrides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert plan(*flags(space_of(tmp_path), set="base.seed=7")) == 0
-    told = capsys.readouterr().out
-    words = told.split(" --set ")[1].splitlines()[0].split()
+    printed = capsys.readouterr().out
+    words = printed.split(" --set ")[1].splitlines()[0].split()
     assert words[0] == "base.seed=7"
     assert load_space(tmp_path / "rates.yaml", "cluster", words).base["seed"] == 7
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
         (
             {"cpu_hours": None, "gpu_hours": 1},
@@ -140,10 +140,10 @@ def test_the_command_has_the_overrides(tmp_path: Path, capsys: pytest.CaptureFix
     ],
 )
 def test_what_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], changed: dict[str, Any], told: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], changed: dict[str, Any], message: str
 ) -> None:
     assert plan(*flags(space_of(tmp_path), **changed)) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_nothing_is_written_over_and_one_level_is_all(

@@ -116,7 +116,7 @@ def base(**fields: Any) -> Callable[[SearchSpace], SearchSpace]:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (base(seed=5), r"seed: 0 -> 5"),
         (base(data={"train": "sample", "val": "sample", "patch": 512}), r"data\.patch: 256 -> 512"),
@@ -143,9 +143,9 @@ def test_other_runs_are_refused_with_the_difference(
     tmp_path: Path,
     earlier: SearchSpace,
     change: Callable[[SearchSpace], SearchSpace],
-    said: str,
+    message: str,
 ) -> None:
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=message):
         gather_references(change(reusing(earlier)), tmp_path, simulated=True)
 
 

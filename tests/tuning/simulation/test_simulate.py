@@ -25,11 +25,11 @@ class Curves:
 
     def __init__(self, seconds: float = 60.0) -> None:
         self.epoch_seconds = seconds
-        self.told: list[tuple[float, int, int]] = []  # rate, seed and epoch, in order
+        self.asked: list[tuple[float, int, int]] = []  # rate, seed and epoch, in order
 
     def report(self, params: Mapping[str, Any], seed: int, epoch: int) -> dict[str, float]:
         rate = params["optimizer.lr"]
-        self.told.append((rate, seed, epoch))
+        self.asked.append((rate, seed, epoch))
         score = 1 + abs(math.log10(rate / 1e-4)) + 1 / epoch + seed / 1000
         return {METRIC: score, "val_bpp": score / 2}
 
@@ -41,8 +41,8 @@ class Diverging(Curves):
     """Rates above 1e-3 diverge at once."""
 
     def report(self, params: Mapping[str, Any], seed: int, epoch: int) -> dict[str, float]:
-        told = super().report(params, seed, epoch)
-        return told | ({METRIC: math.nan} if params["optimizer.lr"] > 1e-3 else {})
+        metrics = super().report(params, seed, epoch)
+        return metrics | ({METRIC: math.nan} if params["optimizer.lr"] > 1e-3 else {})
 
 
 def space_of(folder: Path, name: str = "promote", **sections: Any) -> SearchSpace:
@@ -55,7 +55,7 @@ def space_of(folder: Path, name: str = "promote", **sections: Any) -> SearchSpac
     return lr_space(folder, **given | sections)
 
 
-def told(result: ExperimentResult) -> list[tuple[Any, ...]]:
+def outcome(result: ExperimentResult) -> list[tuple[Any, ...]]:
     return [
         (t.number, t.state, t.reason, t.rung_stopped_at, t.params, t.reports, t.exploits)
         for t in result.trials
@@ -69,7 +69,7 @@ NAMES = ("fifo", "asha", "promote", "hyperband", "pbt")
 def test_the_same_arguments_give_the_same_result(tmp_path: Path, name: str) -> None:
     space = space_of(tmp_path, name)
     first, again = (tuning.simulate(space, Curves(), slots=3, seed=5) for _ in range(2))
-    assert told(first) == told(again)
+    assert outcome(first) == outcome(again)
     assert first.complete
     assert not first.interrupted
     other = tuning.simulate(space, Curves(), slots=3, seed=6)
@@ -110,7 +110,7 @@ def test_the_hours_of_the_budget_end_it_in_simulated_time(tmp_path: Path) -> Non
     budget = {"trials": 50, "hours": 0.5}
     source = Curves()
     result = tuning.simulate(space_of(tmp_path, "fifo", budget=budget), source, slots=2)
-    assert 60 <= len(source.told) <= 64  # both slots finish what they have begun
+    assert 60 <= len(source.asked) <= 64  # both slots finish what they have begun
     assert result.complete
     assert len(result.trials) < 50
     cut = [t for t in result.trials if t.state == "stopped"]
@@ -130,7 +130,7 @@ def test_a_start_takes_its_seconds(tmp_path: Path) -> None:
     space = space_of(tmp_path, "fifo", budget={"trials": 50, "hours": 1.0})
     source = Curves()
     tuning.simulate(space, source, slots=1, costs=Costs(start=360.0))
-    assert len(source.told) in (36, 37)  # four trials of 15 minutes
+    assert len(source.asked) in (36, 37)  # four trials of 15 minutes
 
 
 def test_finalists_are_confirmed_on_their_seeds(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_finalists_are_confirmed_on_their_seeds(tmp_path: Path) -> None:
     assert result.complete
     assert result.confirmation is not None
     assert [f.trial.number for f in result.confirmation.finalists][0] == 0
-    assert {seed for _, seed, _ in source.told} == {5, 70, 80}
+    assert {seed for _, seed, _ in source.asked} == {5, 70, 80}
     best = result.confirmation.best
     assert best is not None
     assert best.trial is result.best

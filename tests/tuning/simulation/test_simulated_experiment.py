@@ -36,10 +36,10 @@ def simulated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
 def test_it_is_marked_wherever_one_looks(
     simulated: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = capsys.readouterr().out
-    assert MARK in said
-    assert "of 4 slots, which trained for" in said
-    assert "tensorboard" not in said  # there is nothing to see
+    printed = capsys.readouterr().out
+    assert MARK in printed
+    assert "of 4 slots, which trained for" in printed
+    assert "tensorboard" not in printed  # there is nothing to see
     assert look(["status", "last", "--storage", str(simulated.parent)]) == 0
     assert MARK in capsys.readouterr().out
     data = experiment_data(LiveLedger(simulated), read_experiment(simulated))

@@ -66,7 +66,7 @@ def test_extends_amends_replaces_drops_and_adds(space_file: Callable[..., Path])
 def test_extends_is_one_level_and_never_itself(space_file: Callable[..., Path]) -> None:
     space_file(put("extends", "c.yaml"), name="b")
     space_file(put("extends", "b.yaml"), name="c")
-    for name, extends, said in [
+    for name, extends, found in [
         ("a", "b.yaml", "b.yaml itself extends c.yaml; only one level is allowed"),
         ("c", "b.yaml", "b.yaml itself extends c.yaml"),
         ("a", "a.yaml", "a file cannot extend itself"),
@@ -76,7 +76,7 @@ def test_extends_is_one_level_and_never_itself(space_file: Callable[..., Path]) 
     ]:
         with pytest.raises(ConfigError) as raised:
             load_space(space_file(put("extends", extends), name=name))
-        assert said in str(raised.value)
+        assert found in str(raised.value)
         assert str(raised.value).count("extends: ") == 1
 
 

@@ -80,7 +80,7 @@ def test_the_page_has_an_axis_of_lists(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "spec", "said"),
+    ("path", "spec", "message"),
     [
         ("scale_weights", {"choices": [*SHARES, 1], "prior": 1}, "choices holds 1; must be finite"),
         ("scale_weights", {"choices": [*SHARES, []], "prior": []}, r"choices holds \[\]; must"),
@@ -107,8 +107,8 @@ def test_the_page_has_an_axis_of_lists(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_is_refused(tmp_path: Path, path: str, spec: dict[str, Any], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_what_is_refused(tmp_path: Path, path: str, spec: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         space_of(tmp_path, **{path: spec})
 
 

@@ -52,7 +52,7 @@ def test_every_draw_is_a_member_and_the_prior_comes_back(parameter: Parameter) -
 
 
 @pytest.mark.parametrize(
-    ("kind", "spec", "said"),
+    ("kind", "spec", "message"),
     [
         ("float", {"low": 2.0, "high": 1.0, "prior": 1.5}, "low is 2, not below high (1)"),
         ("float", {"low": 0.0, "high": 1.0, "prior": 0.5, "log": True}, "low is 0; must be above"),
@@ -80,10 +80,10 @@ def test_every_draw_is_a_member_and_the_prior_comes_back(parameter: Parameter) -
         ("simplex", {"size": 2, "prior": [0.3, 0.4, 0.3]}, "must be 2 numbers"),
     ],
 )  # fmt: skip
-def test_bad_distributions_are_refused(kind: str, spec: dict[str, Any], said: str) -> None:
+def test_bad_distributions_are_refused(kind: str, spec: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as raised:
         load(DISTRIBUTIONS[kind], spec, "mine.yaml")
-    assert said in str(raised.value)
+    assert message in str(raised.value)
 
 
 def test_zero_has_the_stated_probability_and_leaves_the_rest_as_it_was() -> None:

@@ -134,13 +134,13 @@ REFUSED: list[tuple[Change, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("change", "said"), REFUSED, ids=[said for _, said in REFUSED])
-def test_refused(space_file: Callable[..., Path], change: Change, said: str) -> None:
+@pytest.mark.parametrize(("change", "message"), REFUSED, ids=[said for _, said in REFUSED])
+def test_refused(space_file: Callable[..., Path], change: Change, message: str) -> None:
     path = space_file(change)
     with pytest.raises(ConfigError) as raised:
         load_space(path)
     lines = str(raised.value).splitlines()
-    assert any(said in line for line in lines), lines
+    assert any(message in line for line in lines), lines
     assert all(line.startswith(f"{path}: ") for line in lines)
     assert len({line.rpartition(": ")[2] for line in lines}) <= 3
 
@@ -164,7 +164,7 @@ def test_all_problems_are_told_at_once(space_file: Callable[..., Path]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "message"),
     [
         ("budget.trials=0", "--set budget.trials=0: budget.trials: 0; must be 1 or more"),
         ("budget.trials.x=3", "--set budget.trials.x=3: budget.trials: "),
@@ -181,10 +181,12 @@ def test_all_problems_are_told_at_once(space_file: Callable[..., Path]) -> None:
         ("fidelity.max=1", "with --set fidelity.max=1: fidelity.min: 2, above max (1)"),
     ],
 )  # fmt: skip
-def test_a_bad_override_is_named(space_file: Callable[..., Path], override: str, said: str) -> None:
+def test_a_bad_override_is_named(
+    space_file: Callable[..., Path], override: str, message: str
+) -> None:
     with pytest.raises(ConfigError) as raised:
         load_space(space_file(), overrides=[override])
-    assert said in str(raised.value)
+    assert message in str(raised.value)
 
 
 def test_of_two_overrides_of_a_key_the_last_is_named(space_file: Callable[..., Path]) -> None:

@@ -77,9 +77,9 @@ def test_a_finalist_of_a_population_has_no_config_to_train_again(tmp_path: Path)
 def test_told(tmp_path: Path, sections: dict[str, Any], warning: str | None) -> None:
     mutable = {"type": "float", "low": 1e-6, "high": 1e-2, "prior": 1e-4, "mutable": True}
     space = lr_space(tmp_path, parameters={"optimizer.lr": mutable}, **sections)
-    told = [line for line in space.warnings if not line.startswith("searcher")]
-    assert [line for line in told if warning and warning in line] == told
-    assert bool(told) == bool(warning)
+    found = [line for line in space.warnings if not line.startswith("searcher")]
+    assert [line for line in found if warning and warning in line] == found
+    assert bool(found) == bool(warning)
 
 
 def test_the_cost_knows_the_brackets(tmp_path: Path) -> None:

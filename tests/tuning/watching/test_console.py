@@ -34,13 +34,13 @@ def test_a_terminal_that_was_closed_is_written_to_no_more() -> None:
     ours, theirs = os.openpty()
     run = subprocess.Popen([sys.executable, "-c", code], stdout=theirs, stderr=theirs)
     os.close(theirs)
-    said = b""
+    message = b""
     with contextlib.suppress(OSError):  # the other end is closed
         while piece := os.read(ours, 1000):
-            said += piece
+            message += piece
     os.close(ours)
     assert run.wait() == 0
-    assert said.split() == [b"before"]
+    assert message.split() == [b"before"]
 
 
 @pytest.mark.parametrize("both", [False, True])
@@ -94,8 +94,8 @@ def test_a_trial_that_waited_in_vain_is_only_stopped(space: SearchSpace) -> None
     progress.skip([trial])
     trial.state, trial.paused, trial.rung_stopped_at = "stopped", False, 1
     trial.reason = "rank 2 of 3 at epoch 1"
-    told = ["trial   1  stopped   at rung 1 of 3, epoch 1: rank 2 of 3"]
-    assert list(progress.lines([trial])) == told
+    found = ["trial   1  stopped   at rung 1 of 3, epoch 1: rank 2 of 3"]
+    assert list(progress.lines([trial])) == found
 
 
 def test_a_trial_that_waits_and_goes_on_is_told(space: SearchSpace) -> None:
@@ -132,9 +132,9 @@ def test_opening_names_the_dashboard_and_its_token(space: SearchSpace, tmp_path:
 
 
 def test_opening_says_what_stays_idle(space: SearchSpace, tmp_path: Path) -> None:
-    for idle, told in (("", False), ("24 of 32 GPUs: budget.concurrent is 8", True)):
+    for idle, found in (("", False), ("24 of 32 GPUs: budget.concurrent is 8", True)):
         lines = opening_lines(replace(make_info(space, tmp_path), idle=idle), [])
-        assert ("idle        24 of 32 GPUs: budget.concurrent is 8" in lines) is told
+        assert ("idle        24 of 32 GPUs: budget.concurrent is 8" in lines) is found
 
 
 def test_plain_lines_carry_no_terminal_codes(space: SearchSpace, tmp_path: Path) -> None:

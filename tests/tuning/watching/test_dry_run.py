@@ -47,8 +47,8 @@ def test_what_confirming_costs_is_said_apart(tmp_path: Path) -> None:
     overrides = ["confirm.top=2", "confirm.seeds=[4,5]"]
     space = load_space(write_space(tmp_path), "cluster", overrides)
     lines = size_lines(space, estimate(space, None))
-    told = [" ".join(line.split()) for line in lines]
-    assert told[3:6] == [
+    text = [" ".join(line.split()) for line in lines]
+    assert text[3:6] == [
         "confirm 6 runs: the best 2 and the prior again, on seeds 4, 5",
         "54 of the epochs below; --set confirm.top=0 leaves them out",
         "cost 74 epochs with early stopping, as many as 8.2 trials to the end; 90 at most",

@@ -32,7 +32,7 @@ def test_a_search_from_start_to_end_and_on(
 ) -> None:
     """More trials on a second start, which finds the checkpoints without being told where."""
     monkeypatch.setenv("FAKE_TRAINING", str(tmp_path))
-    url, scratch, told = postgresql.url(), tmp_path / "scratch", []
+    url, scratch, seen = postgresql.url(), tmp_path / "scratch", []
     with cluster(None, dashboard=False):
         session = Path(ray._private.worker._global_node.get_session_dir_path())
         for trials, resume in ((4, None), (6, "last")):
@@ -42,11 +42,11 @@ def test_a_search_from_start_to_end_and_on(
                 resume=resume,
                 study_url=url,
                 checkpoints=None if resume else f"file://{scratch}",
-                on_notice=told.append,
+                on_notice=seen.append,
                 train=train,
             )
             assert (result.complete, result.error) == (True, None)
-    assert told == []
+    assert seen == []
     directory = result.info.directory
 
     storage = database(parse_study_url(url))

@@ -84,7 +84,7 @@ def test_the_values_have_names(
     path = tmp_path / "rates-x" / STUDY_FILE
     for _ in range(2):
         run = session(objective=objective)
-        assert run.copy.settle(), run.told
+        assert run.copy.settle(), run.messages
         (study,) = JournalStorage(JournalFileBackend(str(path))).get_all_studies()
         assert study.system_attrs["study:metric_names"] == names
         run.end()
@@ -98,7 +98,7 @@ def test_a_trial_that_finished_without_a_score_stops_no_copy(
     run.play(0, 0)
     run.play(1, 9)
     assert [t.state for t in run.trials()] == [TrialState.FAIL, TrialState.COMPLETE]
-    assert run.told == []
+    assert run.messages == []
 
 
 def test_a_diverged_trial_fails_where_the_space_says_so(session: Callable[..., Session]) -> None:
@@ -228,8 +228,8 @@ def test_a_line_torn_in_the_middle_of_a_session_is_mended_and_said_once(
     found = {trial.user_attrs["trial"]: trial.state for trial in run.trials()}
     assert found == dict.fromkeys(range(4), TrialState.COMPLETE)
     run.notices.hand_on()
-    told = [text.partition(STUDY_FILE)[2] for text in run.told]
-    assert told == [
+    seen = [text.partition(STUDY_FILE)[2] for text in run.messages]
+    assert seen == [
         " cannot be written: [Errno 28] No space left on device; the search goes on, and it"
         " follows when it can",
         " is up to date again",
@@ -253,7 +253,7 @@ def test_a_storage_that_hangs_blocks_neither_the_search_nor_its_end(
     for number in range(3):
         run.play(number)
     run.end()
-    assert ["is behind the ledger" in text for text in run.told] == [True]
+    assert ["is behind the ledger" in text for text in run.messages] == [True]
     release.set()
     run.copy._thread.join(10)
     assert run.copy.ended
@@ -304,6 +304,6 @@ def test_every_report_is_told_once(
     again = session()
     again.play(0, 12, Finished, first=10)
     again.trials()
-    told = [(line["trial_id"], line["step"]) for line in lines if line["op_code"] == 7]
-    assert len(told) == len(set(told))
+    found = [(line["trial_id"], line["step"]) for line in lines if line["op_code"] == 7]
+    assert len(found) == len(set(found))
     assert len(lines) <= 2 + 3 * 9 + 3 + 5  # study, owner, proposals, reports, outcome, reason

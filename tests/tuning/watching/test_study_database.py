@@ -85,7 +85,7 @@ def test_a_live_search_stands_in_the_database(
     run = session()
     for number, (epochs, end) in enumerate(((9, Finished), (3, Stopped), (2, None))):
         run.play(number, epochs, end)
-    assert run.copy.settle(), run.told
+    assert run.copy.settle(), run.messages
     found = trials(postgresql)
     expected = [TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING]
     assert [t.state for t in found] == expected
@@ -95,7 +95,7 @@ def test_a_live_search_stands_in_the_database(
     run.end()
     again = session()  # a resume adopts what is there
     again.play(2, 9, Finished, first=3)
-    assert again.copy.settle(), again.told
+    assert again.copy.settle(), again.messages
     found = trials(postgresql)
     assert [t.state for t in found] == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.COMPLETE]
     assert len(found[2].intermediate_values) == 9
@@ -106,7 +106,7 @@ def test_a_server_that_is_stopped_and_started_is_caught_up_with(
 ) -> None:
     run = session()
     run.play(0)
-    assert run.copy.settle(), run.told
+    assert run.copy.settle(), run.messages
     postgresql.stop()
     try:
         for number in (1, 2):
@@ -124,25 +124,25 @@ def test_a_server_that_is_stopped_and_started_is_caught_up_with(
     ]
     run.end()
     shown = f"the study in postgresql://ann@127.0.0.1:{postgresql.port}/hpcm"
-    assert len(run.told) == 2, run.told
-    assert run.told[0].startswith(f"{shown} cannot be written: ")
-    assert run.told[1] == f"{shown} is up to date again"
+    assert len(run.messages) == 2, run.messages
+    assert run.messages[0].startswith(f"{shown} cannot be written: ")
+    assert run.messages[1] == f"{shown} is up to date again"
 
 
 def test_a_server_that_stays_away_leaves_the_study_to_the_next_resume(
     session: Callable[[], Session], postgresql: Server
 ) -> None:
     run = session()
-    assert run.copy.settle(), run.told
+    assert run.copy.settle(), run.messages
     postgresql.stop()
     try:
         run.play(0)
         run.end()
     finally:
         postgresql.start()
-    assert "is behind the ledger; the next --resume brings it up" in run.told[-1]
+    assert "is behind the ledger; the next --resume brings it up" in run.messages[-1]
     again = session()
-    assert again.copy.settle(), again.told
+    assert again.copy.settle(), again.messages
     assert [t.state for t in trials(postgresql)] == [TrialState.COMPLETE]
 
 
@@ -161,24 +161,24 @@ def test_another_experiments_study_is_not_touched(
     other = Session(elsewhere, place=StudyPlace(elsewhere / "rates-x", url))
     assert not other.copy.settle()
     other.end()
-    assert "the study rates-x there belongs to another experiment" in other.told[0]
+    assert "the study rates-x there belongs to another experiment" in other.messages[0]
     assert len(trials(postgresql)) == 1
 
 
 def refusal(text: str, new: bool = True) -> str:
     with pytest.raises(ConfigError) as raised:
         check_database(parse_study_url(text), "rates-x", new=new)
-    told = str(raised.value)
-    assert "\n" not in told
+    message = str(raised.value)
+    assert "\n" not in message
     for secret in (PASSWORD, QUOTED, "hunter2"):
-        assert secret not in told
-    return told
+        assert secret not in message
+    return message
 
 
 def test_what_a_person_can_mend_is_told_in_one_line(postgresql: Server) -> None:
-    told = refusal(postgresql.url("ann:hunter2", "hpcm"))
-    assert told.startswith(f"--study-url postgresql://ann@127.0.0.1:{postgresql.port}/hpcm: ")
-    assert 'password authentication failed for user "ann"' in told
+    text = refusal(postgresql.url("ann:hunter2", "hpcm"))
+    assert text.startswith(f"--study-url postgresql://ann@127.0.0.1:{postgresql.port}/hpcm: ")
+    assert 'password authentication failed for user "ann"' in text
     assert 'database "hpmc" does not exist' in refusal(postgresql.url(database="hpmc"))
     nowhere = f"postgresql://ann:{QUOTED}@127.0.0.1:1/hpcm"
     assert "Connection refused" in refusal(nowhere)
@@ -229,7 +229,7 @@ def test_tables_of_another_optuna_are_refused(postgresql: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("mysql://ann:hunter2@db/hpcm", "--study-url mysql://ann@db/hpcm: no mysql is supported"),
         ("sqlite:///x.db", "no sqlite is supported; must be postgresql://user@host:5432/database"),
@@ -238,8 +238,8 @@ def test_tables_of_another_optuna_are_refused(postgresql: Server) -> None:
         ("postgresql://ann:hunter2@db:port/x", "--study-url: not a URL; must be"),
     ],
 )
-def test_what_is_no_url_of_a_database_is_refused(text: str, said: str) -> None:
-    assert said in refusal(text)
+def test_what_is_no_url_of_a_database_is_refused(text: str, message: str) -> None:
+    assert message in refusal(text)
 
 
 def test_a_missing_driver_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,8 +251,8 @@ def test_a_missing_driver_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         return imports(name, *more)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    told = refusal("postgresql://ann:hunter2@127.0.0.1:1/hpcm")
-    assert told.endswith("psycopg is not installed: pip install 'hpcm-tune[postgresql]'")
+    text = refusal("postgresql://ann:hunter2@127.0.0.1:1/hpcm")
+    assert text.endswith("psycopg is not installed: pip install 'hpcm-tune[postgresql]'")
 
 
 def test_what_is_written_down_leads_there_without_the_secret() -> None:
@@ -262,14 +262,14 @@ def test_what_is_written_down_leads_there_without_the_secret() -> None:
 
 
 def test_a_resume_without_the_url_says_where_the_study_was(tmp_path: Path) -> None:
-    told: list[str] = []
-    notices = Notices(told.append)
+    messages: list[str] = []
+    notices = Notices(messages.append)
     record = {"space": {}, "study": "postgresql://ann@db/hpcm"}
     (tmp_path / "experiment.json").write_text(json.dumps(record))
     place = study_place(tmp_path, None, True, notices)
     notices.hand_on()
     assert place.shown == str(tmp_path / "study.journal")
-    assert told == [
+    assert messages == [
         "the study was kept in postgresql://ann@db/hpcm, whose URL is not written down; give it as"
         " --study-url or HPCM_STUDY_URL to go on there; now it is study.journal"
     ]

@@ -42,10 +42,10 @@ def test_a_search_shows_any_reason_of_a_failure(
     console.start(make_info(space, tmp_path), [])
     console.update(trials)
     console.stop()
-    told = stream.getvalue()
-    assert shown in told
+    text = stream.getvalue()
+    assert shown in text
     for sent in ("\x07", "\x1b]0;", "\x1b[2Jc", "\x9b", "\u202e"):
-        assert sent not in told
+        assert sent not in text
 
 
 @pytest.mark.parametrize(("reason", "shown"), REASONS.values(), ids=REASONS)

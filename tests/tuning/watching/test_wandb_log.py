@@ -123,7 +123,7 @@ def test_a_service_that_breaks_is_caught_up_with(
     """Told once; when it is back, everything that was reported meanwhile is sent."""
     monkeypatch.setattr(WandbRuns, "interval", 0.01)
     monkeypatch.setattr(WandbRuns, "longest_pause", 0.02)
-    init, told, away = wandb.init, [], threading.Event()
+    init, found, away = wandb.init, [], threading.Event()
     away.set()
     tried = threading.Semaphore(0)
 
@@ -134,7 +134,7 @@ def test_a_service_that_breaks_is_caught_up_with(
         return init(**given)
 
     monkeypatch.setattr(wandb, "init", flaky)
-    log = WandbLog(info, "offline", tell=told.append)
+    log = WandbLog(info, "offline", tell=found.append)
     trials = make_trials(info.space)
     for count in (1, 2, 4):
         log.update(trials[:count])
@@ -142,7 +142,7 @@ def test_a_service_that_breaks_is_caught_up_with(
     away.clear()
     assert log._follower.settle() or _waited(log)
     log.close()
-    assert told == [
+    assert found == [
         "the log in Weights & Biases cannot be written: no route to host; the search goes on, and"
         " it follows when it can",
         "the log in Weights & Biases is up to date again",
@@ -164,7 +164,7 @@ def test_a_server_that_does_not_answer_blocks_nobody(
 ) -> None:
     monkeypatch.setattr(WandbRuns, "at_the_end", 0.05)
     monkeypatch.setattr(wandb, "teardown", lambda: pytest.fail("the thread still uses it"))
-    told: list[str] = []
+    messages: list[str] = []
     entered, release = threading.Event(), threading.Event()
 
     def hang(**given: Any) -> None:
@@ -173,13 +173,13 @@ def test_a_server_that_does_not_answer_blocks_nobody(
         raise wandb.errors.CommError("timed out")
 
     monkeypatch.setattr(wandb, "init", hang)
-    log = WandbLog(info, "online", tell=told.append)
+    log = WandbLog(info, "online", tell=messages.append)
     trials = make_trials(info.space)
     log.update(trials[:1])
     assert entered.wait(10)
     log.update(trials)
     log.close()
-    assert told == [
+    assert messages == [
         "the log in Weights & Biases is behind the ledger; runs whose trials have not ended are"
         " sent by the next --resume"
     ]
