@@ -1,4 +1,4 @@
-"""A whole search on a real Ray with slots that exist in its books alone; epochs only sleep."""
+"""A whole search on a real Ray with slots that exist only in its books; epochs only sleep."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The images of a run: what it trains on and what it is validated on, never the same ones.
 
-With ``data.holdout`` both come from the training set. Which images are held out follows from their
-contents alone, whatever their names, their order and the seed are, and a longer holdout holds a
+With ``data.holdout`` both come from the training set. Which images are held out depends only on
+their contents, whatever their names, their order and the seed are, and a longer holdout holds a
 shorter one.
 """
 

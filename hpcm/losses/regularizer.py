@@ -22,7 +22,7 @@ class RegularizerConfig(ABC):
         """The regularizer, for a model whose latent y has so many channels."""
 
     def scheduled(self, t: float) -> dict[str, float]:
-        """What the config alone says of its values at progress ``t``, by their logged names."""
+        """The values at progress ``t`` that follow from the config, by their logged names."""
         return {}
 
 

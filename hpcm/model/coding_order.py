@@ -6,7 +6,7 @@ Source: Li et al., ICCV 2025 (arXiv 2507.19125), figure 2, and the authors' code
 - the adaptor index in the code is ``i - 1`` with ``i`` from 0, so the first step of s2 and of s3
   uses the *last* adaptor of its list; the gain index is not shifted;
 - s1 and s2 share one spatial prior network;
-- step 1 is coded from the hyper tensor alone.
+- step 1 is coded only from the hyper tensor.
 
 Places are ``(row, column)`` inside a square cell of the grid of the step's scale, one set per
 eighth of the latent channels. Each step covers every position of its grid once.

@@ -11,7 +11,7 @@ from hpcm.schema import ConfigError
 
 FLOAT = 4  # bytes
 LATENT_AREA = 256  # pixels per element of the latent
-# Over the largest block alone: the image itself, and what the allocator keeps. Measured peaks at
+# Factor over the largest block: the image itself, and what the allocator keeps. Measured peaks at
 # 1 Mpixel: hpcm_base 610 to 784 bytes a pixel (estimate 928), hpcm_tiny 68 to 135 (160).
 SLACK, CONSTANT = 1.5, 64
 

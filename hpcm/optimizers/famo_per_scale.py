@@ -96,7 +96,7 @@ class FamoPerScaleBalancer(FamoBalancer):
         """z' = z m / sum(z m): m the weight of the task's scale, split over that scale's tasks.
 
         A task without a scale has the mean weight, 1/3: then the scale weights share out the rate
-        and leave its balance with the distortion alone. Published: m is not split.
+        and leave its balance with the distortion as it is. Published: m is not split.
         """
         weighted = z * self.modulation
         return weighted / weighted.sum()

@@ -75,7 +75,7 @@ class GradientBalancer(Balancer):
     def backward(
         self, losses: Tensor, parameters: list[Tensor], penalty: Tensor | None = None
     ) -> Tensor:
-        """As every balancer, for the ``parameters`` (leaves) alone."""
+        """As every balancer, only for the ``parameters`` (leaves)."""
         self.losses = ranks.mean(losses)
         leaves = [parameter for parameter in parameters if parameter.requires_grad]
         gradients = [

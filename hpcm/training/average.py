@@ -1,4 +1,4 @@
-"""An average of the weights beside a run's own: its scores lack the noise of the last steps."""
+"""An average of a run's weights: its scores lack the noise of the last steps."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def local_processes(
     Each process takes the GPU of its rank, if there are any, and as many CPU threads as this one.
     They end at the latest with the block. ``dumps``: as of `hpcm.training.processes.leading`.
     Inside, whatever waits for a process that broke raises :class:`hpcm.ranks.RankLostError`, which
-    says why; where it waits on without an end, as NCCL does, this process is ended after 30 s.
+    says why; if it waits on without an end, as NCCL does, this process is ended after 30 s.
     """
     if count == 1:
         yield train
@@ -128,7 +128,7 @@ def _device() -> str:
 
 
 def main(port: int, rank: int, count: int, parent: int) -> None:
-    """Be one of the others: follow rank 0 to its end, or leave word of what broke."""
+    """Be one of the others: follow rank 0 to its end, or leave a message about what broke."""
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     store = TCPStore(HOST, port, is_master=False, timeout=STARTING)
     try:

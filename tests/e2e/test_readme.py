@@ -40,6 +40,13 @@ REDUCED = {
     "python -m tuning ladder search_spaces/best/phase3.laptop.yaml --against baseline "
     "--lmbdas 0.0004 0.0008 0.0016 0.0032 --seeds 1 2 --start-from sample --images sample_val "
     "--dry-run": "",
+    "python -m hpcm data mine": "",
+    "python tune.py --space phase3 --profile laptop --set base.data.train=mine "
+    "base.data.val=null base.data.holdout=6": "--dry-run --set base.data.crops_per_epoch=4",
+    "python -m tuning report last -o mine.html": "",
+    "python -m tuning ladder search_spaces/best/phase3.laptop.yaml --against baseline "
+    "--lmbdas 0.0004 0.0008 0.0016 0.0032 --seeds 1 2 --start-from sample "
+    "--images mine_test": "--dry-run",
     "python -m hpcm train search_spaces/best/phase3.laptop.yaml --output runs/best": "",
     "python -m hpcm evaluate runs/best --images sample_val --real --output runs/best.json": "",
     "python -m hpcm compare results/kodak/vtm_18.0.json results/kodak/hpcm_base.json "
@@ -90,6 +97,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "data" / "small").mkdir(parents=True)
     with Image.open(folder / "photo.png") as photo:
         photo.crop((0, 0, 256, 256)).save(folder / "data" / "small" / "photo.png")
+        for name, count in (("mine", 8), ("mine_test", 1)):
+            (folder / "data" / name).mkdir()
+            for left in range(count):
+                crop = photo.crop((left, 0, left + 256, 256))
+                crop.save(folder / "data" / name / f"{left}.png")
     return folder
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 from hpcm.checkpoints import Checkpoint, DamagedError
@@ -76,7 +76,7 @@ class CheckpointStore:
         since = time.monotonic() - self._saved_at
         return since >= max(SHORTEST_INTERVAL, self._took / SHARE)
 
-    def newest_first(self) -> Iterator[Checkpoint]:
+    def newest_first(self) -> Generator[Checkpoint]:
         """Each checkpoint that is as it was written.
 
         The folder may be gone when the next one is asked for. Raises OSError if an object store
@@ -90,6 +90,15 @@ class CheckpointStore:
                     self.pass_over(name, str(error))
                     continue
                 yield checkpoint
+
+    @contextlib.contextmanager
+    def newest(self) -> Iterator[Path]:
+        """The folder of the last good checkpoint while the context lasts. Raises OSError."""
+        with contextlib.closing(self.newest_first()) as walk:
+            found = next(walk, None)
+            if found is None:
+                raise OSError(f"no checkpoint that can be read in {self.directory}")
+            yield found.folder
 
     def pass_over(self, name: str, reason: str) -> None:
         """Note that a checkpoint cannot be continued; it goes when the next one is written."""

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import torch
 
 from hpcm import ConfigError, evaluate
-from hpcm.checkpoints import Checkpoint
 from hpcm.commands.arguments import images_at
 from hpcm.commands.trained_model import load_model
 from hpcm.evaluation.image_sets import ImageSet
@@ -62,7 +60,7 @@ def score_runs(
             continue
         with contextlib.ExitStack() as stack:
             try:
-                path = stack.enter_context(_newest(stores(run.number)))
+                path = stack.enter_context(stores(run.number).newest())
                 model, source = load_model(path, None)
             except (ConfigError, OSError) as error:
                 tell(f"trial {run.number} is not scored: {error}")
@@ -89,13 +87,3 @@ def _refuse_others(one: TestSet) -> None:
                 f"--images {one.images.name}: its files are others than those that were scored"
                 f" before ({before}); give the folder another name, or remove {one.folder}"
             )
-
-
-@contextlib.contextmanager
-def _newest(store: CheckpointStore) -> Iterator[Path]:
-    """The run's last checkpoint while the context lasts. Raises OSError if there is none."""
-    with contextlib.closing(cast("Generator[Checkpoint]", store.newest_first())) as walk:
-        found = next(walk, None)
-        if found is None:
-            raise OSError(f"it has no checkpoint that can be read in {store.directory}")
-        yield found.folder

@@ -1,7 +1,7 @@
 """The append-only record of an experiment, and the one source of truth about its trials.
 
 ``ledger.jsonl`` holds one event a line (:mod:`tuning.ledger.events`): what was proposed, reported
-and decided, and how each trial ended. Ray's own files are a cache beside it. Every line reaches the
+and decided, and how each trial ended. Ray's own files are only a cache. Every line reaches the
 operating system before the next step is taken, so a killed driver loses nothing; all but reports
 are also synced to the disk, and a sync carries the reports before it. A last line cut short by a
 crash is dropped at the next start.

@@ -1,6 +1,6 @@
 """What is known of an experiment and its trials, as plain data for console, export and analysis.
 
-Records are made from the ledger alone (:mod:`tuning.ledger.ledger`), so they say the same
+Records are made only from the ledger (:mod:`tuning.ledger.ledger`), so they say the same
 while a search runs, after it, and after a resume.
 """
 
@@ -17,7 +17,7 @@ from tuning.ledger.events import Failed, Finished, Retried, RungDecision, Stoppe
 from tuning.spaces.space import SearchSpace
 
 SIMULATED = "simulated"  # as an address, and the fact of a ledger that names the source of curves
-LOCAL = "local"  # as an address: a Ray of this machine alone, started by the search itself
+LOCAL = "local"  # as an address: a Ray on this machine only, started by the search itself
 Role = Literal["search", "confirm", "reference"]
 TrialState = Literal["pending", "running", "stopped", "finished", "failed"]
 

@@ -70,7 +70,7 @@ class Closing(tune.Stopper):
     def signalled(self) -> bool:
         """Whether a signal arrived, even if the main thread is held in Ray and has not heard it.
 
-        For other threads: Python runs handlers in the main thread alone, between its own steps.
+        For other threads: Python runs handlers only in the main thread, between its own steps.
         """
         with contextlib.suppress(OSError):  # nothing new, or not listening any more
             arrived = os.read(self._arrivals, 64) if self._arrivals is not None else b""

@@ -21,7 +21,6 @@ from ray.util.metrics import Counter, Gauge
 from tuning.ledger.failures import KINDS, REFUSED
 from tuning.ledger.ledger import Ledger
 from tuning.ledger.records import TrialRecord
-from tuning.on_ray.trainable import trial_name
 from tuning.results.outcome import at_common_epoch, best_of
 from tuning.results.rank_fidelity import RungPair, rank_fidelity
 from tuning.spaces.draws import total_trials
@@ -178,7 +177,7 @@ def trial_values(records: list[TrialRecord], space: SearchSpace) -> Iterator[Val
     """The series of the running trials that have reported."""
     running = [r for r in records if r.state == "running" and r.reports]
     for record in running[:MOST_TRIALS]:
-        tags = {"trial": trial_name(space, record.number)}
+        tags = {"trial": space.trial_name(record.number)}
         last = record.last
         if space.objective.score in last:
             yield Value("hpcm_trial_objective", last[space.objective.score], tags)

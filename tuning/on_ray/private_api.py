@@ -152,7 +152,7 @@ def kubernetes(namespace: str) -> Any:
 def loopback_and_own_groups() -> Iterator[None]:
     """Ray that is started meanwhile listens on loopback, in process groups of its own.
 
-    So a signal to our group, from a terminal, `timeout` or a batch system, reaches us alone, and
+    So a signal to our group, from a terminal, `timeout` or a batch system, reaches only us, and
     trials can still save. Ray's processes end with us all the same: it asks the kernel to kill them
     with their parent.
     """

@@ -32,7 +32,7 @@ from tuning.on_ray.private_api import patched_actor_manager
 from tuning.on_ray.progress_callback import OnChange, ProgressCallback
 from tuning.on_ray.recovery import Recovery
 from tuning.on_ray.tensorboard import TensorBoardCallback
-from tuning.on_ray.trainable import TrialContext, trainable, trial_name
+from tuning.on_ray.trainable import TrialContext, trainable
 from tuning.on_ray.watchdog import Watchdog
 from tuning.results.outcome import ExperimentResult, experiment_result
 from tuning.search.optuna_encoder import OptunaEncoder
@@ -230,6 +230,6 @@ def last_line(problem: BaseException) -> str:
 
 def _name_of(space: SearchSpace) -> Callable[[Trial], str]:
     def name(trial: Trial) -> str:
-        return trial_name(space, int(trial.config["trial"]))
+        return space.trial_name(int(trial.config["trial"]))
 
     return name

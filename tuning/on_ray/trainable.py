@@ -74,7 +74,7 @@ class TrialContext:
 
     def checkpoints(self, number: int) -> CheckpointStore:
         """The checkpoints of one trial."""
-        name = trial_name(self.space, number)
+        name = self.space.trial_name(number)
         return CheckpointStore(self.directory, name, self.checkpoints_at)
 
 
@@ -186,11 +186,6 @@ def _good_ones(store: CheckpointStore) -> Iterator[Checkpoint]:
         yield from store.newest_first()
     except OSError as error:
         raise StoreAwayError(one_line(str(error))) from error
-
-
-def trial_name(space: SearchSpace, number: int) -> str:
-    """How a trial is called in Ray, on the dashboard and on the disk: ``phase3-0007``."""
-    return f"{space.name}-{number:04d}"
 
 
 def trainable(context: TrialContext) -> type[Trainable]:

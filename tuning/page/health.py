@@ -11,6 +11,7 @@ from tuning.ledger.folders import read_provenance
 from tuning.ledger.records import TrialRecord
 from tuning.page.live_ledger import LiveLedger
 from tuning.results.outcome import ExperimentResult
+from tuning.results.replay import replay_cuts
 from tuning.spaces.space import SearchSpace
 from tuning.spaces.wording import count_text, hours_text, value_text
 
@@ -51,7 +52,23 @@ def _cost(ledger: LiveLedger, result: ExperimentResult) -> list[Row]:
     if result.hours_saved:
         whole = f"{result.hours_saved / result.hours_full:.0%} of training all of them to the end"
         rows.append(("not spent", f"{hours_text(result.hours_saved, unit)} by stopping, {whole}"))
-    return rows
+    return [*rows, *_replayed(result)]
+
+
+def _replayed(result: ExperimentResult) -> list[Row]:
+    """What cuts from the first trial on would have saved, and whether they had cost the best."""
+    space, best = result.info.space, result.best
+    found = replay_cuts(result.trials, result.rungs, space)
+    if not found.cuts:
+        return []
+    share = f" ({found.hours / result.hours_spent:.0%} of what was spent)"
+    text = (
+        f"cuts at every rung from the first trial on: {count_text(len(found.cuts), 'trial')} more,"
+        f" {hours_text(found.hours, result.unit)} less{share if result.hours_spent else ''}"
+    )
+    if best is not None:
+        text += ", the best trial among them" if best.number in found.cuts else ", not the best"
+    return [("by replay", text)]
 
 
 def _of(runs: Sequence[TrialRecord], role: str, *states: str) -> list[TrialRecord]:

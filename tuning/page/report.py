@@ -22,6 +22,7 @@ from tuning.ledger.records import TrialRecord
 from tuning.page.analysis import analysis_data
 from tuning.page.data import experiment_data, plain, trial_data
 from tuning.page.live_ledger import LiveLedger
+from tuning.page.pictures import pictures_data
 from tuning.results.outcome import ExperimentResult
 
 REPORT_FILE = "report.html"  # of an experiment, once its search is over
@@ -30,7 +31,7 @@ STYLES = ("page.css", "analysis.css")
 #: The page's modules; each stands behind those that it imports.
 SCRIPTS = (
     *("save", "source", "charts", "view", "words", "confirm", "fidelity", "rungs", "table"),
-    *("trial", "effects", "ladder", "analysis", "page"),
+    *("trial", "effects", "ladder", "analysis", "pictures", "page"),
 )
 COMPARISON = ("save", "source", "charts", "words", "compare")  # of a report of several
 MOST_DETAILS = 60  # trials whose details are inside
@@ -70,6 +71,7 @@ def report_data(result: ExperimentResult) -> dict[str, Any]:
         "written": time.time(),
         "api/experiment": plain(experiment_data(ledger, space)),
         "api/analysis": plain(analysis_data(ledger, space, result)),
+        "api/pictures": plain(pictures_data(result)),
         **{f"api/trials/{n}": plain(trial_data(ledger, space, n)) for n in shown},
         **{f"api/trials/{n}/log": plain({"files": [log]}) for n in ledger.trials},
     }
@@ -90,7 +92,7 @@ def document(template: str, scripts: Sequence[str], data: dict[str, Any], title:
     page = re.sub(r'<script type="module"[^>]*></script>\n', "", page)
     policy = (
         f"default-src 'none'; script-src '{_hashed(script)}'; style-src '{_hashed(style)}';"
-        " base-uri 'none'; form-action 'none'"
+        " img-src data:; base-uri 'none'; form-action 'none'"
     )
     head = (
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n<style>{style}</style>\n'

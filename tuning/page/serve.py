@@ -145,7 +145,7 @@ class Page:
 
 
 def application(directory: Path, names: frozenset[str] = frozenset()) -> web.Application:
-    """The page of the experiment in ``directory``; ``names``: of this machine, beside localhost."""
+    """The page of the experiment in ``directory``; ``names`` besides localhost."""
     page = Page(directory)
     app = web.Application(middlewares=[_guard(frozenset({"localhost", *names}))])
     app.on_response_prepare.append(_add_headers)

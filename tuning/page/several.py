@@ -1,4 +1,4 @@
-"""Several experiments beside one another: a list of all, and a comparison of some."""
+"""Several experiments together: a list of all, and a comparison of some."""
 
 from __future__ import annotations
 

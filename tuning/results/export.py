@@ -250,7 +250,7 @@ def _confirmed_rows(result: ExperimentResult) -> list[tuple[str, str]]:
 
 
 def _numbers(result: ExperimentResult) -> list[str]:
-    """The best trial beside the prior at the same epoch."""
+    """The best trial and the prior at the same epoch."""
     assert result.best is not None
     if not result.best.scored(result.info.space.objective.score):
         return ["no trial has a score at the end: this is the prior"]

@@ -1,14 +1,14 @@
-"""What the trials that are left may gain, beside what scores move by: `budget.stop`.
+"""What the trials that are left may gain, compared with the noise of scores: `budget.stop`.
 
-Gain: what the last doubling of the search gained, by which the best of the first half of the N
-trials is worse than the best of all; or the mean of that over all orders in which they may have
-come, if it is more: the order that was may have been lucky. There is a best config; if the chance
-to come within d of it falls as a power of d, the excess of the best of N falls as a power of N, and
+Gain: what the last doubling of the search gained, that is, by how much the best of the first half
+of the N trials is worse than the best of all. If the mean of that over all orders of the trials is
+more, it counts instead: the actual order may have been lucky. If the chance to come within d of the
+best config falls as a power of d, the excess of the best of N trials falls as a power of N, and
 each doubling gains less than the one before. So m more trials gain at most log2(1 + m / N) of it.
 
 Noise: how far scores are from a straight line through their neighbours, at the end of whole runs:
-the standard deviation s(t - 1) - 2 s(t) + s(t + 1) over the root of 6. What another seed does to a
-run was of that size (docs/log.md).
+the standard deviation of s(t - 1) - 2 s(t) + s(t + 1), over the root of 6. Another seed moved
+scores by about as much (docs/log.md).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tuning.spaces.draws import total_trials
 from tuning.spaces.space import SearchSpace
 from tuning.spaces.wording import count_text, metric_text
 
-LEAST = 6  # whole trials, below which nothing is said
+LEAST = 6  # whole trials; with fewer nothing is said
 NEWEST = 5  # scores of a run that tell its noise
 
 
@@ -40,11 +40,11 @@ class Outlook:
 
     @property
     def below_noise(self) -> bool:
-        """Whether nobody could tell what is still gained from what a seed does."""
+        """Whether the gain is too small to tell it from the effect of a seed."""
         return self.gain < self.noise
 
     def text(self, space: SearchSpace) -> str:
-        """In a sentence."""
+        """The outlook in a sentence."""
         score = space.objective.score
         gain, noise = (metric_text(score, value) for value in (self.gain, self.noise))
         left = count_text(self.left, "trial")
@@ -52,7 +52,7 @@ class Outlook:
 
 
 def outlook(trials: Sequence[TrialRecord], space: SearchSpace) -> Outlook | None:
-    """Of the search's trials so far; None if too few are whole, or none is left."""
+    """The outlook after the search's trials so far; None if too few are whole, or none is left."""
     left, score = total_trials(space) - len(trials), space.objective.score
     sign = 1.0 if space.objective.mode == "min" else -1.0
     compared = [trial for trial in trials if trial.ended or trial.paused]
@@ -83,7 +83,7 @@ def wants_more(trials: Sequence[TrialRecord], space: SearchSpace) -> bool:
 
 
 def ends_by_noise(trials: Sequence[TrialRecord], space: SearchSpace) -> bool:
-    """Whether `budget.stop` ends the search here; what still runs may yet say otherwise."""
+    """Whether `budget.stop` ends the search here; trials that still run may change that."""
     found = outlook(trials, space) if space.budget.stop == "noise" else None
     return found is not None and found.below_noise
 

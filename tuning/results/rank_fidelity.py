@@ -2,7 +2,7 @@
 
 A scheduler that stops trials sees only the ends of those that ranked well, and so cannot judge its
 rungs by them. Some that lost at a rung are watched all the same: controls, which go on by lot, and
-those that came before the rung stopped anybody. A control stands for all that lost beside it, so
+those that came before the rung stopped anybody. A control stands for all that lost at its rung, so
 it is weighted by one over the probability of the lot (Horvitz and Thompson 1952); who goes on for
 certain weighs 1. With these weights Kendall's tau-b (Kendall 1945; Vigna 2015 for weights)
 estimates that of a search which stops nobody.
@@ -122,7 +122,7 @@ def rank_fidelity(
     entered = {level: rungs.get(level, {}) for level in levels}
     later = {level: _scores(entered[level], trials, level) for level in levels}
     later[end] = _ends(trials, space)
-    lost = {level: _lost(entered[level], factor) for level in levels}
+    lost = {level: losers_at(entered[level], factor) for level in levels}
 
     def weight(trial: int, between: Sequence[int]) -> float:
         lots = sum(
@@ -204,7 +204,7 @@ def _bootstrap(
     return tau + share * (float(low) - tau), tau + share * (float(high) - tau)
 
 
-def _lost(entries: Mapping[int, RungEntry], factor: int) -> frozenset[int]:
+def losers_at(entries: Mapping[int, RungEntry], factor: int) -> frozenset[int]:
     """Who went on although neither then nor later it was among the best 1 / factor of a rung.
 
     A control that would have been promoted later did not lose, and nor does the prior, trial 0,

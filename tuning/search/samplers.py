@@ -62,7 +62,7 @@ class SamplerSearcher(Searcher):
 def at_last_rung(record: TrialRecord, rungs: Sequence[int], metric: str) -> TrialRecord:
     """A trial that went on from a rung as if it waited there; any other one as it is.
 
-    A searcher that is told of trials at their end alone learns nothing while the pilots train. What
+    A searcher that sees trials only at their end learns nothing while the pilots train. What
     a trial reports beyond its last rung compares with nobody.
     """
     if record.ended or record.paused:

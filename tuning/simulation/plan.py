@@ -231,7 +231,7 @@ def forecasts(
 
 
 def _fitted(plan: Plan, tried: Simulated, means: Means) -> Plan:
-    """With as many trials as the hours allow by one simulated search, not by its rungs alone.
+    """With as many trials as the hours allow by one simulated search, not only by its rungs.
 
     Controls and trials that nobody has yet to be compared with cost more than the rungs say, and
     trials that diverge less.

@@ -51,7 +51,7 @@ def load_space(
         sections = Sections()
     unread = set(data["parameters"]) - set(parameters)
     problems += [*document.problems, *check_base(base), *check_parameters(parameters, unread, base)]
-    if any(path != "name" for path, _ in problems):  # a wrong name alone hides nothing else
+    if any(path != "name" for path, _ in problems):  # a wrong name hides no other problem
         document.refuse(problems)
     space = SearchSpace(
         name=document.name,

@@ -127,7 +127,7 @@ class Objective:
 class Confirm:
     """The finalists and the prior once more, to the maximum fidelity on fresh seeds."""
 
-    top: int = 0  # finalists beside the prior, >= 0; 0: none is trained again
+    top: int = 0  # finalists besides the prior, >= 0; 0: none is trained again
     seeds: tuple[int, ...] = (1, 2, 3)  # of these runs, each different and not the search's own
 
     def __post_init__(self) -> None:

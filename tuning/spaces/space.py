@@ -192,6 +192,10 @@ class SearchSpace:
             set_path(plain, path, value)
         return self._built(plain, None)
 
+    def trial_name(self, number: int) -> str:
+        """How a trial is called in Ray, on the dashboard and on the disk: ``phase3-0007``."""
+        return f"{self.name}-{number:04d}"
+
     def rungs(self) -> tuple[int, ...]:
         """Epochs at which trials are compared, ascending; the last is the maximum fidelity."""
         low, high = self.fidelity.min, self.fidelity.max

@@ -2,7 +2,7 @@
 
 A journal file and not SQLite: an ask, ten reports and an outcome take 7.5 ms instead of 79 ms
 (Optuna 5.0, local disk, docs/log.md), readers on a shared filesystem are what the format is made
-for, and optuna-dashboard opens it by its path alone.
+for, and optuna-dashboard needs only its path.
 
 The database's URL may hold a password. It stays in this process: records, logs and messages have
 :attr:`StudyPlace.shown`, a resume needs the URL again.

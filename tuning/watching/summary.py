@@ -57,7 +57,7 @@ def summary_lines(result: ExperimentResult, export: Export | None) -> list[str]:
 
 
 def comparison_lines(result: ExperimentResult, best: TrialRecord) -> list[str]:
-    """Metrics at the same epoch, then every parameter, the prior's beside the best trial's."""
+    """Metrics at the same epoch, then every parameter, of the prior and of the best trial."""
     rows = metric_rows(result, best)
     if best.is_prior:
         found = ", ".join(f"{name} {value}" for name, _, value, _ in rows[1:] if value != ABSENT)

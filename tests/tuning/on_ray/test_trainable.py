@@ -21,7 +21,7 @@ from tests.tuning.lr_space import METRIC, lr_space
 from tuning.checkpoints.folders import LocalFolder
 from tuning.checkpoints.store import CheckpointStore
 from tuning.on_ray.diagnosis import StoreAwayError
-from tuning.on_ray.trainable import TrialContext, run_trial, trainable, trial_name
+from tuning.on_ray.trainable import TrialContext, run_trial, trainable
 from tuning.on_ray.trial_keys import STOP_FILE
 from tuning.spaces.sections import Resources
 
@@ -252,7 +252,7 @@ def test_a_trial_on_two_gpus_is_trained_by_two_processes(
 
 
 def test_names_are_recognisable(context: TrialContext) -> None:
-    assert trial_name(context.space, 7) == "rates-0007"
+    assert context.space.trial_name(7) == "rates-0007"
     assert trainable(context).__name__ == "rates_trial"
 
 

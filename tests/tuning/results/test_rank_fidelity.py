@@ -24,6 +24,7 @@ from tuning.results.rank_fidelity import (
     weighted_tau_b,
 )
 from tuning.results.rank_fidelity_text import rank_fidelity_lines
+from tuning.results.replay import replay_cuts
 from tuning.spaces.space import SearchSpace
 
 
@@ -131,7 +132,10 @@ def test_jeffreys_intervals() -> None:
     assert (low, high) == (pytest.approx(0.0285, abs=1e-4), pytest.approx(0.7162, abs=1e-4))
 
 
-def by_hand(folder: Path) -> RungPair:
+Played = tuple[list[TrialRecord], dict[int, dict[int, RungEntry]], SearchSpace]
+
+
+def by_hand(folder: Path) -> Played:
     """Nine trials at rung 1, of which a third is kept: 0 to 8 by score; 5 and 8 are controls.
 
     Trial 4 came as a control when it was 1 of 3, so it would have been promoted anyhow.
@@ -149,11 +153,11 @@ def by_hand(folder: Path) -> RungPair:
             trial.reports.append({"epoch": 9.0, METRIC: ends[number]})
             trial.state = "finished"
         trials.append(trial)
-    return {p.to: p for p in rank_fidelity(trials, {1: entries}, space) if p.rung == 1}[9]
+    return trials, {1: entries}, space
 
 
 def test_an_example_by_hand(tmp_path: Path) -> None:
-    pair = by_hand(tmp_path)
+    pair = {p.to: p for p in rank_fidelity(*by_hand(tmp_path)) if p.rung == 1}[9]
     assert {run.trial: run.weight for run in pair.runs} == {0: 1, 1: 1, 2: 1, 4: 1, 5: 4, 8: 4}
     assert [run.trial for run in pair.losers] == [5, 8]
     # Pairs by weight; of those with 5 (4 each) only 0, 2, 4 rank otherwise, 1 and 8 (16) agree.
@@ -164,6 +168,16 @@ def test_an_example_by_hand(tmp_path: Path) -> None:
     assert pair.would_be_kept == 1
     assert pair.regret == pytest.approx(0.0)  # trial 1 is better than 5
     assert not pair.known  # two losers
+
+
+def test_what_cuts_from_the_first_trial_on_would_have_saved(tmp_path: Path) -> None:
+    """5 and 8 lost at epoch 1 and went on for eight epochs; 4 would have been promoted."""
+    trials, rungs, space = by_hand(tmp_path)
+    for trial in trials:
+        trial.cost_hours = 0.1 * trial.epochs
+    found = replay_cuts(trials, rungs, space)
+    assert found.cuts == {5: 1, 8: 1}
+    assert found.hours == pytest.approx(2 * 0.8)
 
 
 def test_rungs_that_rank_perfectly(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import { fidelity } from "./fidelity.js";
 import { failures, rungs } from "./rungs.js";
 import { filters, head, table } from "./table.js";
 import { ask, embedded } from "./source.js";
+import { pictures } from "./pictures.js";
 import { panel } from "./trial.js";
 import { at, clock, el, fixed, hours, icon, key, moment, signed, tip } from "./words.js";
 import { curveClass, drawn, RAMP, ramp, scored, standing, STATES, told, view } from "./view.js";
@@ -173,6 +174,7 @@ function draw() {
   failures();
   if (view.trial) panel();
   drawAnalysis();
+  pictures();
 }
 
 // Which there are, and where they make no curve: the trials have no score there.

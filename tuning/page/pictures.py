@@ -1,0 +1,103 @@
+"""What baseline, prior and best make of two photographs, side by side: the report's pictures.
+
+The middle of each validation image, 256 pixels a side, goes through the codecs as an image of its
+own, so the cost does not depend on the images; rates and PSNR are of this crop. Every run is at the
+trials' own lmbda, with its last weights. At most eight pictures, without loss, inside the document.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from hpcm.evaluation.image_sets import SkippedItem
+from hpcm.evaluation.run_images import run_images
+from hpcm.schema import ConfigError
+from tuning.checkpoints.store import CheckpointStore
+from tuning.ledger.folders import read_provenance
+from tuning.ledger.records import TrialRecord
+from tuning.results.outcome import ExperimentResult
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Pixels = NDArray[np.uint8]  # (H, W, 3)
+
+PHOTOGRAPHS = 2
+SIDE = 256  # pixels
+
+
+def pictures_data(result: ExperimentResult) -> dict[str, Any]:
+    """``photographs``, each with its pictures, and else ``nothing``: why there are none."""
+    if not result.info.space.ranks_trials or result.info.simulated:
+        return {"photographs": [], "nothing": ""}
+    try:
+        return {"photographs": _photographs(result), "nothing": ""}
+    except (ConfigError, OSError) as error:
+        return {"photographs": [], "nothing": f"no pictures: {error}"}
+
+
+def compared_runs(result: ExperimentResult) -> list[tuple[str, TrialRecord]]:
+    """Baseline, prior and best, with their names, as far as they came to the end."""
+    own = [run for run in result.references if run.lmbda == result.info.space.lmbda]
+    named = [("baseline", own[0] if own else None), ("the prior", result.prior)]
+    if result.best is not None and not result.best.is_prior:
+        named.append((f"the best, trial {result.best.number}", result.best))
+    return [(name, run) for name, run in named if run is not None and run.state == "finished"]
+
+
+def _photographs(result: ExperimentResult) -> list[dict[str, Any]]:
+    """Raises :class:`ConfigError` or OSError if images or checkpoints are gone."""
+    space, runs = result.info.space, compared_runs(result)
+    if not runs:
+        raise ConfigError("no run that is compared has come to its end")
+    with ExitStack() as stack:
+        place = read_provenance(result.info.directory).get("checkpoints")
+        folders = [
+            stack.enter_context(
+                CheckpointStore(result.info.directory, space.trial_name(run.number), place).newest()
+            )
+            for _, run in runs
+        ]
+        from hpcm.commands.trained_model import load_model  # torch takes seconds
+
+        crops = dict(_crops(result))
+        shown = {name: [_picture("original", crop, "")] for name, crop in crops.items()}
+        for (called, _), folder in zip(runs, folders, strict=True):
+            model, _ = load_model(folder, None)
+            for name, crop in crops.items():
+                shown[name].append(_coded(called, model, crop))
+    return [{"name": name, "pictures": pictures} for name, pictures in shown.items()]
+
+
+def _crops(result: ExperimentResult) -> Iterator[tuple[str, Pixels]]:
+    """The middle of the first validation images."""
+    space = result.info.space
+    for item in run_images(space.config(space.prior()).data).val.items[:PHOTOGRAPHS]:
+        pixels = item.read()
+        if isinstance(pixels, SkippedItem):
+            raise ConfigError(f"{item.path}: cannot be read as an image: {pixels.reason}")
+        top, left = (max(0, (side - SIDE) // 2) for side in pixels.shape[:2])
+        yield item.name, pixels[top : top + SIDE, left : left + SIDE]
+
+
+def _coded(called: str, model: Any, crop: Pixels) -> dict[str, str]:
+    """One codec's picture of a crop, with its rate and PSNR."""
+    from hpcm.evaluation.inspection import inspect_image
+
+    found = inspect_image(model, crop)
+    told = f"{sum(found.bpp.values()):.3f} bpp, {found.psnr:.2f} dB"
+    return _picture(called, found.reconstruction, told)
+
+
+def _picture(called: str, pixels: Pixels, told: str) -> dict[str, str]:
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format="PNG", optimize=True)
+    text = base64.b64encode(file.getvalue()).decode()
+    return {"name": called, "told": told, "source": f"data:image/png;base64,{text}"}
