@@ -24,6 +24,7 @@ PARTS = {
     "policy_tables",
     "record",
     "search_driver",
+    "search_many",
     "search_slots",
     "search_whole",
     "sleeping_trial",

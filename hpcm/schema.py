@@ -13,6 +13,7 @@ import difflib
 import json
 from collections.abc import Iterator, Mapping
 from decimal import Decimal, InvalidOperation
+from functools import cache
 from typing import Any, Literal, TypeVar, cast, dataclass_transform, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
@@ -157,7 +158,7 @@ class FieldInfo:
 
 def fields_of(cls: type, prefix: str = "") -> Iterator[FieldInfo]:
     """Every leaf field below ``cls``, over all choices of its tagged parts."""
-    hints = get_type_hints(cls, include_extras=True)
+    hints = _hints(cls)
     for field in dataclasses.fields(cls):
         path = f"{prefix}{field.name}"
         parts = sections_of(hints[field.name])
@@ -166,6 +167,12 @@ def fields_of(cls: type, prefix: str = "") -> Iterator[FieldInfo]:
         if not parts:
             kind = leaf(hints[field.name])
             yield FieldInfo(path, cls, kind, bool(field.metadata.get("hot")))
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    """The types of the fields of a class: a third of the time that reading a space took."""
+    return get_type_hints(cls, include_extras=True)
 
 
 def field_of(cls: type, path: str) -> tuple[FieldInfo, ...]:

@@ -66,7 +66,7 @@ def outlook(trials: Sequence[TrialRecord], space: SearchSpace) -> Outlook | None
         for trial in whole
         if feasible(trial, space.objective)
     }
-    moves = [move for trial in whole if (move := _move(trial, score)) is not None]
+    moves = [found for trial in whole if (found := move(trial, score)) is not None]
     if left <= 0 or len(scores) < LEAST or len(moves) < LEAST:
         return None
     first = {trial.number for trial in compared[: len(compared) // 2]} & scores.keys()
@@ -114,7 +114,7 @@ def last_doubling(scores: Sequence[float], trials: int) -> float:
     return mean + none * ranked[-1] - ranked[0]
 
 
-def _move(trial: TrialRecord, score: str) -> float | None:
+def move(trial: TrialRecord, score: str) -> float | None:
     """The noise of one run; None if it has too few scores, or they are not evenly apart."""
     scored = [report for report in trial.reports if score in report][-NEWEST:]
     gaps = {b["epoch"] - a["epoch"] for a, b in pairwise(scored)}

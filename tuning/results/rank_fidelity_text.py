@@ -42,11 +42,11 @@ def nothing_is_cut(space: SearchSpace) -> str:
 
 
 def rank_fidelity_warnings(pairs: Sequence[RungPair]) -> list[str]:
-    """One for each rung whose order cannot be told from a lot, as far ahead as that is known."""
+    """One for each rung whose order is no better than chance, as far ahead as that is known."""
     furthest = {pair.rung: pair for pair in pairs if pair.known}
     return [
         f"warning: the order at epoch {pair.rung} foretells that at epoch {pair.to} no better than"
-        f" a lot, as far as {count_text(len(pair.runs), 'trial')} show: tau-b {tau_text(pair)};"
+        f" chance, as far as {count_text(len(pair.runs), 'trial')} show: tau-b {tau_text(pair)};"
         " a higher fidelity.min would cut later"
         for pair in furthest.values()
         if pair.no_better_than_chance

@@ -202,7 +202,7 @@ def test_rungs_that_do_not_rank(tmp_path: Path) -> None:
     assert pair.no_better_than_chance
     lines = rank_fidelity_lines(result)
     assert (
-        "warning: the order at epoch 3 foretells that at epoch 9 no better than a lot" in lines[-1]
+        "warning: the order at epoch 3 foretells that at epoch 9 no better than chance" in lines[-1]
     )
     assert f"{pair.would_be_kept} of {len(pair.losers)} [" in "\n".join(lines)
 

@@ -104,14 +104,15 @@ def test_a_proposal_depends_on_seed_number_and_records(
     tmp_path: Path, sections: dict[str, Any]
 ) -> None:
     space = make(tmp_path, **sections)
-    records = search(space, 14)
-    again = space.searcher.build(space).propose(14, records)
-    assert space.searcher.build(space).propose(14, records) == again
-    assert space.searcher.build(space).propose(15, records) != again
+    number = 6 if space.searcher.name == "gp" else 14  # gp takes its time
+    records = search(space, number)
+    again = space.searcher.build(space).propose(number, records)
+    assert space.searcher.build(space).propose(number, records) == again
+    assert space.searcher.build(space).propose(number + 1, records) != again
     for record in records:
         assert space.active(record.params) == record.params
     other_space = make(tmp_path, **(sections | {"searcher": sections["searcher"] | {"seed": 7}}))
-    assert other_space.searcher.build(other_space).propose(14, records) != again
+    assert other_space.searcher.build(other_space).propose(number, records) != again
 
 
 @pytest.mark.parametrize("sections", SECTIONS.values(), ids=SECTIONS)
@@ -122,7 +123,7 @@ def test_the_source_says_where_a_proposal_came_from(
         sections = sections | {"searcher": sections["searcher"] | {"prior_share": 0.5}}
     space = make(tmp_path, **sections)
     name, samples = space.searcher.name, isinstance(space.searcher, SamplerSection)
-    found = Counter(record.source for record in search(space, 12 if name == "gp" else 30))
+    found = Counter(record.source for record in search(space, 8 if name == "gp" else 30))
     allowed = {"prior", "prior_sample", "random", name} if samples else {"prior", name}
     if isinstance(space.searcher, Tpe) and not space.objective.pareto:
         allowed |= {"incumbent"}

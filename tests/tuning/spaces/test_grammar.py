@@ -12,11 +12,17 @@ from tuning.spaces.parameters import DISTRIBUTIONS
 from tuning.spaces.sections import Sections
 
 
-def test_page_is_current(request: pytest.FixtureRequest) -> None:
+@pytest.fixture(scope="module")
+def page() -> str:
+    """It takes seconds to make."""
+    return grammar_page()
+
+
+def test_page_is_current(request: pytest.FixtureRequest, page: str) -> None:
     if request.config.getoption("--regenerate"):
         write_page()
         pytest.fail(f"WRITTEN {PAGE.name}: read the diff, then run without --regenerate")
-    assert PAGE.read_text(encoding="utf-8") == grammar_page()
+    assert PAGE.read_text(encoding="utf-8") == page
 
 
 def test_every_key_is_explained() -> None:
@@ -31,8 +37,8 @@ def test_every_key_is_explained() -> None:
             assert comment or name == "name", f"{cls.__name__}.{name} has no comment"
 
 
-def test_the_default_of_every_choice_is_marked() -> None:
-    marked = [line for line in grammar_page().splitlines() if line.endswith("| the default |")]
+def test_the_default_of_every_choice_is_marked(page: str) -> None:
+    marked = [line for line in page.splitlines() if line.endswith("| the default |")]
     assert [line.split("`")[1] for line in marked] == [
         f"{section}.name: {getattr(Sections(), section).name}"
         for section in ("scheduler", "searcher")
