@@ -28,6 +28,7 @@ SEARCH = [  # two trials at a time, running for as long as it takes to look at t
     *("--set", "budget.trials=4", "base.data.crops_per_epoch=512"),
 ]
 MOST_BYTES = 300_000
+ANALYSED = "return document.querySelectorAll('#incumbent path.curve').length > 0"
 TRIALS_ALIVE = """
 const alive = (row) =>
   /phase3-[-\\d]+-\\d{4}/.test(row.innerText) && row.innerText.includes('ALIVE');
@@ -58,6 +59,7 @@ def picture_page(window: Browser, experiment: str, storage: str, trial: int) -> 
         window.size(1280, 1180)
         window.get(f"{url}#trial-{trial}")
         window.wait("return document.querySelectorAll('#weights path.curve').length > 0")
+        window.wait(ANALYSED, seconds=300)  # a bootstrap takes seconds, on a busy machine minutes
         save(window, "serve")
 
 
