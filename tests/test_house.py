@@ -197,6 +197,19 @@ def test_no_long_file() -> None:
     assert {path: count for path, count in lines.items() if count > 320} == {}
 
 
+def test_a_condition_is_an_if() -> None:
+    """CONTRIBUTING.md, Style: "Raises OSError where the disk is full" says if."""
+    condition = re.compile(r'\b(?:Raises?|None|nothing|empty)\b[^.;:()=\[\]{}"]*[^`]\bwhere\b')
+    code = [path for path in PYTHON if path.parts[0] in {"hpcm", "tuning", "benchmarks"}]
+    found = [
+        f"{path}: {paragraph.strip()}"
+        for path in code
+        for paragraph in (ROOT / path).read_text().replace(":class:", "").split("\n\n")
+        if condition.search(paragraph)
+    ]
+    assert found == []
+
+
 def test_no_registry_host_and_no_machine_path() -> None:
     """What works for one of us only: registries are the reader's own, paths are relative."""
     host = re.compile(r"(pypi|pythonhosted|npmjs|download\.pytorch|debian)\.(org|com)")

@@ -48,7 +48,7 @@ def starting_point(name: str) -> Path:
 
     ``sample`` is the folder of the tiny codecs that come with the package.
 
-    Raises :class:`ConfigError` that says where it was looked for and what is there.
+    Raises :class:`ConfigError` with the folder and what is there.
     """
     if name == "sample":
         return SAMPLE

@@ -20,6 +20,7 @@ import torch
 from torch import distributed
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
+from hpcm.losses.diverged import Diverged
 from hpcm.ranks import RankLostError
 from hpcm.training.processes import Train, follow, leading, meet
 
@@ -27,7 +28,7 @@ HOST = "127.0.0.1"
 LOOK_EVERY = 0.5  # seconds, of a process whether the first one is there
 GRACE = 30.0  # seconds that the first one has to fail by itself after another one has
 LAST_WORDS = 5.0  # seconds that a process takes to end once its connections are gone
-LOST = 75  # exit code of one that ends because another one did
+LOST = 75  # exit code of one that ends because of another one, or as all do
 STARTING = timedelta(minutes=10)  # for all to meet: importing torch from a cold disk takes minutes
 
 
@@ -35,8 +36,9 @@ STARTING = timedelta(minutes=10)  # for all to meet: importing torch from a cold
 def local_processes(
     train: Train, count: int, dumps: Callable[[Any], bytes] = pickle.dumps
 ) -> Iterator[Train]:
-    """``train``, to be called once, as rank 0 of ``count`` processes; ``train`` itself for one.
+    """``train``, as rank 0 of ``count`` processes calls it; ``train`` itself if that is one.
 
+    The first call that refuses nothing is what all of them train.
     Each process takes the GPU of its rank, if there are any, and as many CPU threads as this one.
     They end at the latest with the block. ``dumps``: as of `hpcm.training.processes.leading`.
     Inside, whatever waits for a process that broke raises :class:`hpcm.ranks.RankLostError`, which
@@ -132,7 +134,8 @@ def main(port: int, rank: int, count: int, parent: int) -> None:
     try:
         meet(_device(), rank, store=store, rank=rank, world_size=count)
         follow()
-    except RankLostError:
+        distributed.destroy_process_group()
+    except (RankLostError, Diverged):  # rank 0 says it
         sys.exit(LOST)
     except Exception as error:
         store.set(_last_words(rank), f"{type(error).__name__}: {error}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from ray.exceptions import ActorUnavailableError, RayActorError
 
+from hpcm.ranks import RankLostError
 from tuning.ledger.failures import POLICIES, Failure
 
 LONGEST = 300  # characters of a reason
@@ -39,6 +40,8 @@ def diagnose(error: BaseException | None, words: str = "") -> Failure:
         return Failure("node_unfit", text[:LONGEST])
     if isinstance(cause, StoreAwayError):
         return _of_the_store(text)
+    if isinstance(cause, RankLostError):
+        return Failure("killed", text[:LONGEST])
     if _is_of_the_device(cause, text):
         return Failure("device_memory", named[:LONGEST])
     if isinstance(cause, MemoryError) or "DefaultCPUAllocator" in text:

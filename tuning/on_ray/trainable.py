@@ -91,15 +91,19 @@ def run_trial(sampled: Mapping[str, Any], context: TrialContext) -> None:
     saved where trials are compared, at the end, when the experiment closes, and in between as often
     as costs little. What a retry cannot help (diverged, a config that is refused) is reported as a
     failure; an exception is for the driver to judge (:mod:`tuning.on_ray.recovery`). A training
-    that early stopping ends is reported as it stands at all later rungs too.
+    that early stopping ends is reported as it stands at all later rungs too. On several GPUs this
+    process has the first, and starts one for each of the others, which end with it.
     """
     number = int(sampled["trial"])
-    torch.set_num_threads(max(1, int(context.space.resources.cpu)))
+    need = context.space.resources
+    torch.set_num_threads(max(1, int(need.cpu) // need.processes))
     store = context.checkpoints(number)
     try:
         context.check_node()
-        for metrics in _reports(_config(sampled, context.space), context, store):
-            tune.report(metrics)
+        with hpcm.local_processes(context.train, need.processes, cloudpickle.dumps) as train:
+            config = _config(sampled, context.space)
+            for metrics in _reports(config, replace(context, train=train), store):
+                tune.report(metrics)
     except Diverged as error:
         tune.report({FAILED: f"diverged: {error.reason}", DIVERGED: True})
     except ConfigError as error:

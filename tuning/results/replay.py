@@ -24,7 +24,7 @@ class Replay:
 
 
 def replay_cuts(trials: Sequence[TrialRecord], rungs: Rungs, space: SearchSpace) -> Replay:
-    """Of the trials of a search; nothing is cut where no rung stops trials, nor by `pbt`."""
+    """The cuts among the trials of a search; none if no rung stops trials, or with `pbt`."""
     if space.scheduler.changes_config:
         return Replay({}, 0.0)
     cuts: dict[int, int] = {}

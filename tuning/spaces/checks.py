@@ -104,8 +104,7 @@ def check_sections(space: SearchSpace) -> Iterator[Problem]:
             "base.validate_every",
             f"{every}, but trials are compared at epoch {unseen[0]}; every rung needs a validation",
         )
-    if space.resources.gpu > 1:
-        yield "resources.gpu", f"{space.resources.gpu:g}; a run uses one GPU, so 1 at most"
+    yield from _check_batches(space)
     if space.budget.stop == "noise" and (space.objective.pareto or space.scheduler.changes_config):
         why = "a front has no best trial" if space.objective.pareto else "pbt needs its population"
         yield "budget.stop", f"noise, but {why}; leave it out"
@@ -113,6 +112,27 @@ def check_sections(space: SearchSpace) -> Iterator[Problem]:
     yield from space.searcher.problems(space)
     yield from check_confirm(space)
     yield from check_objective(space)
+
+
+def _check_batches(space: SearchSpace) -> Iterator[Problem]:
+    """Whether several processes can share out every batch equally."""
+    processes, field = space.resources.processes, "data.batch_size"
+    searched = {path: p for path, p in space.parameters.items() if field in fields_named(path)}
+    sizes = [space.of_base("data", "batch_size", hpcm.TrainConfig().data.batch_size)]
+    for path, parameter in searched.items():
+        if processes > 1 and not isinstance(parameter, Categorical):
+            yield f"parameters.{path}", f"with {processes} GPUs a trial it must be a categorical"
+            return
+        at = fields_named(path).index(field)
+        choices = parameter.choices if isinstance(parameter, Categorical) else ()
+        sizes = [one[at] if isinstance(one, list) else one for one in choices]
+    uneven = [size for size in sizes if isinstance(size, int) and size % processes]
+    if uneven:
+        yield (
+            "resources.gpu",
+            f"{processes}, but a {field} of {uneven[0]} cannot be shared out equally; it must be a"
+            f" multiple of {processes}",
+        )
 
 
 def warnings_of(space: SearchSpace) -> Iterator[str]:

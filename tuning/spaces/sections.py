@@ -157,7 +157,7 @@ class Budget:
 class Resources:
     """What one trial gets. A fraction lets trials share a device; nothing isolates their memory."""
 
-    gpu: float = 1.0  # GPUs, 0 to 1; earlier versions took more and used one
+    gpu: float = 1.0  # GPUs, >= 0; above 1 a whole number: each takes a part of every batch
     cpu: float = 8.0  # CPU cores, > 0; above 1 a whole number
 
     @property
@@ -165,14 +165,19 @@ class Resources:
         """GPUs of a trial, or CPU cores if it has none: what its hours are counted in."""
         return self.gpu or self.cpu
 
+    @property
+    def processes(self) -> int:
+        """Processes that train a trial together: one for each whole GPU, at least one."""
+        return max(1, int(self.gpu))
+
     def __post_init__(self) -> None:
         if self.gpu < 0:
             raise ValueError(f"gpu is {self.gpu:g}; must be 0 or more")
         if not self.cpu > 0:
             raise ValueError(f"cpu is {self.cpu:g}; must be above 0")
-        if self.cpu > 1 and self.cpu != int(self.cpu):
-            raise ValueError(f"cpu is {self.cpu:g}; above 1 it must be a whole number")
         for name, value in (("gpu", self.gpu), ("cpu", self.cpu)):
+            if value > 1 and value != int(value):
+                raise ValueError(f"{name} is {value:g}; above 1 it must be a whole number")
             if 0 < value < SMALLEST_SHARE:
                 raise ValueError(f"{name} is {value:g}; must be {SMALLEST_SHARE:g} or more")
             if value > MOST_DEVICES:

@@ -71,19 +71,22 @@ def estimate(space: SearchSpace, seconds_per_epoch: float | None) -> Cost:
 def can_measure(space: SearchSpace) -> bool:
     """Whether this machine has the devices that a trial asks for."""
     if space.resources.gpu:
-        return bool(torch.cuda.device_count())
+        return torch.cuda.device_count() >= space.resources.gpu
     return space.resources.cpu <= (os.cpu_count() or 1)
 
 
 def seconds_of_an_epoch(space: SearchSpace) -> float:
     """Train the prior config here for three epochs of one step; scale to its epoch. Keeps nothing.
 
-    The first warms up, the second has no validation, the third has one. Raises what
-    :func:`hpcm.train` raises.
+    The first warms up, the second has no validation, the third has one. Of a trial on several GPUs
+    one process is measured, with its part of a batch; what they exchange is not counted. Raises
+    what :func:`hpcm.train` raises.
     """
     config = space.config(space.prior())
     crops = config.data.crops_per_epoch or image_set(config.data.train).count
-    few = replace(config.data, crops_per_epoch=config.data.batch_size, workers=0)
+    processes = space.resources.processes
+    part = config.data.batch_size // processes
+    few = replace(config.data, batch_size=part, crops_per_epoch=part, workers=0)
     threads = None if space.resources.gpu else max(1, int(space.resources.cpu))
     probe = replace(
         config,
@@ -94,5 +97,5 @@ def seconds_of_an_epoch(space: SearchSpace) -> float:
     )
     device = "cuda" if space.resources.gpu else "cpu"
     _, step, validated = (r.metrics["train/seconds"] for r in hpcm.train(probe, device=device))
-    validation = max(0.0, validated - step) / config.validate_every
+    validation = max(0.0, validated - step) / config.validate_every / processes
     return (crops // config.data.batch_size) * step + validation

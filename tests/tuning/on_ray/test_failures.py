@@ -18,6 +18,7 @@ from ray.exceptions import (
     RayTaskError,
 )
 
+from hpcm.ranks import RankLostError
 from tests.tuning.lr_space import METRIC, kill, open_ledger
 from tuning.ledger.events import Proposed, Report, Retried
 from tuning.ledger.failures import KINDS, POLICIES, Failure, renew
@@ -64,6 +65,7 @@ def task_error(cause: Exception) -> RayTaskError:
         (task_error(RuntimeError("CUDA error: an illegal address")), "exception", "illegal"),
         (task_error(RuntimeError("a cosmic\n  ray")), "exception", "RuntimeError: a cosmic ray"),
         (task_error(NodeUnfitError("torch is 2.8")), "node_unfit", "torch is 2.8"),
+        (task_error(RankLostError("process 1 of this run broke: x")), "killed", "process 1 of"),
         (task_error(StoreAwayError("403")), "store", "checkpoints did not answer: 403"),
         (
             ActorDiedError(

@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from ray import tune
 
+import hpcm
 from tests.tuning.fake_training import misbehave, score, train
 from tests.tuning.lr_space import METRIC, lr_space
 from tuning.checkpoints.folders import LocalFolder
@@ -19,6 +23,7 @@ from tuning.checkpoints.store import CheckpointStore
 from tuning.on_ray.diagnosis import StoreAwayError
 from tuning.on_ray.trainable import TrialContext, run_trial, trainable
 from tuning.on_ray.trial_keys import STOP_FILE
+from tuning.spaces.sections import Resources
 
 LR = 1e-3
 
@@ -224,6 +229,26 @@ def test_threads_follow_the_cores(tmp_path: Path) -> None:
     assert threads(gpu=0, cpu=4) == 4
     assert threads(gpu=0, cpu=0.5) == 1
     assert threads(gpu=1, cpu=8) is None
+
+
+def test_a_trial_on_two_gpus_is_trained_by_two_processes(
+    context: TrialContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of `hpcm.local_processes`, which has tests of its own."""
+    asked: list[Any] = []
+
+    @contextmanager
+    def local_processes(train: Any, count: int, dumps: Any) -> Iterator[Any]:
+        asked.append((train, count, torch.get_num_threads()))
+        yield lambda cfg, resume: asked.append("trained") or iter(())
+
+    monkeypatch.setattr(hpcm, "local_processes", local_processes)
+    monkeypatch.setattr(tune, "report", asked.append)
+    space = replace(context.space, resources=Resources(gpu=2, cpu=2))
+    run_trial({"trial": 1, "optimizer.lr": LR}, replace(context, space=space))
+    assert asked == [(train, 2, 1), "trained"]
+    request = trainable(replace(context, space=space)).default_resource_request({})
+    assert request.bundles == [{"CPU": 2.0, "GPU": 2.0}]
 
 
 def test_names_are_recognisable(context: TrialContext) -> None:

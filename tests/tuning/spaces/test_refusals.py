@@ -122,7 +122,8 @@ REFUSED: list[tuple[Change, str]] = [
     (put("searcher", {"sede": 1}), "sede: unknown key. Did you mean 'seed'?"),
     (put("budget/trials", 0), "budget.trials: 0; must be 1 or more"),
     (put("budget/hours", -1), "budget.hours: -1.0; must be above 0"),
-    (put("resources", {"gpu": 2}), "resources.gpu: 2; a run uses one GPU, so 1 at most"),
+    (put("resources", {"gpu": 1.5}), "resources.gpu: 1.5; above 1 it must be a whole number"),
+    (put("resources", {"gpu": 3}), "resources.gpu: 3, but a data.batch_size of 4 cannot be"),
     (put("resources", {"cpu": 1.5}), "resources.cpu: 1.5; above 1 it must be a whole number"),
     (put("resources", {"cpu": 0}), "resources.cpu: 0; must be above 0"),
     # profiles
@@ -194,9 +195,9 @@ def test_of_two_overrides_of_a_key_the_last_is_named(space_file: Callable[..., P
 
 
 def test_a_problem_of_a_profile_is_named_by_its_place(space_file: Callable[..., Path]) -> None:
-    path = space_file(put("profiles/laptop/resources/gpu", 1.5))
+    path = space_file(put("profiles/laptop/resources/gpu", 3))
     load_space(path)
-    with pytest.raises(ConfigError, match=r"mine\.yaml: profiles\.laptop\.resources\.gpu: 1\.5;"):
+    with pytest.raises(ConfigError, match=r"mine\.yaml: profiles\.laptop\.resources\.gpu: 3, but"):
         load_space(path, "laptop")
     with pytest.raises(ConfigError, match=r"no profile 'laptopp'. Did you mean 'laptop'\?"):
         load_space(path, "laptopp")
@@ -230,6 +231,6 @@ def test_unknown_names_missing_files_and_broken_yaml(tmp_path: Path) -> None:
 def test_the_name_of_a_copy_hides_no_other_problem(space_file: Callable[..., Path]) -> None:
     path = space_file(put("name", "other"))
     with pytest.raises(ConfigError) as raised:
-        load_space(path, overrides=["resources.gpu=2"])
+        load_space(path, overrides=["resources.gpu=3"])
     assert "give both one name" in str(raised.value)
-    assert "resources.gpu: 2; a run uses one GPU" in str(raised.value)
+    assert "resources.gpu: 3, but a data.batch_size of 4 cannot be" in str(raised.value)
