@@ -38,11 +38,14 @@ def interval(
     places: dict[str, list[int]] = {}
     for place, result in enumerate(results):
         places.setdefault(result["source"], []).append(place)
-    groups = list(places.values())
-    found = []
+    flat = np.concatenate([np.array(group) for group in places.values()])
+    sizes = np.array([len(group) for group in places.values()])
+    starts, found = np.cumsum(sizes) - sizes, []
     for _ in range(DRAWS):
-        drawn = [groups[k] for k in rng.integers(len(groups), size=len(groups))]
-        found.append(statistic(np.concatenate([rng.choice(g, size=len(g)) for g in drawn])))
+        drawn = rng.integers(len(sizes), size=len(sizes))
+        size = np.repeat(sizes[drawn], sizes[drawn])
+        first = np.repeat(starts[drawn], sizes[drawn])
+        found.append(statistic(flat[first + (rng.random(len(size)) * size).astype(int)]))
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(found, [tail, 1 - tail])
     return float(low), float(high)
