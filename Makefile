@@ -48,7 +48,7 @@ study: $(STAMP)  ## the study in results/studies, resumable; ARGS="--minutes 60"
 	$(PYTHON) -m studies.tiny_photographs.study $(ARGS)
 
 test: $(STAMP)  ## the test suite, or ARGS="tests/hpcm -k resume"
-	$(PYTHON) -m pytest -n 2 --dist loadgroup $(ARGS)
+	$(PYTHON) -m pytest -n 2 $(ARGS)
 
 test-slow: $(STAMP)  ## every test but those that need a GPU
 	$(PYTHON) -m pytest -m "not gpu and not browser" $(ARGS)

@@ -8,6 +8,7 @@ import platform
 import signal
 from collections.abc import Callable, Sequence
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ import torch
 from PIL import Image
 
 GOLDEN = Path(__file__).parent / "golden"
+ROOT = Path(__file__).parents[1]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -55,18 +57,37 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         config.option.numprocesses, config.option.dist, config.option.tx = 0, "no", []
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of several processes one runs a whole file, and one runs all tests that start Ray.
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that start Ray come first: they take longest, and another process does the rest."""
+    items.sort(key=lambda item: not _starts_ray(item.nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Of several processes one runs a whole file, and one runs all files that start Ray.
 
     Two Rays at a time share the cores that the trials of each count on. The README's commands are
-    a file like any other: they wait for nothing.
+    a file like any other: they wait for nothing. (`--dist loadgroup` is for this, but pytest-xdist
+    3.8 sets a name that pytest 9.2 does not read.)
     """
-    for item in items if config.pluginmanager.hasplugin("xdist") else ():
-        file = item.nodeid.partition("::")[0]
-        alone = item.get_closest_marker("ray") and not file.startswith("tests/e2e")
-        group = "ray" if alone else file
-        item.add_marker(pytest.mark.xdist_group(group))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "ray" if _starts_ray(nodeid) else nodeid.partition("::")[0]
+
+    config.option.loadscopereorder = False  # in the order of the tests
+    return ByFile(config, log)
+
+
+@cache
+def _file_starts_ray(file: str) -> bool:
+    return "pytest.mark.ray" in (ROOT / file).read_text(encoding="utf-8")
+
+
+def _starts_ray(nodeid: str) -> bool:
+    file = nodeid.partition("::")[0]
+    return not file.startswith("tests/e2e") and _file_starts_ray(file)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

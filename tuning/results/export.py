@@ -153,7 +153,7 @@ def _target(result: ExperimentResult, best: TrialRecord) -> hpcm.TrainConfig:
     changed = differences(proxy.base, full.base) | differences(full.base, proxy.base)
     overrides = read_provenance(result.info.directory).get("overrides", [])
     kept = [text for text in overrides if _is_general(text.partition("=")[0], changed)]
-    full = load_space(source, FULL, kept)
+    full = load_space(source, FULL, [*kept, "confirm.top=0"])  # one run: its seed may be any
     return full.config(best.params, epochs=full.fidelity.horizon)
 
 

@@ -79,6 +79,19 @@ def test_an_override_goes_into_the_full_run_unless_it_is_about_the_proxy(
     assert (target.epochs, target.schedule_horizon) == (3000, 3000)
 
 
+def test_a_seed_that_the_full_search_would_confirm_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = exported(tmp_path, monkeypatch, "laptop")
+    with (tmp_path / "quick.yaml").open("a") as file:
+        file.write("confirm: {top: 2, seeds: [1, 2]}\n")
+    given = ["base.seed=1", "confirm.top=0"]
+    space = load_space(tmp_path / "quick.yaml", "laptop", given)
+    write_experiment(result.info.directory, space, profile_reason="because", overrides=given)
+    export = export_best(replace(result, info=replace(result.info, space=space)))
+    assert set_on(export.config, shlex.split(export.full)[6:]).seed == 1
+
+
 def test_the_header_has_the_standard_errors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
