@@ -8,10 +8,14 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from tests.conftest import pytest_xdist_make_scheduler
 
 ROOT = Path(__file__).parents[1]
 
@@ -91,3 +95,18 @@ def test_make_refuses_another_python_in_one_line(tmp_path: Path, version: str) -
     assert len(lines) == 1
     assert "needs Python 3.11 or 3.12" in lines[0]
     assert not (tmp_path / ".venv").exists()
+
+
+def test_files_stay_together() -> None:
+    """Among two processes of tests: a file in one, and all files that start Ray in one."""
+    option = SimpleNamespace(loadscopereorder=True)
+    config: Any = SimpleNamespace(option=option, getvalue=lambda name: ["popen", "popen"])
+    scope = pytest_xdist_make_scheduler(config, None)._split_scope
+    assert not option.loadscopereorder
+    rays = {
+        scope(f"tests/tuning/{file}::test_any")
+        for file in ("on_ray/test_experiment.py", "page/test_watched_search.py")
+    }
+    assert len(rays) == 1
+    others = ["tests/e2e/test_readme.py", "tests/test_environment.py"]
+    assert [scope(f"{file}::test_any[a::b]") for file in others] == others
