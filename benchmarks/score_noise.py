@@ -35,6 +35,7 @@ CORRELATIONS: dict[str, Callable[[Any, Any], Any]] = {
     "kendall": lambda a, b: kendalltau(a, b).statistic,
     "spearman": lambda a, b: spearmanr(a, b).statistic,
 }
+RESAMPLES = 2000  # of the bootstrap
 EARLY = (1, 3)  # epochs at which the laptop profile compares trials
 Scores = dict[int, dict[int, float]]  # by trial, by epoch
 
@@ -91,7 +92,7 @@ def correlations(early: Sequence[float], late: Sequence[float]) -> dict[str, lis
             paired=True,
             vectorized=False,
             method="percentile",
-            n_resamples=2000,
+            n_resamples=RESAMPLES,
             rng=np.random.default_rng(0),
         ).confidence_interval
         value = float(correlation(early, late))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from benchmarks import score_noise
 from benchmarks.score_noise import Run, measure
 from tuning import load_space
 from tuning.simulation.experiment import simulate_experiment
@@ -11,8 +14,11 @@ from tuning.simulation.experiment import simulate_experiment
 SPACE = ["scheduler.name=fifo", "searcher.name=random", "budget.trials=6"]
 
 
-def test_each_config_is_paired_with_itself_on_the_other_seed(tmp_path: Path) -> None:
+def test_each_config_is_paired_with_itself_on_the_other_seed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Reference runs take numbers between those of the trials."""
+    monkeypatch.setattr(score_noise, "RESAMPLES", 20)
     runs = []
     for seed in range(2):
         space = load_space("phase3", "laptop", [*SPACE, f"base.seed={seed}"])

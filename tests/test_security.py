@@ -36,11 +36,13 @@ EXECUTES = {
     "yaml.unsafe_load",
 }
 #: The driver reads the exception that Ray has just written beside its own session's files; a
-#: worker reads what the driver sends through Ray; Python files that a user names by `--import`.
+#: worker reads what the driver sends through Ray; Python files that a user names by `--import`; the
+#: processes of one run read what the first of them sends.
 ALLOWED = {
     ("tuning/on_ray/recovery.py", "cloudpickle.loads"),
     ("tuning/on_ray/trainable.py", "cloudpickle.loads"),
     ("hpcm/parts.py", "exec"),
+    ("hpcm/training/processes.py", "pickle.loads"),
 }
 
 
