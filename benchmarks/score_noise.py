@@ -125,8 +125,29 @@ def measure(runs: Sequence[Run]) -> dict[str, Any]:
                         "n": len(pairs),
                         **correlations(first, last),
                     }
+        between = _end_pairs(runs, weights)
+        if len(between) > 3:
+            first, second = zip(*between, strict=True)
+            changes = [a - b for a, b in between]
+            found["the end with the end, other seed"] = {
+                "n": len(between),
+                **correlations(first, second),
+                "sd_of_one_seed": round(stdev(changes) / 2**0.5, 3),
+            }
         numbers[weights] = found
     return numbers
+
+
+def _end_pairs(runs: Sequence[Run], weights: str) -> list[tuple[float, float]]:
+    """The rate differences, in percent, of each config at the end of the first two experiments."""
+    if len(runs) < 2:
+        return []
+    last = runs[0].space.fidelity.max
+    first, second = (
+        {run.configs[n]: curve[last] for n, curve in run.delta[weights].items() if last in curve}
+        for run in runs[:2]
+    )
+    return [(first[config], second[config]) for config in first if config in second]
 
 
 def _pairs(runs: Sequence[Run], weights: str, epoch: int) -> dict[str, list[tuple[float, float]]]:

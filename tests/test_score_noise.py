@@ -29,4 +29,7 @@ def test_each_config_is_paired_with_itself_on_the_other_seed(
     numbers = measure(runs)
     found = numbers["ema"]["epoch 3 with the end, other seed"]
     assert 4 <= found["n"] <= 12
+    ends = numbers["raw"]["the end with the end, other seed"]
+    assert 4 <= ends["n"] <= 6
+    assert (ends["kendall"][0], ends["sd_of_one_seed"]) == (1.0, 0.0)  # a simulation's own seed
     assert all(-1 <= value <= 1 for value in found["kendall"])
