@@ -142,22 +142,23 @@ def _end_pairs(runs: Sequence[Run], weights: str) -> list[tuple[float, float]]:
     """The rate differences, in percent, of each config at the end of the first two experiments."""
     if len(runs) < 2:
         return []
-    last = runs[0].space.fidelity.max
-    first, second = (
-        {run.configs[n]: curve[last] for n, curve in run.delta[weights].items() if last in curve}
-        for run in runs[:2]
-    )
+    first, second = _ends(runs[:2], weights)
     return [(first[config], second[config]) for config in first if config in second]
+
+
+def _ends(runs: Sequence[Run], weights: str) -> list[dict[Any, float]]:
+    """The rate differences at the end of each experiment, by config."""
+    last = runs[0].space.fidelity.max
+    return [
+        {run.configs[n]: curve[last] for n, curve in run.delta[weights].items() if last in curve}
+        for run in runs
+    ]
 
 
 def _pairs(runs: Sequence[Run], weights: str, epoch: int) -> dict[str, list[tuple[float, float]]]:
     """(score at ``epoch``, score at the end), of one seed and across seeds."""
-    last = runs[0].space.fidelity.max
     found: dict[str, list[tuple[float, float]]] = {"same seed": [], "other seed": []}
-    ends = [
-        {run.configs[n]: curve[last] for n, curve in run.delta[weights].items() if last in curve}
-        for run in runs
-    ]
+    ends = _ends(runs, weights)
     for run, own in zip(runs, ends, strict=True):
         for number, curve in run.delta[weights].items():
             for end in ends:
