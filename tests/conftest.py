@@ -142,6 +142,12 @@ def golden(request: pytest.FixtureRequest) -> Callable[..., None]:
 
 
 @pytest.fixture
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Intervals of BD-rates from 100 draws: what says them is tested, and not how wide they are."""
+    monkeypatch.setattr("hpcm.evaluation.interval.DRAWS", 100)
+
+
+@pytest.fixture
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files of checkpoints that are read to be hashed, as it happens."""
     from hpcm.atomic_files import Contents
