@@ -141,7 +141,7 @@ def test_what_learns_comes_near_the_optimum(tmp_path: Path, name: str) -> None:
     sections = SECTIONS[name]
     if name != "cmaes":
         sections = sections | {"searcher": sections["searcher"] | {"prior_share": 0.0}}
-    trials = 14 if name == "gp" else 80
+    trials = 20 if name == "gp" else 80
     space, blind = make(tmp_path, **sections), {"name": "random", "prior_share": 0.0}
     found = search(space, trials)
     guessed = search(make(tmp_path, searcher=blind), trials)
