@@ -1,4 +1,4 @@
-"""Run commands one after the other as a shell would, but import their packages once.
+"""Run commands one after the other as a shell would, but import packages and start Ray once.
 
 ``python -m tests.e2e.one_process FILE``: FILE has the words of each command, as JSON, without
 ``python``. What each printed to stdout is written over them. It ends at the first that fails.
@@ -14,6 +14,8 @@ import runpy
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+import ray
 
 
 def run(words: Sequence[str]) -> str:
@@ -37,5 +39,7 @@ def run(words: Sequence[str]) -> str:
 
 if __name__ == "__main__":
     file = Path(sys.argv[1])
+    stop, ray.shutdown = ray.shutdown, lambda: None  # the first search starts Ray, the others join
     file.write_text(json.dumps([run(words) for words in json.loads(file.read_text())]))
-    os._exit(0)  # where Ray ran three times, native code may break while the interpreter ends
+    stop()
+    os._exit(0)  # native code of Ray may break while the interpreter ends

@@ -1,7 +1,7 @@
 """Every command of the README runs, in order, in a copy of the project; the numbers repeat.
 
-All run in one process, which imports torch and Ray once; that each starts in a process of its own
-is held by the tests of commands.
+All run in one process, which imports torch and starts Ray once; that each command starts in a
+process of its own is held by the tests of commands.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
 PROMPTS = ("python ", "make ", "ray ")
 
+IMAGES = "--images small"
 SMALL = "base.data.val=small"  # one image of 256x256, in $HPCM_DATA
 #: What makes a command small enough for a test; every README command has its line here.
 REDUCED = {
@@ -32,7 +33,7 @@ REDUCED = {
     "python tune.py --space phase3 --simulate family:good": "--storage runs/simulated "
     "--set budget.trials=8 fidelity.min=11 fidelity.max=99",
     "python tune.py --space phase3": f"--set {SMALL} budget.trials=1 fidelity.max=2 "
-    "base.data.crops_per_epoch=8",
+    "base.data.crops_per_epoch=4",
     "python tune.py --resume last": "",
     "python tune.py --resume last --set budget.trials=16": "--set budget.trials=2",
     "python -m tuning status last": "",
@@ -48,13 +49,13 @@ REDUCED = {
     "--lmbdas 0.0004 0.0008 0.0016 0.0032 --seeds 1 2 --start-from sample "
     "--images mine_test": "--dry-run",
     "python -m hpcm train search_spaces/best/phase3.laptop.yaml --output runs/best": "",
-    "python -m hpcm evaluate runs/best --images sample_val --real --output runs/best.json": "",
+    "python -m hpcm evaluate runs/best --images sample_val --real --output runs/best.json": IMAGES,
     "python -m hpcm compare results/kodak/vtm_18.0.json results/kodak/hpcm_base.json "
     "--plot rd.pdf": "",
     "python -m hpcm evaluate hpcm/sample/lmbda_*.pt --images sample_val "
-    "--output runs/estimated.json": "",
+    "--output runs/estimated.json": IMAGES,
     "python -m hpcm evaluate hpcm/sample/lmbda_*.pt --images sample_val --real "
-    "--output runs/real.json": "",
+    "--output runs/real.json": IMAGES,
     "python -m hpcm compare runs/estimated.json runs/real.json": "",
     "python -m hpcm compress photo.png -o runs/coded --checkpoint runs/best": "",
     "python -m hpcm decompress runs/coded/photo.hpcm -o runs/decoded --checkpoint runs/best": "",
