@@ -125,9 +125,8 @@ def _hashed(text: str) -> str:
 
 def _detailed(result: ExperimentResult) -> list[int]:
     """The trials whose details are inside: those that the answer is about, then the best ones."""
-    score, sign = result.info.space.objective.score, 1.0
-    if result.info.space.objective.mode == "max":
-        sign = -1.0
+    objective = result.info.space.objective
+    score, sign = objective.score, objective.sign
 
     def order(trial: TrialRecord) -> tuple[float, float]:
         return -trial.epochs, sign * trial.scored(score).get(score, float("inf") * sign)

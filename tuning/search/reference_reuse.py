@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from hpcm.defaults import HARMLESS
 from hpcm.schema import ConfigError, did_you_mean, leaves, shown
 from tuning.ledger import folders
 from tuning.ledger.events import Finished, Report
@@ -17,7 +18,6 @@ from tuning.ledger.records import TrialRecord
 from tuning.spaces.space import SearchSpace
 
 WHERE = "objective.reference.experiment"
-HARMLESS = ("data.cache", "data.workers", "precision.threads")  # of a run config, as in its digest
 Reports = list[dict[str, float]]
 
 

@@ -51,7 +51,7 @@ class EpochScheduler:
         self.ledger = ledger
         self.rungs = space.rungs()
         self.metric_name = space.objective.score
-        self.sign = 1.0 if space.objective.mode == "min" else -1.0
+        self.sign = space.objective.sign
         self.notify: Notify = silent  # hears what a person should know
 
     def reconcile(self) -> None:

@@ -118,6 +118,11 @@ class Objective:
         """The name of what is compared in a trial's reports."""
         return self.metric if self.metric == DELTA_RATE else self.of_weights(self.metric)
 
+    @property
+    def sign(self) -> float:
+        """What a score is multiplied by so that smaller is better: 1 or -1."""
+        return 1.0 if self.mode == "min" else -1.0
+
     def of_weights(self, metric: str) -> str:
         """The name of a metric, measured with the weights that are compared."""
         return metric if self.weights == "raw" else metric.replace("val_", "val_ema_", 1)
