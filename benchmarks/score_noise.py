@@ -2,10 +2,9 @@
 
 Two experiments of the same configs on different seeds, for example
 
-    for seed in 0 1; do python tune.py --space phase3 --profile laptop --name noise-$seed \\
-        --set scheduler.name=fifo --set searcher.name=random --set budget.trials=24 \\
-        --set base.seed=$seed; done
-    python -m benchmarks score_noise noise-0 noise-1
+    for seed in 0 1; do python tune.py --space phase3 --profile laptop --storage runs --set \\
+        scheduler.name=fifo searcher.name=random budget.trials=24 base.seed=$seed; done
+    python -m benchmarks score_noise NAME NAME  # as each search prints it
 
 For the weights as trained and for their average: how far a trial's cost moves from one epoch to the
 next, and how well the scores at a rung rank the scores at the end, of the same run and of the other

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import tempfile
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
@@ -36,6 +37,7 @@ class Facts:
     study: str | None = None
     profile_reason: str = ""
     imports: dict[str, str] = dataclasses.field(default_factory=dict)  # name to SHA-256
+    read: dict[str, str] = dataclasses.field(default_factory=dict)  # image sets and weights
 
 
 def storage_folder(storage: str, write: bool = True) -> Path:
@@ -153,6 +155,21 @@ def refuse_other_parts(directory: Path) -> None:
     changes = differences(read_provenance(directory).get("imports", {}), imported())
     if changes:
         raise ConfigError(f"--resume {directory.name}: cannot go on: {'; '.join(changes)}")
+
+
+def refuse_other_inputs(directory: Path, read: Mapping[str, str], what: str) -> None:
+    """Raise :class:`ConfigError` if what its trials read is no more what it was.
+
+    ``read``: what tells them apart now, by name. An experiment that recorded none passes.
+    """
+    before = read_provenance(directory).get("read", {})
+    changed = [name for name in read if name in before and before[name] != read[name]]
+    if changed:
+        listed = "\n  ".join(f"{name}: {before[name]} -> {read[name]}" for name in changed)
+        raise ConfigError(
+            f"{what}: what its trials read has changed, so their scores would not compare:\n"
+            f"  {listed}\nput the old files back, or start a new experiment"
+        )
 
 
 def refuse_smaller_budget(ledger: Ledger, space: SearchSpace) -> None:

@@ -9,7 +9,7 @@ new Ray run that continues the unfinished trials.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,14 @@ from tuning.ledger.driver_lock import driving
 from tuning.ledger.ledger import Ledger
 from tuning.ledger.notices import Notices
 from tuning.on_ray.cluster import cluster
-from tuning.on_ray.preflight import check_cluster, check_data, concurrent
+from tuning.on_ray.node_facts import input_facts
+from tuning.on_ray.preflight import check_cluster, check_data, concurrent, trial_inputs
 from tuning.on_ray.progress_callback import OnChange
 from tuning.on_ray.session import Listeners, OnLost, OnNotice, OnStart, Session
 from tuning.on_ray.trainable import TrainFunction, TrialContext
 from tuning.results.outcome import ExperimentResult
 from tuning.search import warm_start
-from tuning.search.reference_reuse import Reports, gather_references
+from tuning.search.reference_reuse import WHERE, Reports, gather_references
 from tuning.spaces import defaults
 from tuning.spaces.refusals import NotNowError
 from tuning.spaces.space import SearchSpace
@@ -165,6 +166,8 @@ class Experiment:
         space, folder, trains = self.space, self.directory.parent, train is hpcm.train
         if trains:
             check_data(space)
+        read = input_facts(trial_inputs(space)) if trains else {}
+        self._refuse_other_inputs(read)
         with contextlib.ExitStack() as stack:
             if self.resumed:
                 stack.enter_context(driving(self.directory))
@@ -194,9 +197,16 @@ class Experiment:
                 joined,
                 context,
                 at_a_time,
-                provenance,
+                provenance | {"read": read},
                 self.references,
             ).run()
+
+    def _refuse_other_inputs(self, read: Mapping[str, str]) -> None:
+        """Raise :class:`ConfigError` if its own scores, or those it takes, are of other inputs."""
+        if self.resumed:
+            folders.refuse_other_inputs(self.directory, read, f"--resume {self.directory.name}")
+        elif name := self.space.objective.reference.experiment:
+            folders.refuse_other_inputs(self.directory.parent / name, read, f"{WHERE}: {name}")
 
 
 def _make(directory: Path) -> None:

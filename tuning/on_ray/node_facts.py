@@ -67,7 +67,12 @@ def node_facts(inputs: Inputs) -> dict[str, str]:
         "numpy": _release("numpy"),
         "code of hpcm-tune": code_digest(),
     }
-    facts |= {f"image set {name}": _images(name) for name in inputs.sets}
+    return facts | input_facts(inputs)
+
+
+def input_facts(inputs: Inputs) -> dict[str, str]:
+    """What tells the image sets and weights that trials read from others of the same name."""
+    facts = {f"image set {name}": _images(name) for name in inputs.sets}
     return facts | {f"weights {name}": _weights(name) for name in inputs.weights}
 
 

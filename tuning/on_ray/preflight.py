@@ -121,8 +121,13 @@ def check_cluster(
         check_disk(space, room, concurrent(space), resumed)
     if joined.address == LOCAL:
         return None
-    read = Inputs.of([space.config(flat, epochs=1) for flat in _all(space)]) if trains else Inputs()
+    read = trial_inputs(space) if trains else Inputs()
     return check_nodes(read, space.resources, SharedPaths.of(folder, checkpoints))
+
+
+def trial_inputs(space: SearchSpace) -> Inputs:
+    """The image sets and weights that trials of ``space`` read."""
+    return Inputs.of([space.config(flat, epochs=1) for flat in _all(space)])
 
 
 def _all(space: SearchSpace) -> list[dict[str, Any]]:
