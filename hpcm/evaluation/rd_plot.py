@@ -17,6 +17,7 @@ from hpcm.evaluation.comparison import Comparison
 from hpcm.evaluation.curves import over_seeds
 from hpcm.evaluation.results import Results, written
 from hpcm.evaluation.scores import METRICS, points_of
+from hpcm.extra_packages import require
 from hpcm.schema import ConfigError
 
 PLOTS = (".svg", ".pdf", ".png")
@@ -66,11 +67,9 @@ def save_plot(
     """
     if path.suffix not in PLOTS:
         raise ConfigError(f"{path}: a plot is written as {', '.join(PLOTS)}")
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ConfigError("a plot needs matplotlib: pip install 'hpcm-tune[extras]'") from None
+    matplotlib = require("matplotlib", "matplotlib", "a plot")
+    from matplotlib.figure import Figure
+
     panels = _panels(pairs, more_curves, found)
     if not panels:
         raise ConfigError("no curve has PSNR or MS-SSIM; there is nothing to draw")

@@ -10,7 +10,7 @@ import numpy as np
 
 from hpcm.evaluation.inspection import Inspection, Spectrum
 from hpcm.evaluation.results import written
-from hpcm.schema import ConfigError
+from hpcm.extra_packages import require
 
 _PANELS = {
     "pictures (grey)": {
@@ -44,10 +44,9 @@ def save_spectra(path: Path, inspections: Sequence[Inspection]) -> Path:
 
     Raises :class:`ConfigError` without matplotlib, or if the file cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ConfigError("spectra need matplotlib: pip install 'hpcm-tune[extras]'") from None
+    require("matplotlib", "matplotlib", "a picture of spectra")
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     for axes, (title, kinds) in zip(figure.subplots(1, len(_PANELS)), _PANELS.items(), strict=True):
         _draw(axes, title, kinds, inspections)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from hpcm.choices import OneOf
+from hpcm.losses.task_set import TaskSet
 from hpcm.optimizers.balancer import BalancerConfig, Noise, ScaleTasks
 from hpcm.optimizers.famo import Decay, FamoBalancer, check_famo
 from hpcm.optimizers.gamma_memory import GammaSchedule
@@ -50,11 +51,9 @@ class FamoPerScale(BalancerConfig):
         if self.published and self.tasks not in ("published5", "exact5"):
             raise ValueError(f"tasks is {self.tasks!r}; published, it is published5 or exact5")
 
-    def build(
-        self, names: tuple[str, ...], scales: tuple[int | None, ...], device: torch.device | str
-    ) -> FamoPerScaleBalancer:
-        """The balancer of the tasks ``names``, each of the scale 1, 2, 3 or of none."""
-        return FamoPerScaleBalancer(self, names, scales, device)
+    def build(self, task_set: TaskSet, device: torch.device | str) -> FamoPerScaleBalancer:
+        """The balancer of these tasks."""
+        return FamoPerScaleBalancer(self, task_set, device)
 
 
 class FamoPerScaleBalancer(FamoBalancer):
@@ -63,11 +62,10 @@ class FamoPerScaleBalancer(FamoBalancer):
     def __init__(
         self,
         config: FamoPerScale,
-        names: tuple[str, ...],
-        scales: tuple[int | None, ...],
+        task_set: TaskSet,
         device: torch.device | str,
     ) -> None:
-        super().__init__(config, names, scales, device)
+        super().__init__(config, task_set, device)
         if config.published:
             self.floor = None  # until the first batch
 
