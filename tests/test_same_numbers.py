@@ -1,0 +1,42 @@
+"""The benchmark that compares whole trainings with two settings of `precision`."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator
+
+import pytest
+
+from benchmarks import same_numbers
+from benchmarks.same_numbers import REFERENCE, compare, config, end_of
+from hpcm import EpochReport, TrainConfig
+
+
+def test_a_run_takes_the_settings_and_nothing_else() -> None:
+    options = Namespace(batch=2, steps=8)
+    reference = config(options, 3, REFERENCE)
+    fast = config(options, 3, ["precision.preset=auto"])
+    assert (reference.precision.preset, fast.precision.preset) == ("reference", "auto")
+    assert reference.data.crops_per_epoch == 4
+    assert (reference.seed, reference.data) == (3, fast.data)
+
+
+def test_the_end_is_the_last_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    def two_epochs(cfg: TrainConfig) -> Iterator[EpochReport]:
+        for epoch in (1, 2):
+            metrics = {"val_rd_cost": 1.0 / epoch, "val_bpp": 0.1, "val_psnr": 30.0}
+            yield EpochReport(epoch, metrics, lambda folder: None)
+
+    monkeypatch.setattr(same_numbers, "train", two_epochs)
+    end = end_of(config(Namespace(batch=1, steps=4), 0, REFERENCE))
+    assert end | {"cpu_seconds": 0} == {
+        "val_rd_cost": 0.5,
+        "val_bpp": 0.1,
+        "val_psnr": 30.0,
+        "cpu_seconds": 0,
+    }
+
+
+def test_what_changes_on_a_seed_stands_beside_what_seeds_differ_by() -> None:
+    found = compare([1.0, 1.2, 1.4], [1.01, 1.19, 1.4])
+    assert found == {"differences": [0.01, -0.01, 0.0], "largest": 0.01, "sd_of_seeds": 0.2}
