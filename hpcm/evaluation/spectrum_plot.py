@@ -39,7 +39,7 @@ def mean_spectrum(spectra: Sequence[Spectrum]) -> Spectrum:
     return Spectrum(fewest.frequency, np.mean(powers, axis=0))
 
 
-def save_spectra(path: Path, inspections: Sequence[Inspection]) -> Path:
+def save_spectra(path: Path, inspections: Sequence[Inspection]) -> None:
     """Draw mean power over frequency into ``path``, of a kind that matplotlib knows.
 
     Raises :class:`ConfigError` without matplotlib, or if the file cannot be written.
@@ -52,7 +52,6 @@ def save_spectra(path: Path, inspections: Sequence[Inspection]) -> Path:
         _draw(axes, title, kinds, inspections)
     with written(path):
         figure.savefig(path, dpi=130)
-    return path
 
 
 def _draw(

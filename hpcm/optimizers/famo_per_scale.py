@@ -87,7 +87,8 @@ class FamoPerScaleBalancer(FamoBalancer):
         super().apply(config, t, epoch)
         weights = [1 / 3 if s is None else config.scale_weights[s - 1] for s in self.scales]
         if not config.published:
-            weights = [w / self._tasks_of(s) for w, s in zip(weights, self.scales, strict=True)]
+            shared = [1 if s is None else self.scales.count(s) for s in self.scales]
+            weights = [w / tasks for w, tasks in zip(weights, shared, strict=True)]
         self.modulation = self.weights.new_tensor(weights)
 
     def modulated(self, z: Tensor) -> Tensor:
@@ -125,6 +126,3 @@ class FamoPerScaleBalancer(FamoBalancer):
         del values["gamma/gamma"]
         gammas = dict(zip(("s1", "s2", "s3"), self.gammas_in_use, strict=True))
         return {**values, **{f"gamma/{scale}": gamma for scale, gamma in gammas.items()}}
-
-    def _tasks_of(self, scale: int | None) -> int:
-        return 1 if scale is None else self.scales.count(scale)

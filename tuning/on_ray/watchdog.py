@@ -19,7 +19,7 @@ from ray.tune.experiment import Trial
 from tuning.ledger.ledger import Ledger
 from tuning.on_ray.recovery import Recovery
 from tuning.on_ray.trial_keys import RESTORED, number_of
-from tuning.spaces.fault_section import Faults
+from tuning.spaces.sections import Faults
 from tuning.spaces.wording import clock_text
 
 EVERY = 5.0  # seconds between two looks

@@ -139,7 +139,7 @@ class Page:
         self._sessions = self.ledger.sessions
 
     def _refresh(self) -> None:
-        self.ledger.refresh()
+        self.ledger.read_on()
         if self.ledger.sessions != self._sessions:  # resumed, perhaps with another budget
             self._read()
 

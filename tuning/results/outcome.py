@@ -66,7 +66,7 @@ def experiment_result(
     others = sum(run.cost_hours for run in (*confirmations, *references))
     chosen = confirmed.trial if confirmed else best_of(trials, space)
     prior = next((trial for trial in trials if trial.is_prior), None)
-    if all_ended and space.reference_lmbdas() and not _scored_at_the_end(trials, space):
+    if all_ended and space.reference_lmbdas() and not any(_whole(trial, space) for trial in trials):
         chosen = prior if prior is not None and prior.state == "finished" else None
     return ExperimentResult(
         info=info,
@@ -83,11 +83,6 @@ def experiment_result(
         references=tuple(references),
         rungs=state.rungs,
     )
-
-
-def _scored_at_the_end(trials: Sequence[TrialRecord], space: SearchSpace) -> bool:
-    """Whether any trial has a score at the maximum fidelity."""
-    return any(_whole(trial, space) for trial in trials)
 
 
 def best_of(trials: Sequence[TrialRecord], space: SearchSpace) -> TrialRecord | None:

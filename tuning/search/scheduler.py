@@ -129,10 +129,6 @@ class EpochScheduler:
         """A trial that waited and may go on now."""
         return None
 
-    def waits(self, number: int) -> bool:
-        """Whether an unfinished trial waits: to be promoted, or for the reference runs."""
-        return self.ledger.trials[number].paused
-
     def give_up(self) -> None:
         """Nothing more will be promoted."""
 

@@ -46,10 +46,8 @@ class Plan:
 
     def with_trials(self, trials: int) -> Plan:
         """The same with another number of trials."""
-        return changed(self.space, self.label, {**self.changes, "budget": self._budget(trials)})
-
-    def _budget(self, trials: int) -> dict[str, Any]:
-        return {**self.changes["budget"], "trials": trials}
+        budget = {**self.changes["budget"], "trials": trials}
+        return changed(self.space, self.label, {**self.changes, "budget": budget})
 
 
 @dataclass(frozen=True)

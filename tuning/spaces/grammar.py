@@ -12,12 +12,11 @@ import yaml
 from hpcm.config_page import comment_of, first_line, table
 from tuning.spaces.checks import NOT_SEARCHED
 from tuning.spaces.documents import SHIPPED, shipped_spaces
-from tuning.spaces.fault_section import Faults
 from tuning.spaces.loading import load_space
 from tuning.spaces.parameters import DISTRIBUTIONS
 from tuning.spaces.scheduler_section import SCHEDULERS
 from tuning.spaces.searcher_section import SEARCHERS
-from tuning.spaces.sections import Budget, Confirm, Fidelity, Objective, Resources, Sections
+from tuning.spaces.sections import Budget, Confirm, Faults, Fidelity, Objective, Resources, Sections
 
 PAGE = SHIPPED / "README.md"
 

@@ -12,7 +12,7 @@ import pytest
 from tests.tuning.lr_space import METRIC, open_ledger
 from tuning.ledger.events import Proposed, Report
 from tuning.on_ray.watchdog import EVERY, FIRST_EPOCH, START, Watchdog
-from tuning.spaces.fault_section import Faults
+from tuning.spaces.sections import Faults
 
 MINUTE = 60.0
 
