@@ -83,7 +83,7 @@ class Search:
             if not (record.ended or record.role == "confirm" or record.paused)
         ]
         self._restarts.sort(key=lambda number: ledger.trials[number].role != "reference")
-        self._failed_confirmations = {  # runs that confirm and failed in an earlier session, not by numbers
+        self._failed_confirmations = {  # of earlier sessions, and not by their numbers
             run.number
             for run in ledger.confirmations()
             if run.state == "failed" and not run.diverged and run.number not in ledger.reopened
@@ -178,9 +178,7 @@ class Search:
                 return number
             if run.number in self._handed_out:
                 continue
-            if (
-                run.state == "stopped" or run.number in self._failed_confirmations
-            ):  # the hours cut the former
+            if run.state == "stopped" or run.number in self._failed_confirmations:
                 self._failed_confirmations.discard(run.number)
                 ledger.append(Reopened(run.number))
             if not run.ended:
