@@ -160,7 +160,8 @@ def _refuse(space: SearchSpace, compute: Compute) -> None:
         flag = "--gpu-hours" if space.resources.gpu else "--cpu-hours"
         raise ConfigError(
             f"{flag} {compute.hours:g}: {asked:.0f} h on {compute.devices:g} devices, and"
-            f" budget.hours ends a search after {limit:g} h: ask for less, or --set budget.hours=null"
+            f" budget.hours ends a search after {limit:g} h: ask for less, or --set"
+            " budget.hours=null"
         )
 
 
