@@ -18,6 +18,7 @@ from tuning.results.confirm_text import confirm_lines
 from tuning.results.ladder import FOLDER, read_verdict
 from tuning.results.outcome import ExperimentResult
 from tuning.results.tables import read_result, trials_table
+from tuning.spaces.space import SearchSpace
 
 SETS = {
     "photographs_train": "trained on",
@@ -124,6 +125,8 @@ def _page(
         f" seeds) on the photographs that select; then trained at"
         f" {len(verdict['lmbdas'])} lmbda and seeds {', '.join(map(str, verdict['seeds']))}.",
         "",
+        _learning_rates(TrainConfig.from_yaml(folder / "winner.yaml"), results[0].info.space),
+        "",
         *_savings(verdict),
     ]
     for result in results:
@@ -132,6 +135,23 @@ def _page(
             lines += ["", "```", *confirm_lines(result.confirmation), "```"]
     lines += ["", LIMITS, "## Made with", "", *_made_with(facts)]
     return "\n".join(lines) + "\n"
+
+
+def _learning_rates(winner: TrainConfig, space: SearchSpace) -> str:
+    """What the searches tuned for the winner and nobody tuned for the baseline."""
+    baseline = space.reference_config(space.lmbda)
+    return (
+        f"The winner trains with {_rule(winner)}; the baseline, with {_rule(baseline)}, was not"
+        " tuned. So what is saved holds what the learning rate brings, besides the balancing: the"
+        " best trial of each balancer, all tuned, stands below."
+    )
+
+
+def _rule(cfg: TrainConfig) -> str:
+    """Optimizer, learning rate and balancer."""
+    plain = cfg.to_plain()
+    optimizer, balancer = plain["optimizer"], plain["balancer"]
+    return f"{optimizer['name']}, learning rate {optimizer['lr']:.2g}, and {balancer['name']}"
 
 
 def _savings(verdict: Mapping[str, Any]) -> list[str]:

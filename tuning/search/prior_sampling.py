@@ -78,9 +78,10 @@ def around_best(
 def _untried(
     space: SearchSpace, suggest: Suggest, tried: Collection[dict[str, Any]]
 ) -> dict[str, Any]:
+    known = [space.sides(flat) for flat in tried]
     for _ in range(MOST_DRAWS):
         flat = space.walk(suggest)
-        if flat not in tried:
+        if space.sides(flat) not in known:
             break
     return flat
 

@@ -46,9 +46,10 @@ class Proposals:
             return Proposed(number, self.space.prior(), PRIOR)
         whole = self.searcher.exhaustive  # each of its points has one trial
         records = self.ledger.records()
-        tried = [record.params for record in records if whole or _counts(record)]
+        sides = self.space.sides
+        tried = [sides(record.params) for record in records if whole or _counts(record)]
         for params, source in self._candidates(number):
-            if params not in tried:
+            if sides(params) not in tried:
                 return Proposed(number, params, source)
         return None
 

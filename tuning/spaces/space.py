@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, ClassVar, cast
 
 import hpcm
@@ -111,6 +112,16 @@ class SearchSpace:
             if holds(parameter.when, values):
                 values[path] = parameter.read(path, sampled(flat))
         return values
+
+    def sides(self, flat: dict[str, Any]) -> dict[str, Any]:
+        """``flat`` with the side of each coin of a `zero`: equal if the run configs are equal."""
+        return flat | {
+            path: flat[path] < coin for path, coin in self._coins.items() if path in flat
+        }
+
+    @cached_property
+    def _coins(self) -> dict[str, float]:
+        return {one.path: one.split for one in self.coordinates() if one.split is not None}
 
     def prior(self) -> dict[str, Any]:
         """The hand-tuned config, flat: trial 0 and the baseline of every comparison."""

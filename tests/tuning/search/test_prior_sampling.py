@@ -139,7 +139,8 @@ def test_around_the_best_most_values_are_its_own(space: SearchSpace) -> None:
 def test_what_was_tried_is_drawn_again(space: SearchSpace) -> None:
     generator = random.Random(4)
     best = draw(space, generator)
-    assert best not in [around_best(space, best, generator, [best]) for _ in range(200)]
+    found = [around_best(space, best, generator, [best]) for _ in range(200)]
+    assert space.values(best) not in [space.values(flat) for flat in found]
 
 
 def test_half_of_the_proposals_of_tpe_are_around_the_best_after_six_results(
@@ -186,3 +187,28 @@ class Nearer:
 
     def seconds(self, params: Mapping[str, Any], epoch: int) -> float:
         return 1.0
+
+
+class Alike:
+    """No config is better than another."""
+
+    def report(self, params: Mapping[str, Any], seed: int, epoch: int) -> dict[str, float]:
+        return {"val_rd_cost": 1.0, "val_bpp": 1.0}
+
+    def seconds(self, params: Mapping[str, Any], epoch: int) -> float:
+        return 1.0
+
+
+def test_no_two_trials_train_the_same(space_file: Callable[..., Path]) -> None:
+    """Two choices, and a coefficient that is exactly 0 for most draws of its coin."""
+    parameters = {
+        "balancer.name": {"type": "categorical", "choices": ["sum", "famo"], "prior": "sum"},
+        "regularizers.inter_scale.delta": {
+            **{"type": "float", "low": 0.1, "high": 0.2, "zero": 0.9, "prior": 0.0}
+        },
+    }
+    space = load_space(space_file(put("parameters", parameters)), "laptop", ["budget.trials=16"])
+    trials = tuning.simulate(space, Alike(), slots=1, seed=3).trials
+    configs = [space.values(trial.params) for trial in trials]
+    assert len(configs) == 16
+    assert all(config not in configs[:number] for number, config in enumerate(configs))
