@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import optuna
 
     from tuning.search.optuna_encoder import OptunaEncoder
+    from tuning.search.samplers import SamplerSearcher
 
 
 @config_class
@@ -27,6 +28,12 @@ class Nsga(LearningSection):
     def __post_init__(self) -> None:
         super().__post_init__()
         bounded(self, "population", least=2)
+
+    def build(self, space: SearchSpace) -> SamplerSearcher:
+        """It asks :meth:`study`."""
+        from tuning.search.samplers import SamplerSearcher
+
+        return SamplerSearcher(space, self)
 
     def study(
         self, encoder: OptunaEncoder, records: Sequence[TrialRecord], seed: int

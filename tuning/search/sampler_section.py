@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     import optuna
 
     from tuning.search.optuna_encoder import OptunaEncoder
-    from tuning.search.samplers import SamplerSearcher
 
 
 def check_share(section: Any, name: str) -> None:
@@ -45,12 +44,6 @@ class SamplerSection(SearcherSection, ABC):
         check_share(self, "prior_share")
         if not 0 < self.prior_width <= 1:
             raise ValueError(f"prior_width is {self.prior_width:g}; must be above 0 and at most 1")
-
-    def build(self, space: SearchSpace) -> SamplerSearcher:
-        """It asks :meth:`study`."""
-        from tuning.search.samplers import SamplerSearcher
-
-        return SamplerSearcher(space, self)
 
     def share_around_best(self, space: SearchSpace, results: int) -> float:
         """The share of the proposals drawn around the best trial after ``results`` results."""

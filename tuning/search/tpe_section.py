@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import optuna
 
     from tuning.search.optuna_encoder import OptunaEncoder
+    from tuning.search.samplers import SamplerSearcher
 
 
 @config_class
@@ -39,6 +40,12 @@ class Tpe(LearningSection):
     def learns_at_rungs(self, space: SearchSpace) -> bool:
         """A front is looked for among whole trials."""
         return self.at_rungs and not space.objective.pareto
+
+    def build(self, space: SearchSpace) -> SamplerSearcher:
+        """It asks :meth:`study`."""
+        from tuning.search.samplers import SamplerSearcher
+
+        return SamplerSearcher(space, self)
 
     def study(
         self, encoder: OptunaEncoder, records: Sequence[TrialRecord], seed: int
