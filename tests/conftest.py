@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import date
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 # Before torch and Ray are imported. One thread: the same sums in the same order on every machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -23,10 +23,11 @@ os.environ.pop("HPCM_DATA", None)  # nor somebody's data
 os.environ.pop("HPCM_STUDY_URL", None)  # nor somebody's database
 os.environ.pop("COLUMNS", None)  # nor the width of a terminal; pytest-xdist sets it
 
-import numpy as np
 import pytest
-import torch
-from PIL import Image
+
+if TYPE_CHECKING:  # the process that only hands tests to others starts without torch
+    import numpy as np
+    import torch
 
 GOLDEN = Path(__file__).parent / "golden"
 ROOT = Path(__file__).parents[1]
@@ -117,6 +118,9 @@ def golden(request: pytest.FixtureRequest) -> Callable[..., None]:
     def compare(
         name: str, values: dict[str, float | Sequence[float]], tolerance: float, origin: str
     ) -> None:
+        import numpy as np
+        import torch
+
         path = GOLDEN / f"{name}.json"
         if config.getoption("--regenerate"):
             versions = {"python": platform.python_version(), "torch": torch.__version__}
@@ -142,6 +146,12 @@ def golden(request: pytest.FixtureRequest) -> Callable[..., None]:
 
 
 @pytest.fixture
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Intervals of BD-rates from 100 draws: what says them is tested, and not how wide they are."""
+    monkeypatch.setattr("hpcm.evaluation.interval.DRAWS", 100)
+
+
+@pytest.fixture
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files of checkpoints that are read to be hashed, as it happens."""
     from hpcm.atomic_files import Contents
@@ -159,6 +169,8 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def synthetic_image(height: int, width: int, seed: int) -> np.ndarray:
     """A picture with gradients, edges and grain, fixed by ``seed``: uint8, (height, width, 3)."""
+    import numpy as np
+
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width] / max(height, width)
     planes = []
@@ -177,6 +189,9 @@ def image_batch() -> Callable[..., torch.Tensor]:
     """``image_batch(count=1, height=256, width=256, seed=0)``: float32 in [0, 1]."""
 
     def make(count: int = 1, height: int = 256, width: int = 256, seed: int = 0) -> torch.Tensor:
+        import numpy as np
+        import torch
+
         pictures = [synthetic_image(height, width, seed * 1000 + index) for index in range(count)]
         stacked = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
         return stacked.float().div(255).contiguous()
@@ -191,6 +206,8 @@ def image_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..
     monkeypatch.setenv("HPCM_DATA", str(root))
 
     def make(name: str, count: int = 2, height: int = 256, width: int = 256) -> Path:
+        from PIL import Image
+
         folder = root / name
         folder.mkdir(parents=True, exist_ok=True)
         for index in range(count):
@@ -206,7 +223,9 @@ def tiny_model() -> Callable[..., torch.nn.Module]:
     """``tiny_model(seed=0)``: a fresh hpcm_tiny on the CPU whose weights ``seed`` fixes."""
 
     def make(seed: int = 0) -> torch.nn.Module:
-        from hpcm.model import build_model  # only the tests that want a model pay
+        import torch
+
+        from hpcm.model import build_model
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

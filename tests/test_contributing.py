@@ -11,6 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from hpcm import import_parts
+from tests.own_parts import as_before
+from tests.tuning.simulation.test_simulate import Curves, space_of
+from tuning import simulate
+
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
 
@@ -65,31 +70,21 @@ def test_the_parts_it_shows_pass_every_test_that_runs_over_parts(parts: Path) ->
     assert passed >= 40, run.stdout[-500:]
 
 
-SEARCH = """
-import own_parts
-from tests.tuning.simulation.test_simulate import Curves, space_of
-from tuning import simulate
-
-space = space_of(FOLDER, "better_half", searcher={"name": "halton"}, budget={"trials": 12})
-result = simulate(space, Curves(), slots=2)
-assert result.complete
-assert {trial.source for trial in result.trials} == {"prior", "halton"}
-stopped = [trial for trial in result.trials if trial.state == "stopped"]
-assert all(trial.rung_stopped_at in range(1, 9) for trial in stopped)
-print(len(result.trials), len(stopped) > 3)
-"""
-
-
-def test_the_scheduler_and_the_searcher_it_shows_run_a_search(parts: Path) -> None:
-    code = SEARCH.replace("FOLDER", f"__import__('pathlib').Path({str(parts)!r})")
-    run = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(parts), str(ROOT)])},
-    )
-    assert run.stdout == "12 True\n", run.stdout + run.stderr
+def test_the_scheduler_and_the_searcher_it_shows_run_a_search(
+    parts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(parts)
+    with as_before():
+        import_parts([parts / "own_parts.py"])
+        how = {"searcher": {"name": "halton"}, "budget": {"trials": 12}}
+        space = space_of(parts, "better_half", **how)
+        result = simulate(space, Curves(), slots=2)
+    assert result.complete
+    assert len(result.trials) == 12
+    assert {trial.source for trial in result.trials} == {"prior", "halton"}
+    stopped = [trial for trial in result.trials if trial.state == "stopped"]
+    assert len(stopped) > 3
+    assert all(trial.rung_stopped_at in range(1, 9) for trial in stopped)
 
 
 @pytest.mark.parametrize(

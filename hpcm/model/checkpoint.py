@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from hpcm.atomic_files import replacing
 from hpcm.model import MODELS, build_model
 from hpcm.model.code_tables import TOTAL
 from hpcm.model.hpcm import HPCM, TABLE_BUFFERS
+from hpcm.model.spec import HPCMSpec
 from hpcm.model.tensor_files import check_plain, read_tensors
 from hpcm.schema import ConfigError, did_you_mean, shown
 
@@ -105,9 +107,8 @@ def recognise(state: Mapping[str, Tensor], where: str | Path) -> str:
     Raises ConfigError with the first difference to the variant that shares the most keys.
     """
     nearest, shared = "", -1
-    for name in MODELS:
-        with torch.device("meta"):
-            model = build_model(name)
+    for name, spec in MODELS.items():
+        model = _without_weights(spec)
         if not first_difference(model, state):
             return name
         own = model.state_dict()
@@ -115,6 +116,13 @@ def recognise(state: Mapping[str, Tensor], where: str | Path) -> str:
         if common > shared:
             nearest, shared = f"{name}: {first_difference(model, state)}", common
     raise ConfigError(f"{where}: the weights of no variant; nearest to {nearest}")
+
+
+@cache
+def _without_weights(spec: HPCMSpec) -> HPCM:
+    """A model of shapes alone, made once for all files that are read."""
+    with torch.device("meta"):
+        return HPCM(spec)
 
 
 def first_difference(model: nn.Module, state: Mapping[str, Tensor]) -> str | None:

@@ -5,6 +5,9 @@ A thousand deaths of its driver take seconds; see :class:`tests.tuning.plays.Sea
 
 from __future__ import annotations
 
+import functools
+import json
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,17 +19,14 @@ from tests.tuning.small_spaces import write
 from tuning import load_space
 from tuning.search.decisions import Start
 from tuning.simulation.drive import Epoch
+from tuning.spaces.space import SearchSpace
 
 
 class Play(Searched):
     """One experiment in ``folder``, of the space that ``content`` is the file of."""
 
     def __init__(self, folder: Path, content: dict[str, Any]) -> None:
-        def replace(data: dict[str, Any]) -> None:
-            data.clear()
-            data.update(content)
-
-        super().__init__(folder, load_space(write(folder, replace, "rates", "")))
+        super().__init__(folder, _loaded(json.dumps(content)))
         self.saved: dict[int, int] = {}  # trial to the epoch of its newest checkpoint
 
     def _begin(self, start: Start) -> Iterator[Epoch]:
@@ -40,6 +40,18 @@ class Play(Searched):
             if epoch in self.space.rungs():
                 self.saved[number] = epoch
             yield Epoch({"epoch": float(epoch), "val_rd_cost": score(rate, epoch)})
+
+
+@functools.cache
+def _loaded(content: str) -> SearchSpace:
+    """The space of this content, read once for all deaths of its driver."""
+
+    def replace(data: dict[str, Any]) -> None:
+        data.clear()
+        data.update(json.loads(content))
+
+    with tempfile.TemporaryDirectory() as folder:
+        return load_space(write(Path(folder), replace, "rates", ""))
 
 
 def play_content(name: str, trials: int, **sections: Any) -> dict[str, Any]:

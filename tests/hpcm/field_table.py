@@ -111,7 +111,10 @@ TERM = {"regularizers.inter_scale.delta": 0.05, "regularizers.inter_scale.start"
 TRUNCATION = {"regularizers.dct_truncation.end": 0.9}
 PROGRESSIVE = {"parts.freeze": "progressive"}
 # Scales stop after 7 epochs, for no fall of a loss is large enough to count.
-STOPPING = {**FIXED, "epochs": 10, "early_stopping.patience": 7, "early_stopping.min_delta": 1e6}
+STOPPING = {
+    **{**FIXED, "epochs": 10, "data.crops_per_epoch": 4},
+    **{"early_stopping.patience": 7, "early_stopping.min_delta": 1e6},
+}
 EXTENDED = {**STOPPING, "early_stopping.increase": 5, "early_stopping.threshold": 1e6}
 LARGE = {"data.train": "large", "data.val": "large"}
 LARGE_CROPS = {**LARGE, "data.patch": 192}  # of which MS-SSIM can be taken

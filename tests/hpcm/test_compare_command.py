@@ -18,12 +18,9 @@ from hpcm.evaluation.rd_plot import save_plot
 from hpcm.evaluation.results import Results
 from tests.hpcm.evaluation.scored_curves import DECIBELS, RATES, scored
 
+pytestmark = pytest.mark.usefixtures("few_draws")
+
 RESULTS = Path(__file__).parents[2] / "results"
-
-
-@pytest.fixture(autouse=True)
-def _few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hpcm.evaluation.interval.DRAWS", 100)
 
 
 @pytest.fixture

@@ -93,9 +93,9 @@ def _images(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def config(settings: Mapping[str, Any]) -> TrainConfig:
-    """Four epochs of two steps, all of the horizon; tiny models see whole images."""
+    """Four epochs of one step, all of the horizon; tiny models see whole images."""
     plain: dict[str, Any] = {}
-    data = {"train": "waves", "val": "waves", "patch": 64, "batch_size": 2, "crops_per_epoch": 4}
+    data = {"train": "waves", "val": "waves", "patch": 64, "batch_size": 2, "crops_per_epoch": 2}
     start = {f"data.{name}": value for name, value in data.items()}
     start |= {"data.workers": 0, "optimizer.lr": 1e-2, "epochs": 4, "schedule_horizon": 4}
     start |= {"data.cache": "memory", "validate_every": 100}

@@ -94,7 +94,9 @@ def test_no_distribution_is_refused(pmf: list[float]) -> None:
 # ---------------------------------------------------------------- whole models
 
 
-@pytest.mark.parametrize("name", ["base_256", "base_photo_256x384"])
+@pytest.mark.parametrize(
+    "name", ["base_photo_256x384", pytest.param("base_256", marks=pytest.mark.slow)]
+)
 def test_streams_are_the_authors(name: str) -> None:
     run, model = recorded(name), filled("hpcm_base").eval()
     coded = model.compress(run.images())

@@ -68,6 +68,7 @@ def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Played]:
     return Played(tmp_path / "experiments")
 
 
+@pytest.mark.usefixtures("few_draws")
 def test_from_photographs_to_a_verdict_and_each_step_once(played: Played, tmp_path: Path) -> None:
     follow(played, tmp_path / "results")
     kinds = [words[0] if words[0] != "-m" else words[2] for words in played.ran]

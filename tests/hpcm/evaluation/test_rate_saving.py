@@ -12,12 +12,9 @@ from hpcm.evaluation.rate_saving import RateSaving, rate_savings, sign_change
 from hpcm.evaluation.results import Results
 from tests.hpcm.evaluation.scored_curves import DECIBELS, LMBDAS, RATES, scored
 
+pytestmark = pytest.mark.usefixtures("few_draws")
+
 BASE = scored("base", lambda point, seed, image: 1.0)
-
-
-@pytest.fixture(autouse=True)
-def _few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hpcm.evaluation.interval.DRAWS", 100)
 
 
 def curve(rates: tuple[float, ...], decibels: tuple[float, ...], name: str = "test") -> Results:

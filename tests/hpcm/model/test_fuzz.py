@@ -28,7 +28,7 @@ print(json.dumps(vars(outcome)))
 """
 
 
-@pytest.mark.parametrize("count", [400, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [200, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_mutated_files(count: int) -> None:
     command = [sys.executable, "-X", "faulthandler", "-c", PROGRAM, str(count)]
     root = Path(__file__).parents[3]

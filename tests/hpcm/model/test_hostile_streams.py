@@ -67,17 +67,6 @@ for part in ("z", "y"):
 """
 
 
-def test_files_whose_streams_are_ones() -> None:
-    """In an escape code digits of 15 add up, so that few bytes make the coder read many more."""
-    done = run(FILES)
-    assert done.returncode == 0, done.stderr[-2000:]
-    refusals = done.stdout.splitlines()
-    assert len(refusals) == 24
-    assert all("does not begin like a stream" in refusal for refusal in refusals[::3])
-    for part, lines in (("z", refusals[:12]), ("y", refusals[12:])):
-        assert all(f"bytes of {part} are too many" in line for line in lines[-2:])
-
-
 LONGEST = f"""
 import contextlib
 import torch
@@ -95,13 +84,19 @@ for count in (1, 100, 20_000):
 """
 
 
-def test_the_longest_streams_that_symbols_can_need() -> None:
-    done = run(LONGEST)
+def test_files_whose_streams_are_ones_and_the_longest_streams() -> None:
+    """In an escape code digits of 15 add up, so that few bytes make the coder read many more."""
+    done = run(FILES + LONGEST)
     assert done.returncode == 0, done.stderr[-2000:]
+    refusals = done.stdout.splitlines()
+    assert len(refusals) == 24
+    assert all("does not begin like a stream" in refusal for refusal in refusals[::3])
+    for part, lines in (("z", refusals[:12]), ("y", refusals[12:])):
+        assert all(f"bytes of {part} are too many" in line for line in lines[-2:])
 
 
 def test_without_zeros_behind_a_stream_the_process_ends() -> None:
-    """The two above can fail."""
+    """The one above can fail."""
     done = run(LONGEST.replace("rows =", "Decoder._pad = lambda self: b''\nrows =", 1))
     assert done.returncode == -signal.SIGSEGV, done.stderr[-2000:]
 

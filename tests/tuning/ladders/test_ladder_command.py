@@ -20,6 +20,8 @@ from tuning.ledger.ledger import read_trials
 from tuning.results.ladder import read_verdict
 from tuning.spaces.ladder_space import LadderSpace
 
+pytestmark = pytest.mark.usefixtures("few_draws")
+
 NAME = "best-ladder-x"
 
 

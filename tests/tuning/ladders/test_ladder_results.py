@@ -19,6 +19,8 @@ from tuning.results.ladder import (
     write_verdict,
 )
 
+pytestmark = pytest.mark.usefixtures("few_draws")
+
 GAIN = dict.fromkeys(LMBDAS, 3.0)
 
 

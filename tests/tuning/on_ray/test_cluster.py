@@ -65,35 +65,39 @@ def test_rays_processes_are_in_groups_of_their_own(monkeypatch: pytest.MonkeyPat
 
 
 WHEN_RAY_STARTS = """
-import os, ray
+import os, ray, sys
 from pathlib import Path
 from tuning.on_ray import cluster
 def stop(**_):
     print(oct((Path.home() / ".ray/auth_token").stat().st_mode & 0o777), os.umask(0o022))
-    raise SystemExit
+    raise RuntimeError("far enough")
 os.umask(0o022)
 ray.init = stop
-with cluster.cluster(None):
-    pass
+for os.environ["HOME"] in sys.argv[1:]:
+    try:
+        with cluster.cluster(None):
+            pass
+    except RuntimeError as error:
+        print(error)
 """
 
 
-@pytest.mark.parametrize("there", [False, True])
-def test_rays_token_is_private_before_anything_listens(tmp_path: Path, there: bool) -> None:
-    token = tmp_path / ".ray" / "auth_token"
-    if there:  # as Ray made it
-        token.parent.mkdir()
-        token.write_text("ab" * 32)
-        token.chmod(0o644)
+def test_rays_token_is_private_before_anything_listens(tmp_path: Path) -> None:
+    """Where there is none, and where Ray made one that everybody may read."""
+    homes = [tmp_path / "new", tmp_path / "used"]
+    tokens = [home / ".ray" / "auth_token" for home in homes]
+    tokens[1].parent.mkdir(parents=True)
+    tokens[1].write_text("ab" * 32)
+    tokens[1].chmod(0o644)
     environment = {name: text for name, text in os.environ.items() if name[:4] != "RAY_"}
     done = subprocess.run(
-        [sys.executable, "-c", WHEN_RAY_STARTS],
-        env=environment | {"HOME": str(tmp_path)},
+        [sys.executable, "-c", WHEN_RAY_STARTS, *map(str, homes)],
+        env=environment,
         capture_output=True,
         text=True,
     )
-    assert done.stdout.split() == ["0o600", str(0o022)], done.stderr
-    assert len(token.read_text()) == 64
+    assert done.stdout.splitlines() == [f"0o600 {0o022}", "far enough"] * 2, done.stderr
+    assert [len(token.read_text()) for token in tokens] == [64, 64]
 
 
 def test_keys_of_aws_stay_out_of_rays_logs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,8 @@
-"""Whole experiments on a real Ray, with a training of milliseconds."""
+"""Whole experiments on a real Ray, with a training of milliseconds.
+
+Every start of a trial costs five seconds of a core, for its process imports torch and Ray: what
+can be decided without Ray is held without it, and here are as few trials as show the rest.
+"""
 
 from __future__ import annotations
 
@@ -93,12 +97,12 @@ def test_an_experiment_from_start_to_end(run: Any, folder: Path, tmp_path: Path)
     how: dict[str, Any] = {"scheduler": {"name": "promote", "pilots": 0, "control": 0.2}}
     how["searcher"] = {"name": "tpe", "seed": 0, "startup_trials": 2}
     result = run(
-        budget={"trials": 4, "concurrent": 1}, on_start=started.append, on_change=changed, **how
+        budget={"trials": 3, "concurrent": 1}, on_start=started.append, on_change=changed, **how
     )
     assert "rates_trial" in actors
     assert ray.is_initialized()  # the module's, which is not ours to stop
     assert (result.complete, result.interrupted, result.error) == (True, False, None)
-    assert len(result.trials) == 4
+    assert len(result.trials) == 3
     assert set(states(result).values()) == {"stopped", "finished"}
     assert result.prior is result.trials[0]
     assert (result.prior.state, result.prior.epochs) == ("finished", 9)
@@ -117,12 +121,8 @@ def test_an_experiment_from_start_to_end(run: Any, folder: Path, tmp_path: Path)
 
     with pytest.raises(ConfigError, match="fidelity.max: 9 -> 3"):
         run(resume=info.name, fidelity={"max": 3}, **how)
-    more = run(budget={"trials": 5, "concurrent": 1}, resume="last", **how)
-    assert more.complete  # a finished one goes on with a larger budget
-    assert [t.reports for t in more.trials[:4]] == [t.reports for t in result.trials]
-    assert (len(more.trials), more.trials[4].ended) == (5, True)
     lines = (folder / "epochs").read_text().splitlines()
-    assert len(lines) == len(set(lines))  # what was promoted went on from its checkpoint
+    assert len(lines) == len(set(lines)) == sum(t.epochs for t in result.trials)
 
 
 def _look_at_the_files(directory: Path, result: ExperimentResult) -> None:
@@ -137,7 +137,7 @@ def _look_at_the_files(directory: Path, result: ExperimentResult) -> None:
 
 
 def test_every_kind_of_failure_ends_its_trial_and_no_other(run: Any, folder: Path) -> None:
-    rates = {"crash_once": 1e-4, "diverge": 1e-2, "crash": 3e-2, "die_once": 2e-4}
+    rates = {"die_once": 2e-4, "diverge": 1e-2, "crash": 3e-2}
     misbehave(folder, **rates)
     result = run(
         parameters=choices(*rates.values()),
@@ -148,44 +148,32 @@ def test_every_kind_of_failure_ends_its_trial_and_no_other(run: Any, folder: Pat
     assert result.complete
     again = "the same error twice, not tried again: RuntimeError: a cosmic ray"
     assert [(t.params["optimizer.lr"], t.state, t.retries, t.diverged) for t in result.trials] == [
-        (1e-4, "finished", 1, False),
+        (2e-4, "finished", 1, False),
         (1e-2, "failed", 0, True),
         (3e-2, "failed", 1, False),
-        (2e-4, "finished", 1, False),
     ]
     reasons = [trial.reason for trial in result.trials if trial.state == "failed"]
     assert reasons == ["diverged: loss is inf", again]
     lines = [line.split() for line in (folder / "epochs").read_text().splitlines()]
-    for rate in (1e-4, 2e-4):  # epoch 2 broke, before anything was saved
-        epochs = [int(epoch) for lr, epoch in lines if float(lr) == rate]
-        assert epochs == [1, 2, 1, 2, 3]
+    epochs = [int(epoch) for lr, epoch in lines if float(lr) == 2e-4]
+    assert epochs == [1, 2, 1, 2, 3]  # epoch 2 broke, before anything was saved
     retried = {e["reason"] for e in read_lines(result.info.directory) if e["event"] == "retried"}
     died = "its process died (killed, or a crash in native code)"
     assert retried == {"RuntimeError: a cosmic ray", died}
-    logs = result.info.directory / "rates-0000"
+    logs = result.info.directory / "rates-0002"
     assert "something odd was seen" in (logs / "stderr").read_text()
     # What Ray's dashboard calls the trial; stock: ImplicitFunc.
-    assert f"repr={result.info.name}-0000" in (logs / "error.txt").read_text()
+    assert f"repr={result.info.name}-0002" in (logs / "error.txt").read_text()
 
 
 def test_the_end_of_the_hours_is_a_completion(run: Any) -> None:
-    result = run(budget={"trials": 8, "concurrent": 1, "hours": 1.0 / 3600})
+    result = run(budget={"trials": 1, "hours": 1.0 / 3600})
     assert (result.complete, result.interrupted) == (True, False)
-    unfinished = [t for t in result.trials if t.state == "stopped" and t.rung_stopped_at is None]
-    assert all("hours are spent" in str(t.reason) for t in unfinished)
-    more = run(budget={"trials": 2, "concurrent": 1, "hours": 1.0}, resume="last")
+    assert [t.state for t in result.trials] == ["stopped"]
+    assert "hours are spent" in str(result.trials[0].reason)
+    more = run(budget={"trials": 1, "hours": 1.0}, resume="last")
     assert more.complete
-    assert {t.state for t in more.trials[:2]} <= {"finished", "stopped"}
-    assert all(t.rung_stopped_at or t.epochs == 9 for t in more.trials)
-
-
-def test_a_refused_prior_ends_the_search_at_once(run: Any, folder: Path) -> None:
-    """As when the data are missing on the workers: every trial would be refused."""
-    misbehave(folder, refuse=2e-4)
-    result = run(budget={"trials": 4, "concurrent": 1})
-    assert (result.complete, result.best) == (False, None)
-    assert result.error == "the prior was refused: no such set"
-    assert len(result.trials) == 1
+    assert [(t.state, t.epochs) for t in more.trials] == [("finished", 9)]
 
 
 def test_parts_of_an_imported_file_reach_the_workers(run: Any, tmp_path: Path) -> None:
@@ -244,7 +232,7 @@ def test_finalists_are_trained_again_on_fresh_seeds(run: Any, folder: Path) -> N
     how: dict[str, Any] = {
         "parameters": choices(2e-4, 1e-4),
         "searcher": {"name": "grid"},
-        "budget": {"trials": 2},
+        "budget": {"trials": 2, "concurrent": 1},
         "fidelity": {"min": 1, "max": 2},
         "confirm": {"top": 1, "seeds": [7]},
     }
@@ -267,5 +255,5 @@ def test_finalists_are_trained_again_on_fresh_seeds(run: Any, folder: Path) -> N
     assert len(result.trials) == 2
     assert result.best is result.trials[1]
     trained = Counter((folder / "epochs").read_text().splitlines())
-    # with the search's seed and with 7; every run had saved: no epoch was trained twice
+    # with the search's seed and with 7; the run had saved: no epoch was trained twice
     assert set(trained.values()) == {2}

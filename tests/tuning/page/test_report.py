@@ -170,6 +170,7 @@ def test_other_states_are_said_and_work(
     assert data["api/experiment"]["best"] is None
 
 
+@pytest.mark.usefixtures("few_draws")
 def test_a_ladder_belongs_to_the_search_whose_config_it_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,11 +76,11 @@ class Watched:
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Watched:
-    """A search of three trials, two at a time, each nine seconds long, from beginning to end."""
+    """A search of three trials, two at a time, each six seconds long, from beginning to end."""
     folder = tmp_path_factory.mktemp("watched")
     given = {
         "FAKE_TRAINING": str(folder),
-        "FAKE_SECONDS": "1.0",
+        "FAKE_SECONDS": "0.7",
         "RAY_metrics_report_interval_ms": "1000",
     }
     seen = Watched(folder)
