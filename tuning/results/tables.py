@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -58,10 +58,17 @@ def trials_table(trials: Sequence[TrialRecord], space: SearchSpace) -> pd.DataFr
     """One row per trial: source, state, epochs, last metrics, cost, and every parameter's value.
 
     A parameter that is not active in a trial is missing there; ``waiting`` is a trial at a rung.
+    Reference runs may be among ``trials``: of the parameters they have those of the baseline.
     """
     import pandas as pd  # which is slow, and no other command needs it
 
-    rows = [_row(trial, space) for trial in trials]
+    references = {trial.number for trial in trials if trial.role == "reference"}
+    rows = [
+        _row(trial, _baseline(trial, space))
+        if trial.number in references or trial.confirms in references
+        else _row(trial, space.values(trial.params))
+        for trial in trials
+    ]
     head = ["trial", "source", "state", "epochs", "seconds", "hours", "retries", "reason"]
     metrics = [key for row in rows for key in row if key.startswith("val_")]
     columns = list(dict.fromkeys([*head, *metrics, *space.parameters]))
@@ -79,7 +86,12 @@ def survival(trials: Sequence[TrialRecord], space: SearchSpace) -> list[dict[str
     return rows
 
 
-def _row(trial: TrialRecord, space: SearchSpace) -> dict[str, Any]:
+def _baseline(trial: TrialRecord, space: SearchSpace) -> dict[str, Any]:
+    """The parameters of a run of the baseline; its config says more than the space searches."""
+    return {path: value for path, value in trial.params.items() if path in space.parameters}
+
+
+def _row(trial: TrialRecord, values: Mapping[str, Any]) -> dict[str, Any]:
     metrics = {key: value for key, value in trial.last.items() if key.startswith("val_")}
     return {
         "trial": trial.number,
@@ -91,5 +103,5 @@ def _row(trial: TrialRecord, space: SearchSpace) -> dict[str, Any]:
         "retries": trial.retries,
         "reason": trial.reason,
         **metrics,
-        **space.values(trial.params),
+        **values,
     }

@@ -9,12 +9,14 @@ import pytest
 
 from hpcm.schema import ConfigError
 from tests.tuning.searches import make_space, make_trials, report
+from tuning import load_space
 from tuning.__main__ import main
 from tuning.ledger.driver_lock import driver_of, driving
 from tuning.ledger.events import Closed, Finished, Proposed, Report, Started
 from tuning.ledger.folders import write_experiment
 from tuning.ledger.ledger import Ledger
 from tuning.results.tables import read_result, survival, trials_table
+from tuning.simulation.experiment import simulate_experiment
 
 
 @pytest.fixture
@@ -44,6 +46,23 @@ def test_one_row_per_trial_with_its_parameters(tmp_path: Path) -> None:
     assert pd.isna(table.loc[0, "balancer.gamma"])
     assert table.loc[2, "val_rd_cost"] == pytest.approx(4 + 1 / 3)
     assert set(space.parameters) <= set(table.columns)
+
+
+def test_runs_of_the_baseline_have_its_parameters_alone(tmp_path: Path) -> None:
+    """Without those that are active in every trial of the space and no field of the baseline."""
+    space = load_space(
+        "phase1", "laptop", ["budget.trials=2", "confirm.top=1", "confirm.seeds=[1,2]"]
+    )
+    result = simulate_experiment(space, "family:good", storage=str(tmp_path))
+    assert result.confirmation is not None
+    confirming = [run for one in result.confirmation.finalists for run in one.runs.values()]
+    table = trials_table([*result.references, *result.trials, *confirming], space)
+    of_baseline = [run.number for run in result.references]
+    of_baseline += [run.number for run in confirming if run.confirms in of_baseline]
+    assert len(of_baseline) == 3 + len(space.confirm.seeds)
+    assert set(table.loc[of_baseline, "optimizer.name"]) == {"adam"}
+    assert table.loc[of_baseline, "clip_max_norm"].isna().all()
+    assert table.drop(of_baseline)["clip_max_norm"].notna().all()
 
 
 def test_a_trial_at_a_rung_waits(tmp_path: Path) -> None:
