@@ -29,7 +29,7 @@ def measure(seconds: float, trials: int, reuse: bool = False) -> dict[str, Any]:
     """The waits of both slots, and their share of the slots' time between first and last trial.
 
     ``reuse``: with Ray's own reuse of processes, for comparison. The search does without: see
-    docs/log.md, 2026-11-23.
+    docs/log.md.
     """
     written = load_space(
         "phase3",

@@ -87,8 +87,7 @@ def replacing(path: Path) -> Iterator[HashedFile]:
         os.close(folder)
 
 
-def write_atomically(path: Path, content: bytes) -> Contents:
+def write_atomically(path: Path, content: bytes) -> None:
     """Replace ``path`` by ``content``, as :func:`replacing` does."""
     with replacing(path) as file:
         file.write(content)
-    return file.contents

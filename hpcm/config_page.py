@@ -44,11 +44,6 @@ def config_page() -> str:
     return "\n".join(blocks)
 
 
-def write_page(path: Path = PAGE) -> None:
-    """Renew the page."""
-    path.write_text(config_page(), encoding="utf-8")
-
-
 def described(cls: type) -> Iterator[tuple[str, str, str]]:
     """Name, comment and default of each field, the comment from the end of its line."""
     hints = get_type_hints(cls, include_extras=True)

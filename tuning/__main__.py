@@ -186,24 +186,16 @@ def _parser() -> argparse.ArgumentParser:
     _add_storage(command)
     command.add_argument("-o", "--output", metavar="FILE", help="one report of them, HTML")
     command.set_defaults(command=_compare)
-    command = commands.add_parser(
-        "ladder",
-        help=ladder.TEXT,
-        description=f"{ladder.TEXT}.",
-        epilog=ladder.EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    ladder.add_arguments(command)
-    command.set_defaults(command=_ladder)
-    command = commands.add_parser(
-        "plan",
-        help=plan.TEXT,
-        description=f"{plan.TEXT}.",
-        epilog=plan.EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    plan.add_arguments(command)
-    command.set_defaults(command=_plan)
+    for name, flags, start in (("ladder", ladder, _ladder), ("plan", plan, _plan)):
+        command = commands.add_parser(
+            name,
+            help=flags.TEXT,
+            description=f"{flags.TEXT}.",
+            epilog=flags.EXAMPLE,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        flags.add_arguments(command)
+        command.set_defaults(command=start)
     text = "copy the whole lines of a damaged ledger before the damage"
     command = commands.add_parser("salvage", help=text, description=text)
     command.add_argument("ledger", metavar="LEDGER", help="a ledger.jsonl that is refused")

@@ -13,6 +13,7 @@ from hpcm import ConfigError
 from hpcm.atomic_files import HashedFile, replacing
 from hpcm.commands.arguments import check_folder, device_name
 from hpcm.commands.trained_model import load_model
+from hpcm.evaluation.results import written
 from hpcm.model.bitstream import BitstreamError
 from hpcm.model.file_codec import FileCodec
 
@@ -57,12 +58,8 @@ def naming(source: Path, work: Callable[[], T]) -> T:
 
 def write_file(target: Path, write: Callable[[HashedFile], object]) -> None:
     """All of the file or none."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(target) as file:
-            write(file)
-    except OSError as error:
-        raise ConfigError(f"{target}: cannot be written: {error.strerror}") from None
+    with written(target), replacing(target) as file:
+        write(file)
 
 
 @contextmanager

@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     _check(arguments)
     anchors = _by_set([Results.load(path) for path in (arguments.anchor, *arguments.anchors)])
     tests = [Results.load(path) for path in arguments.tests]
-    beside = [Results.load(path) for path in arguments.beside]
+    more_curves = [Results.load(path) for path in arguments.beside]
     pairs = [(_anchor_of(test, anchors), test) for test in tests]
     rows: list[Comparison | Refused] = []
     for anchor, test in pairs:
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         _write_csv(arguments.csv, [*rows, *means])
         print(f"written {arguments.csv}")
     if arguments.plot:
-        print(f"written {save_plot(arguments.plot, pairs, beside, found)}")
+        print(f"written {save_plot(arguments.plot, pairs, more_curves, found)}")
     return 0 if found else 2
 
 

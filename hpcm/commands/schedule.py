@@ -79,8 +79,7 @@ def _values(cfg: TrainConfig, epoch: int) -> dict[str, float]:
         f"lr/{part}": 0.0 if part in frozen else rate * getattr(cfg.parts, part).factor(t, length)
         for part in PARTS
     }
-    tasks = cfg.tasks
-    balancer = cfg.balancer.build(tasks.names, tasks.scales, "cpu")
+    balancer = cfg.balancer.build(cfg.tasks, "cpu")
     balancer.apply(cfg.balancer, t, epoch)
     gammas = {name: value for name, value in balancer.log().items() if name.startswith("gamma/")}
     values = {"epoch": epoch, "t": t, "lr": rate, **parts, **gammas}

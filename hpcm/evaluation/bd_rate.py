@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, get_args
 
+from hpcm.extra_packages import require
 from hpcm.schema import ConfigError, did_you_mean
 
 #: pchip and akima go through every point; cubic is a polynomial of degree 3 in least squares, the
@@ -112,12 +113,7 @@ def bd_quality(anchor: Curve, test: Curve, method: Method = "pchip") -> float:
 def _integrate(function: str, anchor: Curve, test: Curve, method: Method) -> float:
     if method not in get_args(Method):
         raise ConfigError(f"method {method!r} is unknown{did_you_mean(method, get_args(Method))}")
-    try:
-        import bjontegaard
-    except ImportError:
-        raise ConfigError(
-            "a BD-rate needs the package bjontegaard: pip install 'hpcm-tune[extras]'"
-        ) from None
+    bjontegaard = require("bjontegaard", "bjontegaard", "a BD-rate")
     curves = (anchor.bpp, anchor.quality, test.bpp, test.quality)
     value = getattr(bjontegaard, function)(
         *curves, method=method, require_matching_points=False, min_overlap=0

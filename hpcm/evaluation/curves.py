@@ -112,11 +112,7 @@ def _point(curve: Results, group: list[int]) -> dict[str, Any]:
 def _rows(curve: Results, members: list[list[int]]) -> list[Row]:
     place = {old: new for new, group in enumerate(members) for old in group}
     return [
-        {"point": place[old], "seed": curve.points[old]["seed"], **_without_point(row)}
+        {"seed": curve.points[old]["seed"], **row, "point": place[old]}
         for row in curve.images
         for old in [int(row["point"])]
     ]
-
-
-def _without_point(row: Row) -> Row:
-    return {key: value for key, value in row.items() if key != "point"}

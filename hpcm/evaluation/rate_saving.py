@@ -18,7 +18,7 @@ from hpcm.evaluation.curves import over_seeds
 from hpcm.evaluation.interval import Interval, Points, bootstrap
 from hpcm.evaluation.results import Results
 from hpcm.evaluation.scores import NoIntervalError, points_of
-from hpcm.schema import ConfigError
+from hpcm.extra_packages import require
 
 Array = NDArray[np.float64]
 
@@ -114,17 +114,12 @@ def _beyond(anchor: Curve, quality: Array) -> Array:
 
 def _log_rates(curve: Curve, quality: Array) -> Array:
     """The log rate of a curve at qualities (n,): PCHIP, and beyond its points straight on."""
-    try:
-        from scipy.interpolate import PchipInterpolator
-    except ImportError:
-        raise ConfigError(
-            "a rate at equal quality needs the package scipy: pip install 'hpcm-tune[extras]'"
-        ) from None
+    pchip = require("scipy.interpolate", "scipy", "a rate at equal quality").PchipInterpolator
     logs, own = np.log(curve.bpp), np.asarray(curve.quality)
     inside = np.clip(quality, own[0], own[-1])
     first, last = np.diff(logs)[[0, -1]] / np.diff(own)[[0, -1]]  # log rate per dB
     outside = np.minimum(quality - own[0], 0) * first + np.maximum(quality - own[-1], 0) * last
-    return np.asarray(PchipInterpolator(own, logs)(inside) + outside, dtype=np.float64)
+    return np.asarray(pchip(own, logs)(inside) + outside, dtype=np.float64)
 
 
 def _lmbda(results: Results, index: int) -> float | None:

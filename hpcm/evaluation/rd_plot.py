@@ -17,6 +17,7 @@ from hpcm.evaluation.comparison import Comparison
 from hpcm.evaluation.curves import over_seeds
 from hpcm.evaluation.results import Results, written
 from hpcm.evaluation.scores import METRICS, points_of
+from hpcm.extra_packages import require
 from hpcm.schema import ConfigError
 
 PLOTS = (".svg", ".pdf", ".png")
@@ -55,10 +56,10 @@ class _Line:
 def save_plot(
     path: Path,
     pairs: Sequence[tuple[Results, Results]],
-    beside: Sequence[Results] = (),
+    more_curves: Sequence[Results] = (),
     found: Sequence[Comparison] = (),
 ) -> Path:
-    """Draw (anchor, test) pairs, and ``beside`` in grey on the sets they belong to, into a file.
+    """Draw (anchor, test) pairs, and ``more_curves`` in grey on their own sets, into a file.
 
     The kind of file is the suffix's: .svg, .pdf or .png. BD-rates in ``found`` stand in the legend.
     Raises :class:`ConfigError` for another suffix, if matplotlib is not installed, if nothing can
@@ -66,12 +67,10 @@ def save_plot(
     """
     if path.suffix not in PLOTS:
         raise ConfigError(f"{path}: a plot is written as {', '.join(PLOTS)}")
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ConfigError("a plot needs matplotlib: pip install 'hpcm-tune[extras]'") from None
-    panels = _panels(pairs, beside, found)
+    matplotlib = require("matplotlib", "matplotlib", "a plot")
+    from matplotlib.figure import Figure
+
+    panels = _panels(pairs, more_curves, found)
     if not panels:
         raise ConfigError("no curve has PSNR or MS-SSIM; there is nothing to draw")
     sets = list(dict.fromkeys(dataset for dataset, _ in panels))
@@ -90,7 +89,7 @@ def save_plot(
 
 def _panels(
     pairs: Sequence[tuple[Results, Results]],
-    beside: Sequence[Results],
+    more_curves: Sequence[Results],
     found: Sequence[Comparison],
 ) -> dict[tuple[str, str], list[_Line]]:
     """(set, metric): its curves; what a test lacks gets no panel."""
@@ -98,7 +97,7 @@ def _panels(
     for dataset in dict.fromkeys(test.dataset for _, test in pairs):
         anchors, tests = zip(*[pair for pair in pairs if pair[1].dataset == dataset], strict=True)
         own = [*anchors, *tests]
-        others = [b for b in beside if b.dataset == dataset and b not in own]
+        others = [b for b in more_curves if b.dataset == dataset and b not in own]
         for metric in METRICS:
             lines = _lines("test", tests, metric, found, _TESTS)
             if lines:

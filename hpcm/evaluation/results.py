@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcm.atomic_files import write_atomically
+from hpcm.extra_packages import require
 from hpcm.files import read_json
 from hpcm.schema import ConfigError
 
@@ -75,19 +76,11 @@ class Results:
             write_atomically(path, (json.dumps(kept, indent=1) + "\n").encode())
         return path
 
-    def table(self) -> Any:
-        """The rows per image as a pandas DataFrame. Raises :class:`ConfigError` without pandas."""
-        try:
-            import pandas
-        except ImportError:
-            raise ConfigError("a table of images needs pandas: pip install pandas") from None
-        return pandas.DataFrame(self.images)
-
     def save_table(self, path: str | Path) -> Path:
-        """Write :meth:`table` as .csv or .parquet, by the suffix. Raises :class:`ConfigError`."""
+        """Write the rows per image as .csv or .parquet. Raises :class:`ConfigError`."""
         path = Path(path)
         check_table(path)
-        table = self.table()
+        table = require("pandas", "pandas", "a table of images").DataFrame(self.images)
         with written(path):
             if path.suffix == ".csv":
                 table.to_csv(path, index=False)

@@ -10,7 +10,7 @@ import numpy as np
 
 from hpcm.evaluation.inspection import Inspection, Spectrum
 from hpcm.evaluation.results import written
-from hpcm.schema import ConfigError
+from hpcm.extra_packages import require
 
 _PANELS = {
     "pictures (grey)": {
@@ -39,21 +39,19 @@ def mean_spectrum(spectra: Sequence[Spectrum]) -> Spectrum:
     return Spectrum(fewest.frequency, np.mean(powers, axis=0))
 
 
-def save_spectra(path: Path, inspections: Sequence[Inspection]) -> Path:
+def save_spectra(path: Path, inspections: Sequence[Inspection]) -> None:
     """Draw mean power over frequency into ``path``, of a kind that matplotlib knows.
 
     Raises :class:`ConfigError` without matplotlib, or if the file cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ConfigError("spectra need matplotlib: pip install 'hpcm-tune[extras]'") from None
+    require("matplotlib", "matplotlib", "a picture of spectra")
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     for axes, (title, kinds) in zip(figure.subplots(1, len(_PANELS)), _PANELS.items(), strict=True):
         _draw(axes, title, kinds, inspections)
     with written(path):
         figure.savefig(path, dpi=130)
-    return path
 
 
 def _draw(

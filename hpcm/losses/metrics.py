@@ -49,7 +49,6 @@ def ms_ssim(x_hat: Tensor, x: Tensor) -> Tensor:
             "MS-SSIM needs the package pytorch-msssim: pip install 'hpcm-tune[extras]'"
         ) from None
     x_hat, x = at_least_float32(x_hat), at_least_float32(x)
-    x_hat, x = at_least_float32(x_hat), at_least_float32(x)
     with full_precision(x):
         values: Tensor = per_image(x_hat, x, data_range=1.0, size_average=False)  # (B,)
     return values

@@ -32,12 +32,12 @@ def in_place() -> Iterator[None]:
 
 
 def parameter_gradients(
-    parameters: Sequence[Tensor], found: Sequence[Tensor | None], wanted: Sequence[bool]
+    parameters: Sequence[Tensor], found: Sequence[Tensor | None], needs_grad: Sequence[bool]
 ) -> tuple[Tensor | None, ...]:
     """What a backward pass returns for ``parameters``: ``found``, or None if it is added now."""
     given = [
         None if grad is None or not needed else grad.to(parameter.dtype)
-        for parameter, grad, needed in zip(parameters, found, wanted, strict=True)
+        for parameter, grad, needed in zip(parameters, found, needs_grad, strict=True)
     ]
     if not _in_place:
         return tuple(given)

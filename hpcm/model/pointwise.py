@@ -73,10 +73,10 @@ def apply(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def backward(
-    grad: Tensor, x: Tensor, weight: Tensor, wanted: tuple[bool, bool]
+    grad: Tensor, x: Tensor, weight: Tensor, needs_grad: tuple[bool, bool]
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Gradients of input, weight and bias; ``wanted``: of the input, of the other two."""
-    to_input, to_weights = wanted
+    """Gradients of input, weight and bias; ``needs_grad``: of the input, of the other two."""
+    to_input, to_weights = needs_grad
     if not is_product(x):
         return torch.ops.aten.convolution_backward(
             grad, x, weight, [weight.shape[0]], *_ONE, [to_input, to_weights, to_weights]

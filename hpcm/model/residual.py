@@ -88,9 +88,9 @@ def _spatial(x: Tensor, kernel: Tensor, offset: Tensor) -> Tensor:
 
 
 def _spatial_backward(
-    grad: Tensor, x: Tensor, kernel: Tensor, wanted: tuple[bool, bool]
+    grad: Tensor, x: Tensor, kernel: Tensor, needs_grad: tuple[bool, bool]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    to_input, learns = wanted
+    to_input, learns = needs_grad
     return torch.ops.aten.convolution_backward(
         grad, x, kernel, [len(kernel)], *_geometry(kernel), [to_input, learns, learns]
     )

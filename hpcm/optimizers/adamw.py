@@ -6,13 +6,13 @@ from typing import ClassVar, Literal
 
 import torch
 
-from hpcm.optimizers.adam import check_adam, kernel, moments, set_hot
-from hpcm.optimizers.optimizer import OptimizerConfig, Params, as_groups
+from hpcm.optimizers.adam import AdamConfig, kernel
+from hpcm.optimizers.optimizer import Params, as_groups
 from hpcm.schema import config_class, hot
 
 
 @config_class
-class AdamW(OptimizerConfig):
+class AdamW(AdamConfig):
     """torch's AdamW: Adam with decoupled weight decay."""
 
     skips_on_device: ClassVar[bool] = True
@@ -23,14 +23,7 @@ class AdamW(OptimizerConfig):
     eps: float = hot(1e-8)  # added to the root of the second moment, > 0
     weight_decay: float = hot(1e-2)  # decoupled (shrinks the parameter by lr * this), >= 0
 
-    def __post_init__(self) -> None:
-        check_adam(self)
-
     def build(self, params: Params) -> torch.optim.AdamW:
         """The optimizer of ``params``: tensors, or groups that may carry ``lr_mult``."""
         groups = as_groups(params)
-        return torch.optim.AdamW(groups, lr=self.lr, **moments(self), **kernel(groups))
-
-    def apply(self, optimizer: torch.optim.Optimizer, lr_factor: float) -> None:
-        """Set every hot value in every group; ``lr_factor`` multiplies the learning rate."""
-        set_hot(optimizer, self.lr * lr_factor, moments(self))
+        return torch.optim.AdamW(groups, lr=self.lr, **self.hot_values(), **kernel(groups))

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from hpcm import ranks
 from hpcm.choices import NameOf
+from hpcm.losses.task_set import TaskSet
 from hpcm.losses.tasks import TASK_SETS
 
 BETA1, BETA2, ADAM_EPS = 0.9, 0.999, 1e-8  # as published for every learned task weight
@@ -40,10 +41,8 @@ class BalancerConfig(ABC):
         return "two_task"
 
     @abstractmethod
-    def build(
-        self, names: tuple[str, ...], scales: tuple[int | None, ...], device: torch.device | str
-    ) -> Balancer:
-        """The balancer of the tasks ``names``, each of the scale 1, 2, 3 or of none."""
+    def build(self, task_set: TaskSet, device: torch.device | str) -> Balancer:
+        """The balancer of these tasks."""
 
 
 class Balancer:
@@ -62,15 +61,11 @@ class Balancer:
     model_lr: float = math.nan
     """Learning rate of the model in the current epoch, which the run sets before :meth:`apply`."""
 
-    def __init__(
-        self, names: tuple[str, ...], scales: tuple[int | None, ...], device: torch.device | str
-    ) -> None:
-        assert len(names) == len(scales)
-        self.names = names
-        self.scales = scales
-        self.losses = torch.full((len(names),), torch.nan, dtype=torch.float64, device=device)
+    def __init__(self, task_set: TaskSet, device: torch.device | str) -> None:
+        self.names, self.scales = task_set.names, task_set.scales
+        self.losses = torch.full((len(self.names),), torch.nan, dtype=torch.float64, device=device)
         """Of the last backward pass, means over the whole batch; (n,), float64."""
-        self.weights = torch.ones(len(names), dtype=torch.float64, device=device)
+        self.weights = torch.ones(len(self.names), dtype=torch.float64, device=device)
         """Effective weight q_i of each task in the last backward pass; (n,)."""
 
     def backward(

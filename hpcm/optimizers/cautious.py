@@ -13,15 +13,15 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from hpcm.optimizers.adam import check_adam, moments, set_hot
-from hpcm.optimizers.optimizer import OptimizerConfig, Params, as_groups
+from hpcm.optimizers.adam import AdamConfig
+from hpcm.optimizers.optimizer import Params, as_groups
 from hpcm.schema import bounded, config_class, hot
 
 CHUNK = 1 << 17  # elements a CPU thread works on at a time: its cache holds them all along
 
 
 @config_class
-class CautiousAdam(OptimizerConfig):
+class CautiousAdam(AdamConfig):
     """Cautious Adam with decoupled weight decay, which the mask does not touch."""
 
     skips_on_device: ClassVar[bool] = True
@@ -35,20 +35,17 @@ class CautiousAdam(OptimizerConfig):
     cap: float = hot(10.0)  # largest factor that makes up for masked elements, >= 1
 
     def __post_init__(self) -> None:
-        check_adam(self)
+        super().__post_init__()
         bounded(self, "cap", least=1)
 
     def build(self, params: Params) -> CautiousAdamOptimizer:
         """The optimizer of ``params``: tensors, or groups that may carry ``lr_mult``."""
-        defaults = {"lr": self.lr, "amsgrad": self.amsgrad, **self._hot()}
+        defaults = {"lr": self.lr, "amsgrad": self.amsgrad, **self.hot_values()}
         return CautiousAdamOptimizer(as_groups(params), defaults)
 
-    def apply(self, optimizer: torch.optim.Optimizer, lr_factor: float) -> None:
-        """Set every hot value in every group; ``lr_factor`` multiplies the learning rate."""
-        set_hot(optimizer, self.lr * lr_factor, self._hot())
-
-    def _hot(self) -> dict[str, Any]:
-        return {"cap": self.cap, **moments(self)}
+    def hot_values(self) -> dict[str, Any]:
+        """The cap too."""
+        return {"cap": self.cap, **super().hot_values()}
 
 
 class CautiousAdamOptimizer(torch.optim.Optimizer):

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from hpcm.losses.task_set import TaskSet
 from hpcm.optimizers.balancer import Balancer, BalancerConfig, EpochMean, Tasks
 from hpcm.schema import bounded, config_class, hot
 
@@ -24,11 +25,9 @@ class Dwa(BalancerConfig):
     def __post_init__(self) -> None:
         bounded(self, "temperature", above=0)
 
-    def build(
-        self, names: tuple[str, ...], scales: tuple[int | None, ...], device: torch.device | str
-    ) -> DwaBalancer:
-        """The balancer of the tasks ``names``."""
-        return DwaBalancer(self, names, scales, device)
+    def build(self, task_set: TaskSet, device: torch.device | str) -> DwaBalancer:
+        """The balancer of these tasks."""
+        return DwaBalancer(self, task_set, device)
 
 
 class DwaBalancer(Balancer):
@@ -37,11 +36,10 @@ class DwaBalancer(Balancer):
     def __init__(
         self,
         config: Dwa,
-        names: tuple[str, ...],
-        scales: tuple[int | None, ...],
+        task_set: TaskSet,
         device: torch.device | str,
     ) -> None:
-        super().__init__(names, scales, device)
+        super().__init__(task_set, device)
         self.config = config
         self.epoch_losses = EpochMean(self.weights)
         self.means: list[Tensor] = []  # of the last two epochs, (n,) each

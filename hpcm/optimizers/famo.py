@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from hpcm.choices import OneOf
+from hpcm.losses.task_set import TaskSet
 from hpcm.optimizers.balancer import (
     Balancer,
     BalancerConfig,
@@ -60,11 +61,9 @@ class Famo(BalancerConfig):
         if self.published and self.tasks != "two_task":
             raise ValueError(f"tasks is {self.tasks!r}; the published form has two_task")
 
-    def build(
-        self, names: tuple[str, ...], scales: tuple[int | None, ...], device: torch.device | str
-    ) -> FamoBalancer:
-        """The balancer of the tasks ``names``."""
-        return FamoBalancer(self, names, scales, device)
+    def build(self, task_set: TaskSet, device: torch.device | str) -> FamoBalancer:
+        """The balancer of these tasks."""
+        return FamoBalancer(self, task_set, device)
 
 
 def check_famo(config: Any) -> None:
@@ -132,16 +131,17 @@ class FamoBalancer(Balancer):
     def __init__(
         self,
         config: Any,
-        names: tuple[str, ...],
-        scales: tuple[int | None, ...],
+        task_set: TaskSet,
         device: torch.device | str,
     ) -> None:
-        super().__init__(names, scales, device)
+        super().__init__(task_set, device)
         self.config = config
-        self.logits = Logits(len(names), device)
+        self.logits = Logits(len(self.names), device)
         self.memory = GammaMemory(len(self.configured_gammas(config)))
         self.epoch_loss = EpochMean(self.weights.new_zeros(()))  # all tasks together
-        self.floor: Tensor | None = self.weights.new_full((len(names),), -(config.offset or 1.0))
+        self.floor: Tensor | None = self.weights.new_full(
+            (len(self.names),), -(config.offset or 1.0)
+        )
         self.apply(config, 0.0, 0)
         self.weights = self.contributions()
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from hpcm.choices import OneOf
+from hpcm.losses.task_set import TaskSet
 from hpcm.optimizers.balancer import BalancerConfig, Noise, ScaleTasks
 from hpcm.optimizers.famo import Decay, FamoBalancer, check_famo
 from hpcm.optimizers.gamma_memory import GammaSchedule
@@ -50,11 +51,9 @@ class FamoPerScale(BalancerConfig):
         if self.published and self.tasks not in ("published5", "exact5"):
             raise ValueError(f"tasks is {self.tasks!r}; published, it is published5 or exact5")
 
-    def build(
-        self, names: tuple[str, ...], scales: tuple[int | None, ...], device: torch.device | str
-    ) -> FamoPerScaleBalancer:
-        """The balancer of the tasks ``names``, each of the scale 1, 2, 3 or of none."""
-        return FamoPerScaleBalancer(self, names, scales, device)
+    def build(self, task_set: TaskSet, device: torch.device | str) -> FamoPerScaleBalancer:
+        """The balancer of these tasks."""
+        return FamoPerScaleBalancer(self, task_set, device)
 
 
 class FamoPerScaleBalancer(FamoBalancer):
@@ -63,11 +62,10 @@ class FamoPerScaleBalancer(FamoBalancer):
     def __init__(
         self,
         config: FamoPerScale,
-        names: tuple[str, ...],
-        scales: tuple[int | None, ...],
+        task_set: TaskSet,
         device: torch.device | str,
     ) -> None:
-        super().__init__(config, names, scales, device)
+        super().__init__(config, task_set, device)
         if config.published:
             self.floor = None  # until the first batch
 
@@ -89,7 +87,8 @@ class FamoPerScaleBalancer(FamoBalancer):
         super().apply(config, t, epoch)
         weights = [1 / 3 if s is None else config.scale_weights[s - 1] for s in self.scales]
         if not config.published:
-            weights = [w / self._tasks_of(s) for w, s in zip(weights, self.scales, strict=True)]
+            shared = [1 if s is None else self.scales.count(s) for s in self.scales]
+            weights = [w / tasks for w, tasks in zip(weights, shared, strict=True)]
         self.modulation = self.weights.new_tensor(weights)
 
     def modulated(self, z: Tensor) -> Tensor:
@@ -127,6 +126,3 @@ class FamoPerScaleBalancer(FamoBalancer):
         del values["gamma/gamma"]
         gammas = dict(zip(("s1", "s2", "s3"), self.gammas_in_use, strict=True))
         return {**values, **{f"gamma/{scale}": gamma for scale, gamma in gammas.items()}}
-
-    def _tasks_of(self, scale: int | None) -> int:
-        return 1 if scale is None else self.scales.count(scale)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from hpcm import ranks
 from hpcm.extra_packages import require
+from hpcm.losses.task_set import TaskSet
 from hpcm.optimizers.balancer import Balancer, BalancerConfig, Tasks
 from hpcm.schema import config_class
 
@@ -30,12 +31,10 @@ class Mgda(BalancerConfig):
     tasks: Tasks = "two_task"  # the losses that are weighed
     log_losses: bool = True  # balance the gradients of log L, whatever the losses' units
 
-    def build(
-        self, names: tuple[str, ...], scales: tuple[int | None, ...], device: torch.device | str
-    ) -> GradientBalancer:
-        """The balancer of the tasks ``names``. Raises ``ConfigError`` if torchjd is missing."""
+    def build(self, task_set: TaskSet, device: torch.device | str) -> GradientBalancer:
+        """The balancer of these tasks. Raises ``ConfigError`` if torchjd is missing."""
         package = require("torchjd.aggregation", "torchjd", "balancer.name: mgda")
-        return GradientBalancer(self.log_losses, package.MGDA(), names, scales, device)
+        return GradientBalancer(self.log_losses, package.MGDA(), task_set, device)
 
 
 @config_class
@@ -46,13 +45,11 @@ class UpGrad(BalancerConfig):
     tasks: Tasks = "two_task"  # the losses that are weighed
     log_losses: bool = False  # balance the gradients of log L instead
 
-    def build(
-        self, names: tuple[str, ...], scales: tuple[int | None, ...], device: torch.device | str
-    ) -> GradientBalancer:
-        """The balancer of the tasks ``names``. Raises ``ConfigError`` if torchjd is missing."""
+    def build(self, task_set: TaskSet, device: torch.device | str) -> GradientBalancer:
+        """The balancer of these tasks. Raises ``ConfigError`` if torchjd is missing."""
         package = require("torchjd.aggregation", "torchjd", "balancer.name: upgrad")
         aggregator = package.UPGrad(projector=project_on_dual_cone)
-        return GradientBalancer(self.log_losses, aggregator, names, scales, device)
+        return GradientBalancer(self.log_losses, aggregator, task_set, device)
 
 
 class GradientBalancer(Balancer):
@@ -64,11 +61,10 @@ class GradientBalancer(Balancer):
         self,
         log_losses: bool,
         aggregator: Any,
-        names: tuple[str, ...],
-        scales: tuple[int | None, ...],
+        task_set: TaskSet,
         device: torch.device | str,
     ) -> None:
-        super().__init__(names, scales, device)
+        super().__init__(task_set, device)
         self.log_losses = log_losses
         self.weighting = aggregator.gramian_weighting
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from hpcm.losses.task_set import TaskSet
 from hpcm.optimizers.balancer import Balancer, BalancerConfig, TensorAdam
 from hpcm.schema import bounded, config_class, hot
 
@@ -32,11 +33,9 @@ class LearnedShares(BalancerConfig):
     def __post_init__(self) -> None:
         bounded(self, "w_lr", above=0)
 
-    def build(
-        self, names: tuple[str, ...], scales: tuple[int | None, ...], device: torch.device | str
-    ) -> LearnedSharesBalancer:
-        """The balancer of the tasks ``names``, in unshared5's order. Warns of what it does."""
-        return LearnedSharesBalancer(self, names, scales, device)
+    def build(self, task_set: TaskSet, device: torch.device | str) -> LearnedSharesBalancer:
+        """The balancer of unshared5. Warns of what it does."""
+        return LearnedSharesBalancer(self, task_set, device)
 
 
 class LearnedSharesBalancer(Balancer):
@@ -45,11 +44,10 @@ class LearnedSharesBalancer(Balancer):
     def __init__(
         self,
         config: LearnedShares,
-        names: tuple[str, ...],
-        scales: tuple[int | None, ...],
+        task_set: TaskSet,
         device: torch.device | str,
     ) -> None:
-        super().__init__(names, scales, device)
+        super().__init__(task_set, device)
         warnings.warn(
             "balancer learned_shares degenerates: the third share of the distortion is in no task, "
             "so minimising the tasks' sum sends it to 1 and the distortion out of the loss",

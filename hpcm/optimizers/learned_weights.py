@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from hpcm.losses.task_set import TaskSet
 from hpcm.losses.tasks import TASK_SETS
 from hpcm.optimizers.balancer import Balancer, BalancerConfig, Tasks, TensorAdam
 from hpcm.schema import bounded, config_class, hot
@@ -43,11 +44,9 @@ class Uncertainty(BalancerConfig):
         if abs(self.init) > self.clamp:
             raise ValueError(f"init is {self.init}; must be within the clamp, {self.clamp}")
 
-    def build(
-        self, names: tuple[str, ...], scales: tuple[int | None, ...], device: torch.device | str
-    ) -> UncertaintyBalancer:
-        """The balancer of the tasks ``names``."""
-        return UncertaintyBalancer(self, names, scales, device)
+    def build(self, task_set: TaskSet, device: torch.device | str) -> UncertaintyBalancer:
+        """The balancer of these tasks."""
+        return UncertaintyBalancer(self, task_set, device)
 
 
 @config_class
@@ -72,11 +71,9 @@ class Direct(BalancerConfig):
         if self.published and self.strength is not None:
             raise ValueError(f"strength is {self.strength}; the published form has no such term")
 
-    def build(
-        self, names: tuple[str, ...], scales: tuple[int | None, ...], device: torch.device | str
-    ) -> DirectBalancer:
-        """The balancer of the tasks ``names``."""
-        return DirectBalancer(self, names, scales, device)
+    def build(self, task_set: TaskSet, device: torch.device | str) -> DirectBalancer:
+        """The balancer of these tasks."""
+        return DirectBalancer(self, task_set, device)
 
 
 class LearnedWeightsBalancer(Balancer, ABC):
@@ -86,11 +83,10 @@ class LearnedWeightsBalancer(Balancer, ABC):
         self,
         config: Any,
         raw: Tensor,
-        names: tuple[str, ...],
-        scales: tuple[int | None, ...],
+        task_set: TaskSet,
         device: torch.device | str,
     ) -> None:
-        super().__init__(names, scales, device)
+        super().__init__(task_set, device)
         self.config = config
         self.raw = raw.to(self.weights)
         self.adam = TensorAdam(self.raw)
@@ -145,12 +141,11 @@ class UncertaintyBalancer(LearnedWeightsBalancer):
     def __init__(
         self,
         config: Uncertainty,
-        names: tuple[str, ...],
-        scales: tuple[int | None, ...],
+        task_set: TaskSet,
         device: torch.device | str,
     ) -> None:
-        raw = torch.full((len(names),), config.init)
-        super().__init__(config, raw, names, scales, device)
+        raw = torch.full((len(task_set.names),), config.init)
+        super().__init__(config, raw, task_set, device)
         self.offset = 0.0 if config.published else config.offset or 1.0
 
     def weigh(self, losses: Tensor) -> tuple[Tensor, Tensor]:
@@ -183,16 +178,15 @@ class DirectBalancer(LearnedWeightsBalancer):
     def __init__(
         self,
         config: Direct,
-        names: tuple[str, ...],
-        scales: tuple[int | None, ...],
+        task_set: TaskSet,
         device: torch.device | str,
     ) -> None:
-        n = len(names)
+        n = len(task_set.names)
         start = config.init or (PUBLISHED_DIRECT[:n] if config.published else (1.0,) * n)
         raw = [log(max(weight, 1e-8)) for weight in start]
         if config.published:  # a and, unused, the task whose weight is 1 - alpha
             raw[:2] = [log(start[0] / (1 - start[0] + 1e-8)), 0.0]
-        super().__init__(config, torch.tensor(raw, dtype=torch.float64), names, scales, device)
+        super().__init__(config, torch.tensor(raw, dtype=torch.float64), task_set, device)
         self.log_start = self.raw.log_softmax(0)
 
     def weigh(self, losses: Tensor) -> tuple[Tensor, Tensor]:

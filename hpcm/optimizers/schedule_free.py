@@ -11,13 +11,13 @@ from typing import ClassVar, Literal
 import torch
 
 from hpcm.extra_packages import require
-from hpcm.optimizers.adam import check_adam, moments, set_hot
-from hpcm.optimizers.optimizer import OptimizerConfig, Params, as_groups
+from hpcm.optimizers.adam import AdamConfig
+from hpcm.optimizers.optimizer import Params, as_groups
 from hpcm.schema import bounded, config_class, hot
 
 
 @config_class
-class ScheduleFreeAdam(OptimizerConfig):
+class ScheduleFreeAdam(AdamConfig):
     """AdamW whose averaging replaces the fall of the learning rate; pair it with ``constant``."""
 
     averages: ClassVar[bool] = True
@@ -30,7 +30,7 @@ class ScheduleFreeAdam(OptimizerConfig):
     warmup_steps: int = 0  # optimiser steps over which the rate rises from 0
 
     def __post_init__(self) -> None:
-        check_adam(self)
+        super().__post_init__()
         if self.one_minus_beta1 >= 1:
             raise ValueError(f"one_minus_beta1 is {self.one_minus_beta1}; must be below 1")
         bounded(self, "warmup_steps", least=0)
@@ -40,10 +40,6 @@ class ScheduleFreeAdam(OptimizerConfig):
         groups = as_groups(params)
         package = require("schedulefree", "schedulefree", "optimizer.name: schedule_free_adam")
         optimizer: torch.optim.Optimizer = package.AdamWScheduleFree(
-            groups, lr=self.lr, warmup_steps=self.warmup_steps, **moments(self)
+            groups, lr=self.lr, warmup_steps=self.warmup_steps, **self.hot_values()
         )
         return optimizer
-
-    def apply(self, optimizer: torch.optim.Optimizer, lr_factor: float) -> None:
-        """Set every hot value in every group; ``lr_factor`` multiplies the learning rate."""
-        set_hot(optimizer, self.lr * lr_factor, moments(self))

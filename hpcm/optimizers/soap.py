@@ -7,13 +7,13 @@ from typing import Literal
 import torch
 
 from hpcm.extra_packages import require
-from hpcm.optimizers.adam import check_adam, moments, set_hot
-from hpcm.optimizers.optimizer import OptimizerConfig, Params, as_groups
+from hpcm.optimizers.adam import AdamConfig
+from hpcm.optimizers.optimizer import Params, as_groups
 from hpcm.schema import bounded, config_class, hot
 
 
 @config_class
-class Soap(OptimizerConfig):
+class Soap(AdamConfig):
     """Adam in the eigenbasis of Shampoo's preconditioner, with decoupled weight decay."""
 
     name: Literal["soap"] = "soap"
@@ -26,7 +26,7 @@ class Soap(OptimizerConfig):
     max_dim: int = 10000  # a side longer than this is left as it is
 
     def __post_init__(self) -> None:
-        check_adam(self)
+        super().__post_init__()
         bounded(self, "precondition_every", "max_dim", least=1)
 
     def build(self, params: Params) -> torch.optim.Optimizer:
@@ -38,10 +38,6 @@ class Soap(OptimizerConfig):
             lr=self.lr,
             precondition_frequency=self.precondition_every,
             max_precondition_dim=self.max_dim,
-            **moments(self),
+            **self.hot_values(),
         )
         return optimizer
-
-    def apply(self, optimizer: torch.optim.Optimizer, lr_factor: float) -> None:
-        """Set every hot value in every group; ``lr_factor`` multiplies the learning rate."""
-        set_hot(optimizer, self.lr * lr_factor, moments(self))

@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 
+from hpcm.losses.task_set import TaskSet
 from hpcm.optimizers.balancer import Balancer, BalancerConfig
 from hpcm.schema import config_class
 
@@ -16,8 +17,6 @@ class Sum(BalancerConfig):
 
     name: Literal["sum"] = "sum"
 
-    def build(
-        self, names: tuple[str, ...], scales: tuple[int | None, ...], device: torch.device | str
-    ) -> Balancer:
-        """The balancer of the tasks ``names``."""
-        return Balancer(names, scales, device)
+    def build(self, task_set: TaskSet, device: torch.device | str) -> Balancer:
+        """The balancer of these tasks."""
+        return Balancer(task_set, device)

@@ -1,6 +1,6 @@
 """Several processes on one machine for one run, started by the first of them, which they die with.
 
-``python -m hpcm.training.local_processes PORT RANK COUNT PARENT`` is one of the others.
+``python -m hpcm.training.local_processes PORT RANK COUNT PARENT`` is one of the followers.
 """
 
 from __future__ import annotations
@@ -48,18 +48,18 @@ def local_processes(
         yield train
         return
     store = TCPStore(HOST, 0, is_master=True, wait_for_workers=False, timeout=STARTING)
-    others = Others(store, count)
+    followers = Followers(store, count)
     try:
         meet(_device(), 0, store=store, rank=0, world_size=count)
         yield leading(train, dumps)
     except RankLostError as error:
-        raise RankLostError(others.why() or str(error)) from error
+        raise RankLostError(followers.why() or str(error)) from error
     finally:
-        others.end()
+        followers.end()
     distributed.destroy_process_group()  # not after an error: it may wait for the others
 
 
-class Others:
+class Followers:
     """The processes of rank 1 on, watched by threads of this one."""
 
     def __init__(

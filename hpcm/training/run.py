@@ -65,13 +65,13 @@ class Run:
         model = model.to(place)
         if precision.channels_last:
             lay_out(model, torch.channels_last)
-        tasks, decay = cfg.tasks, cfg.ema.decay
+        decay = cfg.ema.decay
         return cls(
             cfg=cfg,
             device=place,
             model=model,
             optimizer=cfg.optimizer.build(cfg.parts.groups(model.named_parameters())),
-            balancer=cfg.balancer.build(tasks.names, tasks.scales, place),
+            balancer=cfg.balancer.build(cfg.tasks, place),
             regularizers={name: part.to(place) for name, part in parts.items()},
             stopper=cfg.early_stopping.build(),
             precision=precision,

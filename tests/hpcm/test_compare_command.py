@@ -199,7 +199,7 @@ def test_plots_that_cannot_be(files: Path, monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(ConfigError, match=r"base\.json/a\.svg: cannot be written"):
         save_plot(Path("kodak/base.json/a.svg"), [(base, base)])
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ConfigError, match="a plot needs matplotlib"):
+    with pytest.raises(ConfigError, match="a plot needs the package matplotlib"):
         save_plot(Path("a.svg"), [(base, base)])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hpcm.config import TrainConfig
-from hpcm.config_page import PAGE, config_page, described, write_page
+from hpcm.config_page import PAGE, config_page, described
 from hpcm.losses import REGULARIZERS
 from hpcm.optimizers import BALANCERS, OPTIMIZERS
 from hpcm.optimizers.gamma_schedules import GAMMA_SCHEDULES, SCALE_GAMMA_SCHEDULES
@@ -14,7 +14,7 @@ from hpcm.schema import fields_of
 
 def test_page_is_current(request: pytest.FixtureRequest) -> None:
     if request.config.getoption("--regenerate"):
-        write_page()
+        PAGE.write_text(config_page(), encoding="utf-8")
         pytest.fail(f"WRITTEN {PAGE.name}: read the diff, then run without --regenerate")
     assert PAGE.read_text(encoding="utf-8") == config_page()
 

@@ -82,9 +82,8 @@ def test_every_gamma_schedule_is_what_the_balancer_would_use(
         },
     )
     table = schedule_table(cfg, 61)
-    sets = cfg.tasks
     for epoch in (0, 3, 20, 45, 59):
-        built = cfg.balancer.build(sets.names, sets.scales, "cpu")
+        built = cfg.balancer.build(cfg.tasks, "cpu")
         built.apply(cfg.balancer, epoch / 60, epoch)
         gammas = [values[epoch] for name, values in table.items() if name.startswith("gamma/")]
         assert tuple(gammas) == built.gammas_in_use

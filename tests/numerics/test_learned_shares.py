@@ -16,7 +16,7 @@ TASKS = TASK_SETS["unshared5"]
 
 def balancer(w_lr: float | None = None) -> LearnedSharesBalancer:
     with pytest.warns(UserWarning, match="the third share of the distortion is in no task"):
-        return LearnedShares(w_lr=w_lr).build(TASKS.names, TASKS.scales, "cpu")
+        return LearnedShares(w_lr=w_lr).build(TASKS, "cpu")
 
 
 def test_published_values() -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torchjd.aggregation import MGDA
 from torchjd.scalarization import DWA
 
+from hpcm.losses import TASK_SETS
 from hpcm.optimizers import Direct, Dwa, Mgda, Uncertainty, UpGrad
 from hpcm.optimizers.gradient import project_on_dual_cone
 
@@ -23,7 +24,6 @@ GOLDEN = json.loads(
 )
 UNCERTAINTY = [case for case in GOLDEN["cases"] if case["mode"] == "uncertainty"]
 DIRECT = [case for case in GOLDEN["cases"] if case["mode"] == "direct"]
-NAMES = {2: ("distortion", "rate"), 4: ("distortion", "rate_s1", "rate_s2", "rate_s3")}
 
 
 def tensor(values: Any) -> Tensor:
@@ -31,8 +31,7 @@ def tensor(values: Any) -> Tensor:
 
 
 def build(config: Any) -> Any:
-    n = 2 if config.tasks == "two_task" else 4
-    return config.build(NAMES[n], (None,) * n if n == 2 else (None, 1, 2, 3), "cpu")
+    return config.build(TASK_SETS[config.tasks], "cpu")
 
 
 def learn(balancer: Any, losses: Any, steps: int) -> None:
@@ -145,7 +144,7 @@ def test_raw_parameters_are_logged() -> None:
     balancer.losses = tensor([1.0, 0.5, 0.5, 0.5])
     balancer.raw = tensor([0.5, -1.0, 2.0, 0.0])
     logged = balancer.log()
-    found = [logged[f"balance/raw_{name}"] for name in NAMES[4]]
+    found = [logged[f"balance/raw_{name}"] for name in TASK_SETS["rate4"].names]
     assert found == balancer.raw.tolist()
 
 

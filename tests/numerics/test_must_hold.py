@@ -100,7 +100,6 @@ def test_a_second_look_without_a_step_sees_no_improvement_on_hpcm(
 
 def test_one_gamma_adapts_to_the_loss_of_tasks_without_a_scale() -> None:
     """A loss that is flat from epoch to epoch lowers gamma, one that is not raises it."""
-    names, scales = TASK_SETS["two_task"].names, TASK_SETS["two_task"].scales
     schedule = {"name": "adaptive", "down": 0.5, "up": 1.4, "warmup": 0.0}
     famo = TrainConfig.from_plain(
         {"balancer": {"name": "famo", "gamma_schedule": schedule}}, "test"
@@ -108,7 +107,7 @@ def test_one_gamma_adapts_to_the_loss_of_tasks_without_a_scale() -> None:
     assert isinstance(famo, Famo)
     ratios = []
     for swing in (0.0, 1.0):
-        balancer = famo.build(names, scales, "cpu")
+        balancer = famo.build(TASK_SETS["two_task"], "cpu")
         for epoch in range(5):
             balancer.apply(famo, epoch / 100, epoch)
             losses = torch.tensor([0.5, 2.0 + swing * (-1) ** epoch]).requires_grad_()

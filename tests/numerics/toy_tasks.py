@@ -21,8 +21,7 @@ def golden(name: str) -> dict[str, Any]:
 
 
 def build(config: Any) -> Balancer:
-    tasks = TASK_SETS[config.tasks]
-    return config.build(tasks.names, tasks.scales, "cpu")
+    return config.build(TASK_SETS[config.tasks], "cpu")
 
 
 def tensor(values: Any) -> Tensor:

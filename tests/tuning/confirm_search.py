@@ -67,8 +67,7 @@ class Confirming:
 
     def result(self, folder: Path, **how: Any) -> ExperimentResult:
         info = make_info(self.space, folder)
-        records, runs = self.ledger.records(), self.ledger.confirmations()
-        return experiment_result(info, records, runs, **how)
+        return experiment_result(info, self.ledger, **how)
 
 
 def all_go_on(folder: Path, **sections: Any) -> Confirming:

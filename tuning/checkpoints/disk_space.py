@@ -9,7 +9,7 @@ import torch
 
 from hpcm import ConfigError, build_model
 from tuning.checkpoints.places import CHECKPOINTS
-from tuning.checkpoints.retention import bytes_bound, most_checkpoints
+from tuning.checkpoints.retention import most_checkpoints
 from tuning.spaces.ladder_space import CONFIG
 from tuning.spaces.probes import boundary_configs
 from tuning.spaces.space import SearchSpace
@@ -33,7 +33,7 @@ def parameters(space: SearchSpace) -> int:
 
 def needed(space: SearchSpace, at_a_time: int) -> float:
     """Bytes that the checkpoints of all trials take at the most."""
-    return bytes_bound(space, BYTES * float(parameters(space)), at_a_time)
+    return most_checkpoints(space, at_a_time) * BYTES * float(parameters(space))
 
 
 def check_disk(space: SearchSpace, folder: Path, at_a_time: int, experiment: Path | None) -> None:

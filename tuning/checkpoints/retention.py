@@ -29,8 +29,8 @@ from tuning.spaces.draws import total_trials
 from tuning.spaces.space import SearchSpace
 from tuning.spaces.wording import count_text
 
-AGAIN = 60.0  # seconds between two attempts at what could not be removed
-AT_THE_END = 20.0  # seconds that the end of a session waits for what is still to be removed
+RETRY_EVERY = 60.0  # seconds between two attempts at what could not be removed
+LONGEST_CLOSE = 20.0  # seconds that the end of a session waits for what is still to be removed
 
 Stores = Callable[[int], CheckpointStore]  # the checkpoints of a trial
 
@@ -39,13 +39,6 @@ def most_checkpoints(space: SearchSpace, at_a_time: int | None = None) -> int:
     """The most checkpoints that can exist; ``at_a_time``: trials that run at the same time."""
     trials = total_trials(space) + most_runs(space) + len(space.reference_lmbdas())
     return trials + WHILE_RUNNING * min(at_a_time or space.budget.concurrent or trials, trials)
-
-
-def bytes_bound(
-    space: SearchSpace, bytes_per_checkpoint: float, at_a_time: int | None = None
-) -> float:
-    """The most bytes that checkpoints can take."""
-    return most_checkpoints(space, at_a_time) * bytes_per_checkpoint
 
 
 def kept(record: TrialRecord, space: SearchSpace) -> int:
@@ -78,7 +71,7 @@ def refuse_lost(directory: Path, space: SearchSpace, place: str | None) -> None:
 class Retention:
     """Removes what is no longer needed, in a thread of its own: a shared disk may be slow.
 
-    What cannot be removed is tried again every ``AGAIN`` seconds, and at the next start.
+    What cannot be removed is tried again every ``RETRY_EVERY`` seconds, and at the next start.
     """
 
     def __init__(self, space: SearchSpace, stores: Stores, tell: Callable[[str], None]) -> None:
@@ -97,9 +90,9 @@ class Retention:
             self._queue.put(record)
 
     def close(self) -> None:
-        """Remove what is left, within :data:`AT_THE_END`; the next start does the rest."""
+        """Remove what is left, within :data:`LONGEST_CLOSE`; the next start does the rest."""
         self._queue.put(None)
-        self._thread.join(AT_THE_END)
+        self._thread.join(LONGEST_CLOSE)
 
     def _work(self) -> None:
         due = time.monotonic()
@@ -110,12 +103,12 @@ class Retention:
             except Empty:
                 for known in list(self._behind.values()):
                     self._tidy(known)
-                due = time.monotonic() + AGAIN
+                due = time.monotonic() + RETRY_EVERY
                 continue
             if record is None:
                 return
             if not self._behind:
-                due = time.monotonic() + AGAIN
+                due = time.monotonic() + RETRY_EVERY
             self._tidy(record)
 
     def _tidy(self, record: TrialRecord) -> None:

@@ -11,9 +11,8 @@ from typing import Any
 from hpcm.config import TrainConfig
 from hpcm.schema import ConfigError, config_class, leaves, load, overlay, set_path, to_plain
 from hpcm.yaml_files import override
-from tuning.spaces.fault_section import Faults
 from tuning.spaces.ladder_space import Ladder, LadderSpace, ladder_of
-from tuning.spaces.sections import BASELINE, Budget, Resources
+from tuning.spaces.sections import BASELINE, Budget, Faults, Resources
 from tuning.spaces.space import TREATMENTS
 
 BASELINE_NAME = "baseline"  # as --against: the config with the plain recipe

@@ -103,6 +103,15 @@ def find(folder: Path, name: str, space: str | None = None) -> Path:
     return folder / name
 
 
+def named(folder: Path, name: str, where: str) -> Path:
+    """The directory of an experiment. Raises :class:`ConfigError`, which begins with ``where``."""
+    known = experiments(folder)
+    if name not in known:
+        hint = did_you_mean(name, known) if known else "; it holds no experiment"
+        raise ConfigError(f"{where}: {shown(name)}: not in {folder}{hint}")
+    return folder / name
+
+
 def write_experiment(directory: Path, space: SearchSpace, **provenance: Any) -> None:
     """Record the space that is searched, where it came from, and the imported parts."""
     directory.mkdir(parents=True, exist_ok=True)

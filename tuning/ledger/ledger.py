@@ -168,6 +168,6 @@ def read_events(directory: Path) -> Iterator[Event]:
         yield event
 
 
-def read_trials(directory: Path, devices: float = 1.0) -> list[TrialRecord]:
+def read_trials(directory: Path) -> list[TrialRecord]:
     """The trials of an experiment as its ledger has them, without touching it."""
-    return Ledger(directory, devices).records()
+    return Ledger(directory).records()

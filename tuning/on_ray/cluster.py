@@ -96,8 +96,8 @@ def _start_here(dashboard: bool) -> None:
 
 
 def _describe(address: str) -> Cluster:
-    url = ray.get_runtime_context().worker.node.webui_url if _has_node() else None
-    dashboard_url = f"http://{url}" if url else None
+    node = getattr(ray.get_runtime_context().worker, "node", None)
+    dashboard_url = f"http://{node.webui_url}" if node and node.webui_url else None
     protected = os.environ.get("RAY_AUTH_MODE", "").lower() == "token"
     return Cluster(
         address=address,
@@ -105,7 +105,3 @@ def _describe(address: str) -> Cluster:
         token_hint="ray get-auth-token" if dashboard_url and protected else None,
         resources={k: float(v) for k, v in ray.cluster_resources().items()},
     )
-
-
-def _has_node() -> bool:
-    return getattr(ray.get_runtime_context().worker, "node", None) is not None

@@ -70,7 +70,7 @@ def connect(address: str) -> None:
     if ray.is_initialized():
         return
     try:
-        _knock(address)
+        _check_port(address)
         ray.init(
             address=address,
             runtime_env=code_for_workers(),
@@ -105,7 +105,7 @@ def _about_tokens() -> str:
     return ". If the cluster asks for a token: export RAY_AUTH_MODE=token"
 
 
-def _knock(address: str) -> None:
+def _check_port(address: str) -> None:
     """Raise OSError if nothing listens: Ray itself would try for minutes.
 
     Raises ValueError for what is no address at all.

@@ -210,10 +210,7 @@ def _close(
     ledger = search.ledger
     result = experiment_result(
         info,
-        ledger.records(),
-        ledger.confirmations(),
-        ledger.reference_runs(),
-        rungs=ledger.rungs,
+        ledger,
         budget_spent=closing.reason == "hours",
         interrupted=closing.interrupted,
         error=error,

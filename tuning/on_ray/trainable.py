@@ -64,13 +64,13 @@ class TrialContext:
         """Whether the experiment asks its trials to save and stop."""
         return (self.directory / self.stop_file).exists()
 
-    def check_node(self, again: bool = False) -> None:
+    def check_node(self, reread: bool = False) -> None:
         """Raise :class:`NodeUnfitError` if this node differs from the driver's.
 
-        ``again``: read its disk once more, because something was refused here.
+        ``reread``: read its disk once more, because something was refused here.
         """
         if self.reference is not None:
-            (self.reference.recheck if again else self.reference.check)()
+            (self.reference.recheck if reread else self.reference.check)()
 
     def checkpoints(self, number: int) -> CheckpointStore:
         """The checkpoints of one trial."""
@@ -107,7 +107,7 @@ def run_trial(sampled: Mapping[str, Any], context: TrialContext) -> None:
     except Diverged as error:
         tune.report({FAILED: f"diverged: {error.reason}", DIVERGED: True})
     except ConfigError as error:
-        context.check_node(again=True)  # a lost mount is no fault of the trial's
+        context.check_node(reread=True)  # a lost mount is no fault of the trial's
         tune.report({FAILED: f"{REFUSED}{error}"})
 
 

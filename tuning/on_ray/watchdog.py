@@ -19,13 +19,13 @@ from ray.tune.experiment import Trial
 from tuning.ledger.ledger import Ledger
 from tuning.on_ray.recovery import Recovery
 from tuning.on_ray.trial_keys import RESTORED, number_of
-from tuning.spaces.fault_section import Faults
+from tuning.spaces.sections import Faults
 from tuning.spaces.wording import clock_text
 
 EVERY = 5.0  # seconds between two looks
-AGAIN = 60.0  # seconds between two looks at trials that wait for a node
-DEAF = 60.0  # seconds without a step or a report from which on the driver was not listening
-UNMEASURED = 24 * 3600.0  # seconds that a first epoch may take while none has been measured
+LOOK_AT_WAITING = 60.0  # seconds between two looks at trials that wait for a node
+DRIVER_WAS_BUSY = 60.0  # seconds without a step or report after which nothing was listened to
+FIRST_EPOCH = 24 * 3600.0  # seconds that a first epoch may take while none has been measured
 START = 1800.0  # seconds that a process may take to start: its imports may come over a network
 
 
@@ -107,7 +107,7 @@ class Watchdog(tune.Callback):
             self._looked = now
             self._look(trials, now)
             self._look_at_starts(trials, now)
-        if now - self._asked >= AGAIN:
+        if now - self._asked >= LOOK_AT_WAITING:
             self._asked = now
             self._recovery.look_again(trials)
 
@@ -117,7 +117,7 @@ class Watchdog(tune.Callback):
             return float("inf")
         silence = self._silent[trial]
         epoch = silence.longest if silence.validated else max(silence.longest, self._longest)
-        allowed = self._faults.hang_after * epoch if epoch and self._validated else UNMEASURED
+        allowed = self._faults.hang_after * epoch if epoch and self._validated else FIRST_EPOCH
         return max(allowed, 60.0 * self._faults.hang_minutes)
 
     def start_limit(self) -> float:
@@ -130,7 +130,7 @@ class Watchdog(tune.Callback):
         """The time; a gap before it, in which reports had to wait, is no trial's silence."""
         now = self._clock()
         gap, self._heard = now - self._heard, now
-        if gap > DEAF:
+        if gap > DRIVER_WAS_BUSY:
             waits: list[Silence | Start] = [*self._silent.values(), *self._starts.values()]
             for wait in waits:
                 wait.since = min(wait.since + gap, now)

@@ -151,7 +151,7 @@ def _importance(
             }
             for one in rows
         ],
-        "told": f"PED-ANOVA of Optuna: how far the best {BEST:.0%} differ from all trials;"
+        "note": f"PED-ANOVA of Optuna: how far the best {BEST:.0%} differ from all trials;"
         f" {LEVEL:.0%} intervals by {DRAWS} draws of the trials",
         "nothing": ""
         if rows
@@ -162,8 +162,7 @@ def _importance(
 def _balance(result: ExperimentResult) -> list[dict[str, Any]]:
     """Task weights, gammas and the shares of scales of baseline, prior and best, over epochs."""
     space = result.info.space
-    own = [run for run in result.references if run.lmbda == space.lmbda]
-    named = [("baseline", own[0] if own else None), ("prior", result.prior), ("best", result.best)]
+    named = [("baseline", result.baseline), ("prior", result.prior), ("best", result.best)]
     rows = []
     for name, trial in named if space.ranks_trials else ():
         if trial is not None and not (name == "best" and trial.is_prior):

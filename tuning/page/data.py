@@ -237,7 +237,7 @@ def _best(
 
 
 def _rung(level: int, ledger: LiveLedger, space: SearchSpace) -> dict[str, Any]:
-    sign = 1.0 if space.objective.mode == "min" else -1.0
+    sign = space.objective.sign
     there = ledger.decisions.get(level, {})
     ranked = sorted(there.values(), key=_by_score)
     return {

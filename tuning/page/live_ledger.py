@@ -13,7 +13,7 @@ from tuning.ledger.ledger import Ledger
 
 
 class LiveLedger(Ledger):
-    """The trials as they stand; :meth:`refresh` reads on. It never writes."""
+    """The trials as they stand; :meth:`read_on` takes in what is new. It never writes."""
 
     def __init__(self, directory: Path, devices: float = 1.0) -> None:
         self.sessions = 0
@@ -24,15 +24,6 @@ class LiveLedger(Ledger):
         self.timeline: list[tuple[float, int, int]] = []  # a report each: hours, trial, epoch
         self._hours = 0.0  # device-hours of all reports so far
         super().__init__(directory, devices)
-
-    def refresh(self) -> bool:
-        """Apply what was written since the last call; whether there was anything.
-
-        Raises :class:`hpcm.schema.ConfigError` for a damaged line.
-        """
-        before = self.count
-        self.read_on()
-        return self.count > before
 
     def _apply(self, event: Event) -> None:
         trial = self.trials.get(event.trial) if isinstance(event, Report) else None

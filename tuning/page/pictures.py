@@ -43,8 +43,7 @@ def pictures_data(result: ExperimentResult) -> dict[str, Any]:
 
 def compared_runs(result: ExperimentResult) -> list[tuple[str, TrialRecord]]:
     """Baseline, prior and best, with their names, as far as they came to the end."""
-    own = [run for run in result.references if run.lmbda == result.info.space.lmbda]
-    named = [("baseline", own[0] if own else None), ("the prior", result.prior)]
+    named = [("baseline", result.baseline), ("the prior", result.prior)]
     if result.best is not None and not result.best.is_prior:
         named.append((f"the best, trial {result.best.number}", result.best))
     return [(name, run) for name, run in named if run is not None and run.state == "finished"]
@@ -90,14 +89,14 @@ def _coded(called: str, model: Any, crop: Pixels) -> dict[str, str]:
     from hpcm.evaluation.inspection import inspect_image
 
     found = inspect_image(model, crop)
-    told = f"{sum(found.bpp.values()):.3f} bpp, {found.psnr:.2f} dB"
-    return _picture(called, found.reconstruction, told)
+    caption = f"{sum(found.bpp.values()):.3f} bpp, {found.psnr:.2f} dB"
+    return _picture(called, found.reconstruction, caption)
 
 
-def _picture(called: str, pixels: Pixels, told: str) -> dict[str, str]:
+def _picture(called: str, pixels: Pixels, caption: str) -> dict[str, str]:
     from PIL import Image
 
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, format="PNG", optimize=True)
     text = base64.b64encode(file.getvalue()).decode()
-    return {"name": called, "told": told, "source": f"data:image/png;base64,{text}"}
+    return {"name": called, "caption": caption, "source": f"data:image/png;base64,{text}"}

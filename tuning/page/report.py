@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcm.atomic_files import write_atomically
-from hpcm.schema import ConfigError
+from hpcm.evaluation.results import written
 from tuning.ledger.records import TrialRecord
 from tuning.page.analysis import analysis_data
 from tuning.page.data import experiment_data, plain, trial_data
@@ -53,11 +53,8 @@ def write_comparison(data: dict[str, Any], path: Path) -> Path:
 
 def write_document(text: str, path: Path) -> Path:
     """Write a document, making its folder. Raises :class:`ConfigError`."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with written(path):
         write_atomically(path, text.encode())
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
     return path
 
 
@@ -125,9 +122,8 @@ def _hashed(text: str) -> str:
 
 def _detailed(result: ExperimentResult) -> list[int]:
     """The trials whose details are inside: those that the answer is about, then the best ones."""
-    score, sign = result.info.space.objective.score, 1.0
-    if result.info.space.objective.mode == "max":
-        sign = -1.0
+    objective = result.info.space.objective
+    score, sign = objective.score, objective.sign
 
     def order(trial: TrialRecord) -> tuple[float, float]:
         return -trial.epochs, sign * trial.scored(score).get(score, float("inf") * sign)

@@ -117,9 +117,9 @@ class Page:
 
     def _experiment(self) -> Any:
         """The last answer, if no line and no driver came or went: saves 1 s at 2,000 trials."""
-        stand = (self.ledger.count, *status(self.ledger, self.space))
-        if self._known is None or self._known[0] != stand:
-            self._known = stand, plain(experiment_data(self.ledger, self.space))
+        state = (self.ledger.count, *status(self.ledger, self.space))
+        if self._known is None or self._known[0] != state:
+            self._known = state, plain(experiment_data(self.ledger, self.space))
         return self._known[1]
 
     def _analysis(self) -> Any:
@@ -139,7 +139,7 @@ class Page:
         self._sessions = self.ledger.sessions
 
     def _refresh(self) -> None:
-        self.ledger.refresh()
+        self.ledger.read_on()
         if self.ledger.sessions != self._sessions:  # resumed, perhaps with another budget
             self._read()
 

@@ -34,7 +34,7 @@ HEAD = ("experiment", "state", "trials", "best", "prior", "hours", "searched by"
 
 
 @dataclass(frozen=True)
-class One:
+class Snapshot:
     """An experiment as it stands."""
 
     result: ExperimentResult
@@ -56,11 +56,11 @@ class One:
         return status(self.ledger, self.space)[0]
 
 
-def read_one(name: str, storage: str) -> One:
+def read_snapshot(name: str, storage: str) -> Snapshot:
     """An experiment by its name, or the last. Raises :class:`ConfigError`."""
     result = read_result(name, storage)
     devices = result.info.space.resources.devices
-    return One(result, LiveLedger(result.info.directory, devices=devices))
+    return Snapshot(result, LiveLedger(result.info.directory, devices=devices))
 
 
 def list_lines(storage: str) -> list[str]:
@@ -75,7 +75,7 @@ def list_lines(storage: str) -> list[str]:
     rows: list[tuple[str, ...]] = []
     for name in names:
         try:
-            rows.append(_cells(read_one(name, str(folder))))
+            rows.append(_cells(read_snapshot(name, str(folder))))
         except ConfigError as error:
             rows.append((name, f"cannot be read: {error}"))
     whole = [row for row in rows if len(row) == len(HEAD)]
@@ -84,7 +84,7 @@ def list_lines(storage: str) -> list[str]:
     return [head, *(next(lines) if len(row) == len(HEAD) else "  ".join(row) for row in rows)]
 
 
-def _cells(one: One) -> tuple[str, ...]:
+def _cells(one: Snapshot) -> tuple[str, ...]:
     result, space = one.result, one.space
     score = space.objective.score
     best, prior = ABSENT, ABSENT
@@ -113,7 +113,7 @@ def _cells(one: One) -> tuple[str, ...]:
 
 def compare_data(names: Sequence[str], storage: str) -> dict[str, Any]:
     """Experiments side by side. Raises :class:`ConfigError` for fewer than two, and for ladders."""
-    found = [read_one(name, storage) for name in dict.fromkeys(names)]
+    found = [read_snapshot(name, storage) for name in dict.fromkeys(names)]
     if len(found) < 2:
         raise ConfigError(f"{' '.join(names)}: name two experiments or more")
     ladders = [one.name for one in found if not one.space.ranks_trials]
@@ -135,7 +135,7 @@ def compare_data(names: Sequence[str], storage: str) -> dict[str, Any]:
     }
 
 
-def _experiment(one: One) -> dict[str, Any]:
+def _experiment(one: Snapshot) -> dict[str, Any]:
     space, result = one.space, one.result
     epoch, steps = incumbent(one.ledger.timeline, one.ledger.trials, space)
     return {
@@ -150,7 +150,7 @@ def _experiment(one: One) -> dict[str, Any]:
     }
 
 
-def _difference(first: One, other: One) -> dict[str, Any]:
+def _difference(first: Snapshot, other: Snapshot) -> dict[str, Any]:
     """In which keys the space of ``other`` differs from the first one's."""
     changes = [
         change
@@ -164,13 +164,13 @@ def _difference(first: One, other: One) -> dict[str, Any]:
     }
 
 
-def _parameters(found: Sequence[One]) -> list[dict[str, Any]]:
+def _parameters(found: Sequence[Snapshot]) -> list[dict[str, Any]]:
     """Every parameter that any of them searched, and the best value in each."""
     paths = dict.fromkeys(path for one in found for path in one.space.parameters)
     return [{"path": path, "best": [_best_value(one, path) for one in found]} for path in paths]
 
 
-def _best_value(one: One, path: str) -> str:
+def _best_value(one: Snapshot, path: str) -> str:
     if path not in one.space.parameters:
         return "not searched"
     best = one.result.best
@@ -178,7 +178,7 @@ def _best_value(one: One, path: str) -> str:
     return value_text(values[path]) if path in values else "off" if best else ABSENT
 
 
-def _warnings(found: Sequence[One]) -> list[str]:
+def _warnings(found: Sequence[Snapshot]) -> list[str]:
     """Why scores of two of them are not the same quantity."""
     first, *others = found
     texts = []

@@ -161,7 +161,7 @@ def _choices(result: ExperimentResult) -> list[str]:
 
 def choice_rows(trials: Sequence[TrialRecord], space: SearchSpace, path: str) -> list[ChoiceRow]:
     """What became of each value of a choice, the best first."""
-    score, sign = space.objective.score, 1.0 if space.objective.mode == "min" else -1.0
+    score, sign = space.objective.score, space.objective.sign
     by_value: dict[str, list[TrialRecord]] = {}
     for trial in trials:
         values = space.values(trial.params)

@@ -75,7 +75,7 @@ class Confirmation:
     def best(self) -> Finalist | None:
         """The best mean of those that came to the end on every seed and keep the constraints."""
         objective = self.space.objective
-        sign = 1.0 if objective.mode == "min" else -1.0
+        sign = objective.sign
         whole = [
             finalist
             for finalist in self.finalists
@@ -93,7 +93,7 @@ def finalists(trials: Sequence[TrialRecord], space: SearchSpace) -> list[TrialRe
 
     Without the prior, which is compared with all of them.
     """
-    metric, sign = space.objective.score, 1.0 if space.objective.mode == "min" else -1.0
+    metric, sign = space.objective.score, space.objective.sign
     level = [
         trial
         for trial in trials

@@ -17,6 +17,7 @@ from tuning.spaces.parameters import Simplex
 from tuning.spaces.space import SearchSpace
 from tuning.spaces.wording import value_text
 
+MOST_GROUPS = 5  # of trials along a parameter, whose medians are its trend
 EDGE = 0.05  # of a range, on the scale on which it is drawn
 SHARE = 0.5  # of the trials at the most frequent rung that an epoch must have
 
@@ -86,13 +87,13 @@ def edge_hits(best: TrialRecord, space: SearchSpace) -> list[EdgeHit]:
     return hits
 
 
-def trend(points: Sequence[tuple[float, float]], bins: int = 5) -> list[tuple[float, float]]:
+def trend(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """Medians of (value, score) in groups of equal size along the value; needs two of each group.
 
     Empty if there are fewer than two groups.
     """
     ordered = sorted(points)
-    count = min(bins, len(ordered) // 3)
+    count = min(MOST_GROUPS, len(ordered) // 3)
     if count < 2:
         return []
     cuts = [round(k * len(ordered) / count) for k in range(count + 1)]

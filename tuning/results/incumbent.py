@@ -32,7 +32,7 @@ def incumbent(
     """
     if not space.ranks_trials:
         return None, []
-    score, sign = space.objective.score, 1.0 if space.objective.mode == "min" else -1.0
+    score, sign = space.objective.score, space.objective.sign
     searched = {number: t for number, t in trials.items() if t.role == "search"}
     epochs = [int(trial.scored(score).get("epoch", 0)) for trial in searched.values()]
     epoch = max(epochs, default=0)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tuning.ledger.records import ExperimentInfo, TrialRecord
+from tuning.ledger.state import ExperimentState
 from tuning.results.confirm import Confirmation, confirmation
 from tuning.results.constraints import feasible
 from tuning.results.outlook import wants_more
@@ -36,6 +37,12 @@ class ExperimentResult:
     driver: str = ""  # who runs it, if it was read while a search is under way
 
     @property
+    def baseline(self) -> TrialRecord | None:
+        """The reference run at the trials' own lmbda."""
+        own = self.info.space.lmbda
+        return next((run for run in self.references if run.lmbda == own), None)
+
+    @property
     def hours_saved(self) -> float:
         """Hours that early stopping did not spend."""
         return max(0.0, self.hours_full - self.hours_spent)
@@ -43,17 +50,15 @@ class ExperimentResult:
 
 def experiment_result(
     info: ExperimentInfo,
-    trials: Sequence[TrialRecord],
-    confirmations: Sequence[TrialRecord] = (),
-    references: Sequence[TrialRecord] = (),
+    state: ExperimentState,
     *,
-    rungs: Rungs | None = None,
     budget_spent: bool = False,
     interrupted: bool = False,
     error: str | None = None,
 ) -> ExperimentResult:
-    """The result of an experiment from its records; ``budget_spent``: its hours are over."""
-    space = info.space
+    """The result of an experiment from its ledger; ``budget_spent``: its hours are over."""
+    space, trials = info.space, state.records()
+    confirmations, references = state.confirmations(), state.reference_runs()
     all_ended = all(trial.ended for trial in trials) and not wants_more(trials, space)
     found = confirmation(trials, confirmations, space, references) if all_ended else None
     confirmed = found.best if found else None
@@ -61,11 +66,11 @@ def experiment_result(
     others = sum(run.cost_hours for run in (*confirmations, *references))
     chosen = confirmed.trial if confirmed else best_of(trials, space)
     prior = next((trial for trial in trials if trial.is_prior), None)
-    if all_ended and space.reference_lmbdas() and not _scored_at_the_end(trials, space):
+    if all_ended and space.reference_lmbdas() and not any(_whole(trial, space) for trial in trials):
         chosen = prior if prior is not None and prior.state == "finished" else None
     return ExperimentResult(
         info=info,
-        trials=list(trials),
+        trials=trials,
         best=chosen,
         prior=prior,
         hours_spent=others + sum(trial.cost_hours for trial in trials),
@@ -76,13 +81,8 @@ def experiment_result(
         error=error,
         confirmation=found,
         references=tuple(references),
-        rungs=rungs or {},
+        rungs=state.rungs,
     )
-
-
-def _scored_at_the_end(trials: Sequence[TrialRecord], space: SearchSpace) -> bool:
-    """Whether any trial has a score at the maximum fidelity."""
-    return any(_whole(trial, space) for trial in trials)
 
 
 def best_of(trials: Sequence[TrialRecord], space: SearchSpace) -> TrialRecord | None:
@@ -94,7 +94,7 @@ def best_of(trials: Sequence[TrialRecord], space: SearchSpace) -> TrialRecord | 
     """
     if not space.ranks_trials:
         return None
-    metric, sign = space.objective.score, 1 if space.objective.mode == "min" else -1
+    metric, sign = space.objective.score, space.objective.sign
     searched = [trial for trial in trials if trial.role == "search" and trial.state != "failed"]
     whole = [trial for trial in searched if _whole(trial, space)]
     if whole:  # no curve is walked through, as it would be at every screen of a long search
@@ -119,7 +119,7 @@ def ranked(trials: Sequence[TrialRecord], space: SearchSpace) -> list[TrialRecor
 
     Then those that did not get so far, or failed: first those that got further or score better.
     """
-    metric, sign = space.objective.score, 1 if space.objective.mode == "min" else -1
+    metric, sign = space.objective.score, space.objective.sign
     sound = [t for t in trials if t.state != "failed"]
     level = {t.number: t.scored(metric)[metric] for t in sound if _whole(t, space)}
     level = level or _scores_at_a_common_epoch(sound, metric)

@@ -54,7 +54,7 @@ class Outlook:
 def outlook(trials: Sequence[TrialRecord], space: SearchSpace) -> Outlook | None:
     """The outlook after the search's trials so far; None if too few are whole, or none is left."""
     left, score = total_trials(space) - len(trials), space.objective.score
-    sign = 1.0 if space.objective.mode == "min" else -1.0
+    sign = space.objective.sign
     compared = [trial for trial in trials if trial.ended or trial.paused]
     whole = [
         trial

@@ -241,7 +241,7 @@ def _scores(
 
 def _ends(trials: Sequence[TrialRecord], space: SearchSpace) -> dict[int, float]:
     """The score at the end of all that came there, or diverged before."""
-    metric, sign = space.objective.score, 1.0 if space.objective.mode == "min" else -1.0
+    metric, sign = space.objective.score, space.objective.sign
 
     def found() -> Iterator[tuple[int, float]]:
         for trial in trials:

@@ -45,10 +45,7 @@ def read_result(experiment: str, storage: str = defaults.STORAGE) -> ExperimentR
     )
     result = experiment_result(
         info,
-        ledger.records(),
-        ledger.confirmations(),
-        ledger.reference_runs(),
-        rungs=ledger.rungs,
+        ledger,
         budget_spent=last.complete,
         interrupted=last.interrupted,
         error=last.error,

@@ -37,10 +37,9 @@ def repeat_commands(
     """
     commands = []
     for place, (last, used) in enumerate(ways):
-        changes = differences(config.to_plain(), used.to_plain())
-        words = [f"{path}={plain_text(value)}" for path, value in changes.items()]
+        sets = _sets(config, used)
+        words = ["--set", *sets] if sets else []
         words += ["--epochs", str(last), "--output", f"runs/{file.stem}-repeated"]
-        words = ["--set", *words] if changes else words
         words += ["--resume"] if place else []
         commands.append(f"{TRAIN} {shlex.join([str(file), *words])}{import_text()}")
     return " && ".join(commands)
@@ -48,11 +47,8 @@ def repeat_commands(
 
 def full_command(file: Path, config: hpcm.TrainConfig, target: hpcm.TrainConfig) -> str:
     """The command that trains ``config`` in full as ``target``: what differs becomes ``--set``."""
-    changes = differences(config.to_plain(), target.to_plain())
-    if not changes:
-        return f"{TRAIN} {shlex.quote(str(file))}{import_text()}"
-    words = " ".join(shlex.quote(f"{path}={plain_text(v)}") for path, v in changes.items())
-    return f"{TRAIN} {shlex.quote(str(file))} --set {words}{import_text()}"
+    sets = _sets(config, target)
+    return f"{TRAIN} {shlex.join([str(file), *(['--set', *sets] if sets else [])])}{import_text()}"
 
 
 def ladder_command(file: Path, config: hpcm.TrainConfig, target: hpcm.TrainConfig) -> str:
@@ -60,9 +56,14 @@ def ladder_command(file: Path, config: hpcm.TrainConfig, target: hpcm.TrainConfi
     words = [str(file), "--against", "baseline", "--lmbdas"]
     words += [f"{lmbda:g}" for lmbda in LMBDAS[target.loss.metric]]
     words += ["--seeds", "1", "2", "--images", "kodak"]
-    changes = differences(config.to_plain(), target.to_plain())
-    sets = [f"base.{path}={plain_text(value)}" for path, value in changes.items()]
+    sets = [f"base.{text}" for text in _sets(config, target)]
     return f"{LADDER} {shlex.join([*words, *(['--set', *sets] if sets else [])])}{import_text()}"
+
+
+def _sets(config: hpcm.TrainConfig, other: hpcm.TrainConfig) -> list[str]:
+    """What ``--set`` takes to make ``other`` of ``config``."""
+    changes = differences(config.to_plain(), other.to_plain())
+    return [f"{path}={plain_text(value)}" for path, value in changes.items()]
 
 
 def differences(

@@ -88,8 +88,8 @@ class CmaEsSearcher(Searcher):
                     continue
                 missed = sum(max(0.0, value) for value in frozen.constraints.values())
                 epochs = encoder.most if record.diverged else record.epochs
-                sign = 1.0 if encoder.mode == "min" else -1.0
-                found.append((record.params, (missed, -float(epochs), sign * frozen.value)))
+                score = encoder.objective.sign * frozen.value
+                found.append((record.params, (missed, -float(epochs), score)))
         return found
 
 

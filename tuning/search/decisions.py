@@ -50,5 +50,5 @@ class Start:
 class Retry:
     """Whether a trial whose process broke is started again; :meth:`Search.next` then gives it."""
 
-    again: bool
+    restarts: bool
     elsewhere: bool = False  # it must wait for another node

@@ -178,11 +178,8 @@ class PromoteScheduler(RungScheduler):
 
     def promote(self) -> int | None:
         """The trial to continue now; it is known as promoted when this returns."""
-        taken = self.table.promote()
-        if taken is None:
-            return None
-        _, entry = taken
-        return entry.trial
+        promoted = self.table.promote()
+        return None if promoted is None else promoted.trial
 
     def give_up(self) -> None:
         """The search is over: what still waits is stopped where it is.

@@ -11,7 +11,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import optuna
@@ -42,7 +41,7 @@ class Importance:
 
 
 def importances(
-    trials: Sequence[TrialRecord], scores: Mapping[int, float], space: SearchSpace, seed: int = 0
+    trials: Sequence[TrialRecord], scores: Mapping[int, float], space: SearchSpace
 ) -> list[Importance]:
     """The importance of every coordinate that varies in enough trials, the largest first.
 
@@ -51,7 +50,7 @@ def importances(
     known = [trial for trial in trials if trial.number in scores]
     if len(known) < LEAST:
         return []
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     frozen = [_frozen(trial, scores[trial.number], space) for trial in known]
     found = []
     for group in _groups(known, space):
@@ -61,9 +60,8 @@ def importances(
         paths = [path for path in group if path in varied]
         if len(members) < LEAST or not paths:
             continue
-        shares = partial(_shares, paths=varied, maximise=space.objective.mode == "max")
-        point = shares(members)
-        drawn = [shares(_draw(members, generator)) for _ in range(DRAWS)]
+        point = _shares(members, varied)
+        drawn = [_shares(_draw(members, generator), varied) for _ in range(DRAWS)]
         for path in paths:
             low, high = np.quantile(
                 [one.get(path, 0.0) for one in drawn], [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
@@ -96,12 +94,12 @@ def _draw(members: list[FrozenTrial], generator: np.random.Generator) -> list[Fr
     return [members[k] for k in generator.integers(len(members), size=count)]
 
 
-def _shares(members: Sequence[FrozenTrial], paths: list[str], maximise: bool) -> dict[str, float]:
+def _shares(members: Sequence[FrozenTrial], paths: list[str]) -> dict[str, float]:
     """Optuna's shares for these trials; none if all have one score."""
     varied = [path for path in paths if len({str(f.params[path]) for f in members}) > 1]
     if not varied or len({f.value for f in members}) < 2:
         return {}
-    study = optuna.create_study(direction="maximize" if maximise else "minimize")
+    study = optuna.create_study()
     study.add_trials(members)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # experimental, and that a draw has few trials
@@ -113,7 +111,7 @@ def _shares(members: Sequence[FrozenTrial], paths: list[str], maximise: bool) ->
 def _frozen(trial: TrialRecord, score: float, space: SearchSpace) -> FrozenTrial:
     distributions = {c.path: distribution(c) for c in space.coordinates() if c.path in trial.params}
     return create_trial(
-        value=score,
+        value=space.objective.sign * score,
         params={path: trial.params[path] for path in distributions},
         distributions=distributions,
     )

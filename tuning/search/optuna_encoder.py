@@ -88,7 +88,7 @@ class OptunaEncoder:
 
     def __init__(self, space: SearchSpace) -> None:
         self.objective = space.objective
-        self.metric, self.mode = space.objective.score, space.objective.mode
+        self.metric = space.objective.score
         self.metrics = space.objective.pareto or (self.metric,)
         self.most = space.fidelity.max  # epochs of a whole trial
         self.worst_if_diverged = space.objective.on_diverged == "worst"

@@ -41,7 +41,7 @@ class Pilots:
         self.least, self.threshold, self.notify = least, agreement, notify
         self._ledger = ledger
         self._metric, self._end = space.objective.score, space.fidelity.max
-        self._sign = 1.0 if space.objective.mode == "min" else -1.0
+        self._sign = space.objective.sign
         self._found: dict[int, tuple[int, Agreement]] = {}  # by level, with the ends known then
         self._said: dict[int, bool] = {}
 

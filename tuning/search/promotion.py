@@ -28,20 +28,19 @@ class PromotionTable(RungTable):
         reduction_factor: int,
         control: float = 0.0,
         seed: int = 0,
-        min_peers: int | None = None,
         trusts: Callable[[int], bool] = lambda level: True,
     ) -> None:
         """``control``: share of the losers that go on regardless, drawn with ``seed``."""
-        super().__init__(ledger, levels, reduction_factor, min_peers, trusts=trusts)
+        super().__init__(ledger, levels, reduction_factor, trusts=trusts)
         self.control, self.seed = control, seed
 
     def judged(self, level: int, entry: RungEntry) -> RungEntry:
         """It goes on at once if it is promoted now, or by lot; else it waits."""
-        goes = entry.trial in self.never_stopped or entry.rank <= self._room(level, entry.peers)
+        goes = entry.trial == 0 or entry.rank <= self._room(level, entry.peers)
         lucky = not goes and self._is_control(level, entry.trial)
         return replace(entry, keeps=goes or lucky, control=lucky)
 
-    def promote(self) -> tuple[int, RungEntry] | None:
+    def promote(self) -> Promoted | None:
         """Take the best that waits and may go on, from the highest rung down; None: nobody may.
 
         The promotion is in the ledger, and on the disk, on return.
@@ -49,10 +48,10 @@ class PromotionTable(RungTable):
         for level in reversed(self.levels):
             best = self.rungs[level].best_held()
             if best is not None and best.rank <= self._room(level, best.peers):
-                taken = replace(best, keeps=True)
-                self._ledger.append(Promoted(taken.trial, level, taken.rank, taken.peers))
-                self.rungs[level].put(taken)
-                return level, taken
+                promoted = Promoted(best.trial, level, best.rank, best.peers)
+                self._ledger.append(promoted)
+                self.rungs[level].put(replace(best, keeps=True))
+                return promoted
         return None
 
     def _room(self, level: int, peers: int) -> int:

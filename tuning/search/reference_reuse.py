@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from hpcm.schema import ConfigError, did_you_mean, leaves, shown
+from hpcm.defaults import HARMLESS
+from hpcm.schema import ConfigError, leaves
 from tuning.ledger import folders
 from tuning.ledger.events import Finished, Report
 from tuning.ledger.ledger import Ledger
@@ -17,7 +18,6 @@ from tuning.ledger.records import TrialRecord
 from tuning.spaces.space import SearchSpace
 
 WHERE = "objective.reference.experiment"
-HARMLESS = ("data.cache", "data.workers", "precision.threads")  # of a run config, as in its digest
 Reports = list[dict[str, float]]
 
 
@@ -34,14 +34,11 @@ def gather_references(
     there = own.reference_runs() if own else []
     if name is None or {run.lmbda for run in there if run.state == "finished"} >= set(lmbdas):
         return {}
-    known = folders.experiments(folder)
-    if name not in known:
-        hint = did_you_mean(name, known) if known else "; it holds no experiment"
-        raise ConfigError(f"{WHERE}: {shown(name)}: not in {folder}{hint}")
-    ledger = Ledger(folder / name)
+    directory = folders.named(folder, name, WHERE)
+    ledger = Ledger(directory)
     if not simulated:
         folders.refuse_simulated(ledger, f"{WHERE}:")
-    _refuse_others(folders.read_experiment(folder / name), space, name)
+    _refuse_others(folders.read_experiment(directory), space, name)
     runs = {run.lmbda: run for run in ledger.reference_runs()}
     for lmbda in lmbdas:
         _refuse_unfinished(runs.get(lmbda), lmbda, space, name)

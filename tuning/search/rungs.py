@@ -56,17 +56,13 @@ class Rung:
             return None
         return self.now(self._held[0][1])
 
-    def ranked(self) -> list[RungEntry]:
-        """Everyone, best first."""
-        return [self.entries[trial] for _, trial in self._order]
-
 
 class RungTable:
     """Scores by rung: the decisions of ``ledger``, ranked, and those that are added to it.
 
     ``levels``: epochs, ascending, without the maximum fidelity, at which nothing is decided.
     A trial goes on if it is among the best ``peers // reduction_factor`` (at least one); equal
-    scores rank by trial number. Trials in ``never_stopped`` always go on, and count as peers.
+    scores rank by trial number. The prior, trial 0, always goes on, and counts as a peer.
     """
 
     def __init__(
@@ -75,14 +71,13 @@ class RungTable:
         levels: Sequence[int],
         reduction_factor: int,
         min_peers: int | None = None,
-        never_stopped: frozenset[int] = frozenset({0}),
         trusts: Callable[[int], bool] = lambda level: True,
     ) -> None:
         """``trusts``: whether the rung at an epoch may cut by now; until then all go on."""
         self.levels = tuple(levels)
         self.reduction_factor = reduction_factor
         self.min_peers = reduction_factor if min_peers is None else min_peers
-        self.never_stopped, self.trusts = never_stopped, trusts
+        self.trusts = trusts
         self.rungs = {level: Rung(ledger.rungs.get(level, {}).values()) for level in levels}
         self._ledger = ledger
 
@@ -108,13 +103,8 @@ class RungTable:
     def judged(self, level: int, entry: RungEntry) -> RungEntry:
         """A newcomer's entry with the decision in it."""
         room = max(1, entry.peers // self.reduction_factor)
-        free = entry.trial in self.never_stopped or entry.peers < self.min_peers
-        free = free or not self.trusts(level)
+        free = entry.trial == 0 or entry.peers < self.min_peers or not self.trusts(level)
         return replace(entry, keeps=free or entry.rank <= room)
-
-    def at(self, level: int) -> list[RungEntry]:
-        """The trials that were at ``level``, best first."""
-        return self.rungs[level].ranked()
 
     def waits_at(self, trial: int) -> int | None:
         """The highest rung that ``trial`` came to; None if it went on from there."""

@@ -51,7 +51,7 @@ class EpochScheduler:
         self.ledger = ledger
         self.rungs = space.rungs()
         self.metric_name = space.objective.score
-        self.sign = 1.0 if space.objective.mode == "min" else -1.0
+        self.sign = space.objective.sign
         self.notify: Notify = silent  # hears what a person should know
 
     def reconcile(self) -> None:
@@ -128,10 +128,6 @@ class EpochScheduler:
     def promote(self) -> int | None:
         """A trial that waited and may go on now."""
         return None
-
-    def waits(self, number: int) -> bool:
-        """Whether an unfinished trial waits: to be promoted, or for the reference runs."""
-        return self.ledger.trials[number].paused
 
     def give_up(self) -> None:
         """Nothing more will be promoted."""

@@ -77,18 +77,18 @@ class Search:
         copy_reports(ledger, self._references)  # a driver may have died amid it
         self._total = total_trials(space)
         self.closing: Reason | None = None  # why nothing more is started, once that is so
-        self._waiting = [  # to be started again, by number
+        self._restarts = [  # to be started again, by number
             number
             for number, record in sorted(ledger.trials.items())
-            if not (record.ended or record.role == "confirm" or self.scheduler.waits(number))
+            if not (record.ended or record.role == "confirm" or record.paused)
         ]
-        self._waiting.sort(key=lambda number: ledger.trials[number].role != "reference")
-        self._once_more = {  # runs that confirm and failed in an earlier session, not by numbers
+        self._restarts.sort(key=lambda number: ledger.trials[number].role != "reference")
+        self._failed_confirmations = {  # of earlier sessions, and not by their numbers
             run.number
             for run in ledger.confirmations()
             if run.state == "failed" and not run.diverged and run.number not in ledger.reopened
         }
-        self._given: set[int] = set()  # trials that the driver has
+        self._handed_out: set[int] = set()  # trials that the driver has
         self._silent_exits = Counter[int]()
 
     # --- what is next ------------------------------------------------------------------------
@@ -104,7 +104,7 @@ class Search:
         number = self._next_number()
         if isinstance(number, Idle):
             return number
-        self._given.add(number)
+        self._handed_out.add(number)
         record = self.ledger.trials[number]
         return Start(number, record.params, record.seed, self._reference_lmbda(number))
 
@@ -116,8 +116,8 @@ class Search:
     def _next_number(self) -> int | Idle:
         ledger = self.ledger
         self._propose_references()
-        if self._waiting:
-            return self._waiting.pop(0)
+        if self._restarts:
+            return self._restarts.pop(0)
         if (released := self.scheduler.released()) is not None:
             return released
         if (promoted := self.scheduler.promote()) is not None:
@@ -137,7 +137,7 @@ class Search:
             return Idle.NOT_NOW  # trials may wait for it
         if (run := self._next_confirmation()) is not None:
             return run
-        if any(not ledger.trials[number].ended for number in self._given):
+        if any(not ledger.trials[number].ended for number in self._handed_out):
             return Idle.NOT_NOW  # its process may yet end without a word
         return Idle.OVER
 
@@ -152,7 +152,7 @@ class Search:
             prior = self.proposals.next(0)
             assert prior is not None
             ledger.append(prior)
-            self._waiting.append(0)
+            self._restarts.append(0)
         first = []
         for lmbda in missing:
             number = len(ledger.trials)
@@ -161,7 +161,7 @@ class Search:
             if lmbda not in self._references:
                 first.append(number)
         copy_reports(ledger, self._references)
-        self._waiting = [*first, *self._waiting]
+        self._restarts = [*first, *self._restarts]
 
     def _next_confirmation(self) -> int | None:
         """A run on a fresh seed: the next one that was not begun, or was cut short.
@@ -176,10 +176,10 @@ class Search:
                 number = len(ledger.trials)
                 ledger.append(Proposed(number, trial.params, CONFIRM, of=trial.number, seed=seed))
                 return number
-            if run.number in self._given:
+            if run.number in self._handed_out:
                 continue
-            if run.state == "stopped" or run.number in self._once_more:  # the hours cut the former
-                self._once_more.discard(run.number)
+            if run.state == "stopped" or run.number in self._failed_confirmations:
+                self._failed_confirmations.discard(run.number)
                 ledger.append(Reopened(run.number))
             if not run.ended:
                 return run.number
@@ -238,25 +238,25 @@ class Search:
 
     def start_again(self, trial: int) -> None:
         """The next trial to start is this one."""
-        if trial not in self._waiting:
-            self._waiting.append(trial)
+        if trial not in self._restarts:
+            self._restarts.append(trial)
 
     def process_ended(self, trial: int) -> None:
         """The trial's process is gone; if nobody said why, the trial is started again.
 
         Nobody else would, and the search would wait for it for ever.
         """
-        if trial not in self._given:
+        if trial not in self._handed_out:
             return
-        self._given.discard(trial)
+        self._handed_out.discard(trial)
         record = self.ledger.trials[trial]
-        if self.is_closing() or record.ended or self.scheduler.waits(trial):
+        if self.is_closing() or record.ended or record.paused:
             return
-        if trial in self._waiting:
+        if trial in self._restarts:
             return
         self._silent_exits[trial] += 1
         if self._silent_exits[trial] <= MOST_SILENT_EXITS:
-            self._waiting.append(trial)
+            self._restarts.append(trial)
         else:
             times = self._silent_exits[trial]
             self.scheduler.fail(record, f"its process ended {times} times and did not say why")

@@ -30,9 +30,9 @@ def open_session(ledger: Ledger, opened: Opened) -> None:
     it was refused, always (without it there is no search); and trials that the end of the hours cut
     and no rung.
     """
-    again = trials_to_reopen(ledger)
+    reopened = trials_to_reopen(ledger)
     ledger.open(opened)
-    for number in again:
+    for number in reopened:
         ledger.append(Reopened(number))
     for record in ledger.records():
         if record.state == "stopped" and record.rung_stopped_at is None:

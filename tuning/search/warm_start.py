@@ -20,7 +20,7 @@ from typing import Any, get_args
 
 from hpcm.atomic_files import write_atomically
 from hpcm.files import read_json
-from hpcm.schema import ConfigError, did_you_mean, shown
+from hpcm.schema import ConfigError, shown
 from tuning.ledger import folders
 from tuning.ledger.ledger import Ledger
 from tuning.ledger.records import TrialRecord
@@ -120,15 +120,12 @@ def _read_named(space: SearchSpace, folder: Path, name: str) -> Earlier:
 
 
 def _read_earlier(space: SearchSpace, folder: Path, name: str) -> Earlier:
-    known = folders.experiments(folder)
-    if name not in known:
-        hint = did_you_mean(name, known) if known else "; it holds no experiment"
-        raise ConfigError(f"searcher.warm_start: {shown(name)}: not in {folder}{hint}")
-    old = folders.read_experiment(folder / name)
+    directory = folders.named(folder, name, "searcher.warm_start")
+    old = folders.read_experiment(directory)
     _refuse_others(old, space, name)
     trials, left_out = [], Counter[str]()
     encoder = OptunaEncoder(space)
-    ledger = Ledger(folder / name)
+    ledger = Ledger(directory)
     folders.refuse_simulated(ledger, "searcher.warm_start:")
     for record in ledger.records():
         trial = _as_evidence(record, space.fidelity.max)

@@ -16,7 +16,7 @@ from tuning.ledger.folders import new_name, storage_folder, write_experiment
 from tuning.ledger.ledger import Ledger
 from tuning.results.outcome import ExperimentResult
 from tuning.search import warm_start
-from tuning.simulation.simulate import FREE, Costs, simulate_in
+from tuning.simulation.simulate import simulate_in
 from tuning.simulation.sources import read_source
 from tuning.spaces.space import SearchSpace
 from tuning.spaces.wording import clock_text, count_text
@@ -28,7 +28,6 @@ def simulate_experiment(
     *,
     storage: str,
     slots: int | None = None,
-    costs: Costs = FREE,
     provenance: dict[str, Any] | None = None,
     notify: Callable[[str], None] = lambda text: None,
 ) -> ExperimentResult:
@@ -54,7 +53,6 @@ def simulate_experiment(
             seed=space.searcher.seed,
             name=text,
             began=time.time(),
-            costs=costs,
             notify=notify,
         )
     except BaseException:

@@ -110,10 +110,10 @@ class Family:
         """``e(c)`` in percent, 0 for the best config; what a search's regret is measured by."""
         total = 0.0
         for path, coordinate in self.coordinates.items():
-            active, wanted = path in params, path in self.optimum
-            if active and (wanted or coordinate.type != "categorical"):
+            active, in_best = path in params, path in self.optimum
+            if active and (in_best or coordinate.type != "categorical"):
                 total += self.weights[path] * self._distance(coordinate, params[path])
-            elif wanted:
+            elif in_best:
                 total += self.weights[path] * INACTIVE**2
         return self.unit * total
 

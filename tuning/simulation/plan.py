@@ -46,10 +46,8 @@ class Plan:
 
     def with_trials(self, trials: int) -> Plan:
         """The same with another number of trials."""
-        return changed(self.space, self.label, {**self.changes, "budget": self._budget(trials)})
-
-    def _budget(self, trials: int) -> dict[str, Any]:
-        return {**self.changes["budget"], "trials": trials}
+        budget = {**self.changes["budget"], "trials": trials}
+        return changed(self.space, self.label, {**self.changes, "budget": budget})
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ class Forecast:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Means:
+class Compute:
     """The devices and hours that a search may use."""
 
     hours: float  # of devices
@@ -118,26 +116,26 @@ def changed(space: SearchSpace, label: str, changes: Changes) -> Plan:
     return Plan(label, changes, SearchSpace.from_plain(plain))
 
 
-def candidates(space: SearchSpace, means: Means) -> list[Plan]:
+def candidates(space: SearchSpace, compute: Compute) -> list[Plan]:
     """At most a dozen plans that fit, each without a twin.
 
     Raises :class:`ConfigError` if the hours have no room for two trials besides the reference runs,
     if `budget.hours` ends a search before, or if the space's scheduler has no rungs.
     """
-    _refuse(space, means)
+    _refuse(space, compute)
     found: dict[str, Plan] = {}
     for label, share, changes in _sketches(space):
-        budget = {"trials": 1, "concurrent": means.slots(space)}
+        budget = {"trials": 1, "concurrent": compute.slots(space)}
         plan = changed(space, label, {**changes, "budget": budget})
-        trials = _affordable(plan.space, share * means.hours, means.epoch_seconds)
+        trials = _affordable(plan.space, share * compute.hours, compute.epoch_seconds)
         if trials >= LEAST_TRIALS:
             plan = plan.with_trials(trials)
             found.setdefault(repr(_searched(plan.space)), plan)
     if not found:
         unconfirmed = changed(space, "", {"confirm": {"top": 0}}).space
-        least = _hours(unconfirmed, LEAST_TRIALS, means.epoch_seconds)
+        least = _hours(unconfirmed, LEAST_TRIALS, compute.epoch_seconds)
         raise ConfigError(
-            f"--{'gpu' if space.resources.gpu else 'cpu'}-hours {means.hours:g}: too few for a"
+            f"--{'gpu' if space.resources.gpu else 'cpu'}-hours {compute.hours:g}: too few for a"
             f" search; {space.name} needs {least:.3g} for the prior, its reference runs and one"
             " config more"
         )
@@ -149,20 +147,21 @@ def _searched(space: SearchSpace) -> tuple[Any, ...]:
     return space.rungs(), space.scheduler, space.confirm, space.budget.trials
 
 
-def _refuse(space: SearchSpace, means: Means) -> None:
+def _refuse(space: SearchSpace, compute: Compute) -> None:
     """Raise :class:`ConfigError` for what no plan could be made of."""
     if space.scheduler.changes_config:
         raise ConfigError(
             f"{space.name}: scheduler.name: {space.scheduler.name}; a plan chooses rungs, and"
             " trials that change on their way have none: asha, promote, hyperband or fifo"
         )
-    means.slots(space)
-    limit, asked = space.budget.hours, means.hours / means.devices
+    compute.slots(space)
+    limit, asked = space.budget.hours, compute.hours / compute.devices
     if limit is not None and asked > limit:
         flag = "--gpu-hours" if space.resources.gpu else "--cpu-hours"
         raise ConfigError(
-            f"{flag} {means.hours:g}: {asked:.0f} h on {means.devices:g} devices, and budget.hours"
-            f" ends a search after {limit:g} h: ask for less, or --set budget.hours=null"
+            f"{flag} {compute.hours:g}: {asked:.0f} h on {compute.devices:g} devices, and"
+            f" budget.hours ends a search after {limit:g} h: ask for less, or --set"
+            " budget.hours=null"
         )
 
 
@@ -206,39 +205,39 @@ def _affordable(space: SearchSpace, hours: float, epoch_seconds: float) -> int:
 
 def forecasts(
     space: SearchSpace,
-    means: Means,
+    compute: Compute,
     sources: Sequence[SourceOf],
     seeds: int,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> list[Forecast]:
     """Every candidate on every source with every seed; ``progress`` hears of searches done."""
-    plans = candidates(space, means)
+    plans = candidates(space, compute)
     count, done = len(plans) * (1 + len(sources) * seeds), 0
 
     def run(plan: Plan, source: SourceOf, seed: int) -> Simulated:
         nonlocal done
-        found = _simulate(plan, *source(seed), means, seed)
+        found = _simulate(plan, *source(seed), compute, seed)
         done += 1
         progress(done, count)
         return found
 
     found = []
     for plan in plans:
-        fitted = _fitted(plan, run(plan, sources[0], 0), means)
+        fitted = _fitted(plan, run(plan, sources[0], 0), compute)
         searches = [run(fitted, source, seed) for source in sources for seed in range(seeds)]
         found.append(Forecast(fitted, tuple(searches)))
     return found
 
 
-def _fitted(plan: Plan, tried: Simulated, means: Means) -> Plan:
+def _fitted(plan: Plan, tried: Simulated, compute: Compute) -> Plan:
     """With as many trials as the hours allow by one simulated search, not only by its rungs.
 
     Controls and trials that nobody has yet to be compared with cost more than the rungs say, and
     trials that diverge less.
     """
     trials = plan.space.budget.trials
-    planned = _hours(plan.space, trials, means.epoch_seconds)
-    of_prior = _hours(plan.space, 1, means.epoch_seconds)
+    planned = _hours(plan.space, trials, compute.epoch_seconds)
+    of_prior = _hours(plan.space, 1, compute.epoch_seconds)
     if planned <= of_prior or tried.hours <= of_prior:
         return plan
     fitting = int(trials * (planned - of_prior) / (tried.hours - of_prior))
@@ -246,8 +245,8 @@ def _fitted(plan: Plan, tried: Simulated, means: Means) -> Plan:
     return plan.with_trials(min(max(LEAST_TRIALS, fitting), most))
 
 
-def _simulate(plan: Plan, source: Source, scale: float, means: Means, seed: int) -> Simulated:
-    space, slots = plan.space, means.slots(plan.space)
+def _simulate(plan: Plan, source: Source, scale: float, compute: Compute, seed: int) -> Simulated:
+    space, slots = plan.space, compute.slots(plan.space)
     whole = seeded(space_at_rungs(space), seed, None)
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder) / "plan"
@@ -258,7 +257,7 @@ def _simulate(plan: Plan, source: Source, scale: float, means: Means, seed: int)
             AtRungs(space, source, scale),
             slots=slots,
             seed=seed,
-            costs=Costs(start=means.start_seconds),
+            costs=Costs(start=compute.start_seconds),
         )
         wall = Ledger(directory).seconds / 3600
     excess = excess_over_best(source, space, result)

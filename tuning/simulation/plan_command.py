@@ -14,7 +14,7 @@ from tuning.simulation.arms import Arms, read_curves
 from tuning.simulation.epoch_time import epoch_time
 from tuning.simulation.family import Family
 from tuning.simulation.judged import refuse_unjudged
-from tuning.simulation.plan import Forecast, Means, SourceOf, candidates, cheapest, forecasts
+from tuning.simulation.plan import Compute, Forecast, SourceOf, candidates, cheapest, forecasts
 from tuning.simulation.plan_overlay import check_overlay, write_overlay
 from tuning.simulation.plan_text import plan_lines
 from tuning.simulation.recorded import Recorded
@@ -30,17 +30,17 @@ def run(flags: argparse.Namespace) -> None:
     path = check_overlay(flags.write, space, flags.set) if flags.write else None
     sources = [_source(text, space) for text in flags.simulate]
     seconds, whence = _epoch_time(flags, space, sources)
-    means = Means(
+    compute = Compute(
         hours=hours,
         devices=devices,
         epoch_seconds=seconds,
         start_seconds=flags.start_seconds,
     )
-    count = len(candidates(space, means))
+    count = len(candidates(space, compute))
     print(f"{space.name}, profile {space.profile}: {count} plans, on {', '.join(flags.simulate)}")
     print(f"an epoch takes {seconds:.3g} s, {whence}\n")
     scaled = [_scaled(make, space, seconds) for make in sources]
-    found = forecasts(space, means, scaled, flags.seeds, _progress())
+    found = forecasts(space, compute, scaled, flags.seeds, _progress())
     print("\n".join(plan_lines(space, found, flags.target, flags.set)))
     if path is not None:
         _write(found, flags.target, path, space)

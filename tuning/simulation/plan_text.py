@@ -9,6 +9,7 @@ from shlex import quote
 
 from hpcm.parts import import_text
 from hpcm.schema import leaves
+from tuning.results.train_commands import plain_text
 from tuning.simulation.plan import Forecast, Plan, best_of, cheapest
 from tuning.spaces.documents import SHIPPED, shipped_spaces
 from tuning.spaces.space import SearchSpace
@@ -47,15 +48,11 @@ def plan_lines(
 def command(space: SearchSpace, plan: Plan, overrides: Sequence[str]) -> str:
     """What runs a plan; a key of it counts more than the same one before."""
     profile = "" if space.profile == "cluster" else f" --profile {space.profile}"
-    chosen = [f"{path}={_text(value)}" for path, value in leaves(plan.changes).items()]
+    chosen = [f"{path}={plain_text(value)}" for path, value in leaves(plan.changes).items()]
     keys = [quote(key) for key in (*overrides, *chosen)]
     shipped = space.name in shipped_spaces() and Path(space.path or "").parent == SHIPPED
     name = space.name if shipped else quote(os.path.relpath(space.path or space.name))
     return f"python tune.py --space {name}{profile} --set {' '.join(keys)}{import_text()}"
-
-
-def _text(value: object) -> str:
-    return f"[{','.join(map(str, value))}]" if isinstance(value, list | tuple) else str(value)
 
 
 def _row(number: int, one: Forecast) -> tuple[str, ...]:

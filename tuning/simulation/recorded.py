@@ -147,10 +147,10 @@ def distance(coordinates: Mapping[str, Coordinate], one: Params, other: Params) 
     paths = (one.keys() | other.keys()) & coordinates.keys()
     if not paths:
         return 1.0
-    return sum(_apart(coordinates[path], one, other) for path in paths) / len(paths)
+    return sum(_distance_in(coordinates[path], one, other) for path in paths) / len(paths)
 
 
-def _apart(coordinate: Coordinate, one: Params, other: Params) -> float:
+def _distance_in(coordinate: Coordinate, one: Params, other: Params) -> float:
     path = coordinate.path
     if path not in one or path not in other:
         return 1.0

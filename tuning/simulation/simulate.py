@@ -95,10 +95,7 @@ def simulate_in(
         search.stop_what_is_left()
     result = experiment_result(
         _info(space, directory, slots, name),
-        ledger.records(),
-        ledger.confirmations(),
-        ledger.reference_runs(),
-        rungs=ledger.rungs,
+        ledger,
         budget_spent=late,
         error=search.problem,
     )

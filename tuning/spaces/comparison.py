@@ -54,11 +54,11 @@ class Change:
 
 def digest_of(keys: Mapping[str, Any]) -> str:
     """12 hex digits over what decides whether trials of two spaces may be compared."""
-    unsaid = {f"{name}.{key}": v for name, known in BEFORE.items() for key, v in known.items()}
+    unrecorded = {f"{name}.{key}": v for name, known in BEFORE.items() for key, v in known.items()}
     flat = sorted(
         (path, value)
         for path, value in keys.items()
-        if not (_harmless(path) or (path in unsaid and value == unsaid[path]))
+        if not (_harmless(path) or (path in unrecorded and value == unrecorded[path]))
     )
     return hashlib.sha256(json.dumps(flat).encode()).hexdigest()[:12]
 

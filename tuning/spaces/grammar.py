@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
-from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
-from hpcm.config_page import comment_of
+from hpcm.config_page import comment_of, first_line, table
 from tuning.spaces.checks import NOT_SEARCHED
 from tuning.spaces.documents import SHIPPED, shipped_spaces
-from tuning.spaces.fault_section import Faults
 from tuning.spaces.loading import load_space
 from tuning.spaces.parameters import DISTRIBUTIONS
 from tuning.spaces.scheduler_section import SCHEDULERS
 from tuning.spaces.searcher_section import SEARCHERS
-from tuning.spaces.sections import Budget, Confirm, Fidelity, Objective, Resources, Sections
+from tuning.spaces.sections import Budget, Confirm, Faults, Fidelity, Objective, Resources, Sections
 
 PAGE = SHIPPED / "README.md"
 
@@ -116,25 +114,20 @@ def grammar_page() -> str:
     """The whole page, Markdown."""
     blocks = [
         INTRODUCTION,
-        _table(("key", "means"), ((f"`{key}`", text) for key, text in TOP_LEVEL)),
+        table(("key", "means"), ((f"`{key}`", text) for key, text in TOP_LEVEL)),
         PARAMETERS,
-        _table(("type", "is"), ((f"`{n}`", _first_line(c)) for n, c in DISTRIBUTIONS.items())),
-        _table(("key", "of", "means", "default"), _distribution_rows()),
+        table(("type", "is"), ((f"`{n}`", first_line(c)) for n, c in DISTRIBUTIONS.items())),
+        table(("key", "of", "means", "default"), _distribution_rows()),
         WHEN,
         "## How to search\n",
-        _table(("key", "means", "default"), _section_rows()),
+        table(("key", "means", "default"), _section_rows()),
         LAYERS,
         REFUSED,
         "".join(f"- `{path}`: {reason}\n" for path, reason in NOT_SEARCHED.items()),
         "## The spaces here\n",
-        _table(("space", "question", "cluster", "laptop"), _shipped_rows()),
+        table(("space", "question", "cluster", "laptop"), _shipped_rows()),
     ]
     return "\n".join(blocks)
-
-
-def write_page(path: Path = PAGE) -> None:
-    """Renew the page."""
-    path.write_text(grammar_page(), encoding="utf-8")
 
 
 def _distribution_rows() -> Iterator[Sequence[str]]:
@@ -154,7 +147,7 @@ def _section_rows() -> Iterator[Sequence[str]]:
         for choice, cls in classes.items():
             yield (
                 f"`{section}.name: {choice}`" if choice else f"`{section}`",
-                f"**{_first_line(cls)}**",
+                f"**{first_line(cls)}**",
                 "the default" if choice and type(getattr(usual, section)) is cls else "",
             )
             for name, comment, default in described(cls):
@@ -206,12 +199,3 @@ def _default(field: Any) -> str:
     if value == {}:
         return "none"
     return f"`{yaml.safe_dump(value, default_flow_style=True).splitlines()[0]}`"
-
-
-def _first_line(cls: type) -> str:
-    return (cls.__doc__ or "").strip().splitlines()[0].replace("``", "`")
-
-
-def _table(head: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)

@@ -15,10 +15,9 @@ from typing import Any, ClassVar
 import hpcm
 from hpcm.schema import ConfigError, config_class, load, set_path, to_plain
 from tuning.spaces.categorical import Categorical
-from tuning.spaces.fault_section import Faults
 from tuning.spaces.scheduler_section import SCHEDULERS
 from tuning.spaces.searcher_section import SEARCHERS
-from tuning.spaces.sections import Budget, Confirm, Fidelity, Objective, Resources
+from tuning.spaces.sections import Budget, Confirm, Faults, Fidelity, Objective, Resources
 from tuning.spaces.space import SearchSpace
 
 CONFIG, LMBDA, SEED = "config", "loss.lmbda", "seed"  # the coordinates of a run

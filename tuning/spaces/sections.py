@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from hpcm.choices import OneOf
 from hpcm.schema import bounded, config_class
-from tuning.spaces.fault_section import Faults
 from tuning.spaces.scheduler_section import FORMER, SCHEDULERS, SchedulerSection
 from tuning.spaces.searcher_section import SEARCHERS, SearcherSection
 
@@ -118,6 +117,11 @@ class Objective:
         """The name of what is compared in a trial's reports."""
         return self.metric if self.metric == DELTA_RATE else self.of_weights(self.metric)
 
+    @property
+    def sign(self) -> float:
+        """What a score is multiplied by so that smaller is better: 1 or -1."""
+        return 1.0 if self.mode == "min" else -1.0
+
     def of_weights(self, metric: str) -> str:
         """The name of a metric, measured with the weights that are compared."""
         return metric if self.weights == "raw" else metric.replace("val_", "val_ema_", 1)
@@ -182,6 +186,22 @@ class Resources:
                 raise ValueError(f"{name} is {value:g}; must be {SMALLEST_SHARE:g} or more")
             if value > MOST_DEVICES:
                 raise ValueError(f"{name} is {value:g}; must be {MOST_DEVICES:,} or fewer")
+
+
+@config_class
+class Faults:
+    """When a trial counts as hung and a node as broken; the numbers of retries are fixed."""
+
+    hang_after: float | None = 10.0  # epochs without a report, >= 2; null: however many
+    hang_minutes: float = 30.0  # minutes without a report that are always allowed, > 0
+    node_failures: int | None = 3  # trials failing in a row that drain a node, >= 1; null: never
+
+    def __post_init__(self) -> None:
+        if self.hang_after is not None and self.hang_after < 2:
+            raise ValueError(f"hang_after is {self.hang_after:g}; must be 2 or more epochs' time")
+        if not self.hang_minutes > 0:
+            raise ValueError(f"hang_minutes is {self.hang_minutes:g}; must be above 0")
+        bounded(self, "node_failures", least=1)
 
 
 @config_class

@@ -21,7 +21,6 @@ from tuning.spaces.comparison import BEFORE, Change, by_path, changes, digest_of
 from tuning.spaces.conditions import holds
 from tuning.spaces.coordinates import Coordinate, Suggest, fields_named, sampled
 from tuning.spaces.documents import SECTIONS
-from tuning.spaces.fault_section import Faults
 from tuning.spaces.parameters import DISTRIBUTIONS, Parameter
 from tuning.spaces.scheduler_section import SCHEDULERS, SchedulerSection
 from tuning.spaces.searcher_section import SEARCHERS, SearcherSection
@@ -29,6 +28,7 @@ from tuning.spaces.sections import (
     DELTA_RATE,
     Budget,
     Confirm,
+    Faults,
     Fidelity,
     Objective,
     Resources,

@@ -92,10 +92,7 @@ def label_line(label: str, text: str) -> str:
     return f"{label:<{LABEL}}{text}"
 
 
-def columns(rows: Sequence[Sequence[str]], gap: str = "  ", indent: str = "") -> list[str]:
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
     """Rows as lines whose columns are aligned to the left; short rows may end early."""
     widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(max(map(len, rows)))]
-    return [
-        (indent + gap.join(cell.ljust(widths[i]) for i, cell in enumerate(row))).rstrip()
-        for row in rows
-    ]
+    return ["  ".join(cell.ljust(widths[i]) for i, cell in enumerate(row)).rstrip() for row in rows]

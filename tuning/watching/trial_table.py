@@ -11,6 +11,7 @@ from rich.table import Table
 from tuning.ledger.records import TrialRecord
 from tuning.results.image_error import ImageErrors
 from tuning.results.outcome import best_of
+from tuning.spaces.sections import Objective
 from tuning.spaces.space import SearchSpace
 from tuning.spaces.wording import ABSENT, UNITS, clock_text, metric_name, metric_text
 from tuning.watching.progress import ended_text, tries_text
@@ -42,7 +43,7 @@ def trial_table(trials: Sequence[TrialRecord], space: SearchSpace, height: int) 
     table.add_column("what it tries", ratio=1, no_wrap=True, overflow="ellipsis")
     shown = sorted(
         (trial for trial in trials if trial.status != "pending"),
-        key=lambda trial: _interest(trial, metric, space.objective.mode),
+        key=lambda trial: _interest(trial, space.objective),
     )
     for trial in shown[:height]:
         style = "bold green" if trial is best else STYLES.get(trial.state, "")
@@ -52,9 +53,9 @@ def trial_table(trials: Sequence[TrialRecord], space: SearchSpace, height: int) 
     return table
 
 
-def _interest(trial: TrialRecord, metric: str, mode: str) -> tuple[float, ...]:
-    value = trial.scored(metric).get(metric)
-    score = float("inf") if value is None else (value if mode == "min" else -value)
+def _interest(trial: TrialRecord, objective: Objective) -> tuple[float, ...]:
+    value = trial.scored(objective.score).get(objective.score)
+    score = float("inf") if value is None else objective.sign * value
     if trial.state == "running":
         return (0, trial.number, 0)
     return (2 if trial.state == "failed" else 1, -trial.epochs, score)

@@ -35,7 +35,7 @@ def test_balancer_by_name_round_trip(name: str) -> None:
     run = TrainConfig(balancer=config)
     assert TrainConfig.from_plain(run.to_plain(), "run") == run
     tasks = TASK_SETS[config.tasks]
-    balancer = config.build(tasks.names, tasks.scales, "cpu")
+    balancer = config.build(tasks, "cpu")
     assert balancer.names == tasks.names
 
 

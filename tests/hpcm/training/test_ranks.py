@@ -106,7 +106,7 @@ def test_a_process_that_waits_for_a_dead_one_is_given_up(
 
     monkeypatch.setattr(local, "_start", dead)
     codes: list[int] = []
-    others = local.Others(FakeStore(), 2, grace=0.0, give_up=codes.append)
+    others = local.Followers(FakeStore(), 2, grace=0.0, give_up=codes.append)
     others.watching[0].join()
     assert codes == [1]
     assert capsys.readouterr().err == "process 1 of this run broke: it ended with exit code -9\n"

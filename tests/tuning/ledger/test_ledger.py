@@ -166,7 +166,7 @@ def test_devices_are_paid(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     run_some(ledger)
     ledger.close()
-    half: list[TrialRecord] = read_trials(tmp_path / "rates-x", devices=0.5)
+    half: list[TrialRecord] = Ledger(tmp_path / "rates-x", devices=0.5).records()
     assert half[0].cost_hours == 0.01
 
 

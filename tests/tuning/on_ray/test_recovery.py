@@ -214,7 +214,7 @@ def test_a_reference_run_that_does_not_fit_is_given_up_like_a_trial(
     if confirms:
         number = len(ledger.trials)
         ledger.append(Proposed(number, first.params, "confirm", of=first.trial, seed=7))
-    assert not search.broke(number, Failure("device_memory", "CUDA out of memory")).again
+    assert not search.broke(number, Failure("device_memory", "CUDA out of memory")).restarts
     reason = ledger.trials[number].reason or ""
     assert reason.startswith("out of GPU memory with a whole GPU: data.batch_size ")
     assert ledger.trials[number].params["loss.lmbda"] == first.lmbda

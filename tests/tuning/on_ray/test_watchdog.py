@@ -11,8 +11,8 @@ import pytest
 
 from tests.tuning.lr_space import METRIC, open_ledger
 from tuning.ledger.events import Proposed, Report
-from tuning.on_ray.watchdog import EVERY, START, UNMEASURED, Watchdog
-from tuning.spaces.fault_section import Faults
+from tuning.on_ray.watchdog import EVERY, FIRST_EPOCH, START, Watchdog
+from tuning.spaces.sections import Faults
 
 MINUTE = 60.0
 
@@ -130,7 +130,7 @@ def test_the_first_validation_may_take_its_time(play: Play) -> None:
 
 def test_a_day_is_allowed_while_nothing_is_measured(play: Play) -> None:
     play.start(1)
-    play.wait(UNMEASURED - MINUTE, step=30.0)
+    play.wait(FIRST_EPOCH - MINUTE, step=30.0)
     assert play.killed == []
     play.wait(2 * MINUTE)
     assert play.killed == ["actor1"]
@@ -259,7 +259,7 @@ def test_null_means_never(tmp_path: Path) -> None:
     play = Play(tmp_path, Faults(hang_after=None))
     play.start(1)
     play.start(2).status, play.starts["ray2"] = "PENDING", "process2"
-    play.wait(2 * UNMEASURED, step=50.0)
+    play.wait(2 * FIRST_EPOCH, step=50.0)
     assert play.killed == []
     play.ledger.close()
 

@@ -231,7 +231,7 @@ def test_pictures_of_baseline_prior_and_best(
             assert kind == "data:image/png;base64"
             with Image.open(io.BytesIO(base64.b64decode(text))) as image:
                 assert image.size == (256, 256)
-        assert re.fullmatch(r"\d+\.\d{3} bpp, -?\d+\.\d\d dB", one["pictures"][1]["told"])
+        assert re.fullmatch(r"\d+\.\d{3} bpp, -?\d+\.\d\d dB", one["pictures"][1]["caption"])
 
 
 def _best(result: ExperimentResult) -> int:

@@ -109,8 +109,8 @@ def test_an_attack_is_shown_and_does_nothing(page: Browser, served: Served) -> N
     page.run("document.querySelectorAll('details').forEach(d => { d.open = true; })")
     page.wait("return document.querySelector('#failures pre')")
     page.run("document.querySelector('#leaderboard tr[data-number=\"3\"] button').click()")
-    page.wait("return document.querySelector('#trial-told').innerText.includes('nan')")
-    for place in ("#question", "#facts", "#failures pre", "#failures", "#trial-told", "#history"):
+    page.wait("return document.querySelector('#trial-note').innerText.includes('nan')")
+    for place in ("#question", "#facts", "#failures pre", "#failures", "#trial-note", "#history"):
         assert ATTACK in text(page, place), place
     assert count(page, "main img, header img") == 0
     assert page.run("return document.title").endswith("quick-x")
@@ -234,7 +234,7 @@ def test_finalists_on_fresh_seeds(page: Browser, served: Served) -> None:
     rows = [line.split("\t") for line in text(page, "#finalists tbody").splitlines()]
     assert rows[0] == ["0", "1.6111", "1.5", "-", "-", "1.5", "the prior"]
     assert rows[1] == ["1", "1.2", "1.25", "1.75", "-", "1.5 \u00b1 0.35", "\u22120.25"]
-    assert text(page, "#confirm-told") == "3 of 6 runs have not ended"
+    assert text(page, "#confirm-note") == "3 of 6 runs have not ended"
     assert count(page, "#leaderboard tbody tr") == len(STATES)  # they are no trials of the search
     assert page.console() == []
 
@@ -275,7 +275,7 @@ def test_the_selection_survives_news(page: Browser, served: Served) -> None:
     page.press(ENTER)
     page.wait("return document.querySelectorAll('#weights path.curve').length == 2")
     score(served.ledger, 1, 4, 0.125)
-    page.wait("return document.querySelector('#trial-told').innerText.includes('epoch 4')")
+    page.wait("return document.querySelector('#trial-note').innerText.includes('epoch 4')")
     focus = "return document.activeElement.closest('tr')?.dataset.number"
     assert page.run(focus) == "1"
 

@@ -14,8 +14,9 @@ from optuna.trial import TrialState
 
 from tests.tuning.searches import make_info, make_space
 from tuning.ledger.records import TrialRecord
+from tuning.ledger.state import ExperimentState
 from tuning.results.constraints import constraints_text, feasible, violations
-from tuning.results.outcome import best_of, experiment_result
+from tuning.results.outcome import ExperimentResult, best_of, experiment_result
 from tuning.results.pareto import pareto_front
 from tuning.search.optuna_encoder import OptunaEncoder
 from tuning.spaces.sections import Bound, Objective
@@ -50,6 +51,12 @@ def trials(space: SearchSpace) -> list[TrialRecord]:
     ]
     early = {"epoch": 1.0, "val_rd_cost": 9.0, "val_bpp": 0.01, "val_psnr": 20.0}
     return [*found, TrialRecord("x-6", 6, space.prior(), state="stopped", reports=[early])]
+
+
+def result_of(space: SearchSpace, folder: Path) -> ExperimentResult:
+    state = ExperimentState("x")
+    state.trials = {trial.number: trial for trial in trials(space)}
+    return experiment_result(make_info(space, folder), state)
 
 
 def test_the_front_is_of_whole_trials_that_no_other_beats(tmp_path: Path) -> None:
@@ -106,7 +113,7 @@ def test_how_far_a_bound_is_missed(tmp_path: Path) -> None:
 
 def test_the_summary_shows_the_front_and_says_when_there_is_no_best(tmp_path: Path) -> None:
     space = space_with(tmp_path, pareto=("val_bpp", "val_psnr"))
-    shown = summary_lines(experiment_result(make_info(space, tmp_path), trials(space)), None)
+    shown = summary_lines(result_of(space, tmp_path), None)
     start = shown.index("bpp and PSNR: 3 trials that no other beats in both")
     assert [line.split()[:2] for line in shown[start + 2 : start + 5]] == [
         ["trial", "5"],
@@ -115,7 +122,7 @@ def test_the_summary_shows_the_front_and_says_when_there_is_no_best(tmp_path: Pa
     ]
     assert "optimizer.lr 0.0003" in shown[start + 3]
     impossible = space_with(tmp_path, constraints={"val_bpp": Bound(max=0.1)})
-    result = experiment_result(make_info(impossible, tmp_path), trials(impossible))
+    result = result_of(impossible, tmp_path)
     assert result.best is None
     lines = summary_lines(result, None)
     assert "no trial that went furthest keeps val_bpp at most 0.1: there is no best" in lines

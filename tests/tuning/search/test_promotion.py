@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.tuning.lr_space import METRIC, kill, lr_space, open_ledger, report
+from tuning.ledger.events import Promoted
 from tuning.ledger.ledger import Ledger
 from tuning.search.decisions import Decision, Idle
 from tuning.search.promotion import PromotionTable
@@ -35,8 +36,7 @@ def test_early_arrivals_wait_too(tmp_path: Path, table: Table) -> None:
     assert keeps == [False, False]
     assert rungs.promote() is None
     assert not rungs.enter(1, 3, 9.0).keeps
-    level, taken = rungs.promote() or (0, None)
-    assert (level, taken and taken.trial, taken and taken.rank) == (1, 2, 1)
+    assert rungs.promote() == Promoted(2, 1, rank=1, peers=3)
     assert rungs.promote() is None  # one third of three is one
 
 
@@ -56,11 +56,13 @@ def test_higher_rungs_come_first(tmp_path: Path, table: Table) -> None:
         rungs.enter(3, trial, 10.0 - trial)
     assert rungs.waits_at(4) == 3
     found = [rungs.promote() for _ in range(4)]
-    assert [(level, entry.trial) for level, entry in filter(None, found)] == [(1, 1), (1, 2)]
+    assert [(one.epoch, one.trial) for one in filter(None, found)] == [(1, 1), (1, 2)]
     rungs.enter(3, 7, 20.0)
     rungs.enter(3, 8, 20.0)
     rungs.enter(3, 9, 30.0)
-    assert (rungs.promote() or (0, None))[0] == 3
+    promoted = rungs.promote()
+    assert promoted is not None
+    assert promoted.epoch == 3
 
 
 def test_promotions_follow_the_definition(tmp_path: Path, table: Table) -> None:
@@ -73,7 +75,7 @@ def test_promotions_follow_the_definition(tmp_path: Path, table: Table) -> None:
         if rungs.enter(1, trial, score).keeps:
             gone.add(trial)
         while (taken := rungs.promote()) is not None:
-            gone.add(taken[1].trial)
+            gone.add(taken.trial)
         ranked = sorted(list(scores)[:arrived], key=lambda t: scores[t])
         assert set(ranked[: arrived // 3]) <= gone
     assert len(gone) >= 13
@@ -92,11 +94,11 @@ def test_a_restart_promotes_the_same_and_nobody_twice(tmp_path: Path, table: Tab
         while (promoted := rungs.promote()) is not None:
             found.append(promoted)
             rungs = table(folder, control=0.3, seed=5) if name == "broken" else rungs
-            assert rungs.waits_at(promoted[1].trial) is None
-        taken.append((found, rungs.at(1)))
+            assert rungs.waits_at(promoted.trial) is None
+        taken.append((found, rungs.rungs[1].entries))
         waiting.append([trial for trial in range(1, 7) if rungs.waits_at(trial)])
     assert taken[0] == taken[1]
-    assert [entry.trial for _, entry in taken[0][0]] == [1, 2]
+    assert [one.trial for one in taken[0][0]] == [1, 2]
     assert waiting[0] == waiting[1] != []
 
 

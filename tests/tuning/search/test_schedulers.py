@@ -44,7 +44,8 @@ class Play:
     def at(self, level: int) -> list[RungEntry]:
         """Who was compared there, best first."""
         assert isinstance(self.search.scheduler, RungScheduler)
-        return self.search.scheduler.table.at(level)
+        entries = self.search.scheduler.table.rungs[level].entries.values()
+        return sorted(entries, key=lambda entry: (entry.score, entry.trial))
 
     def state(self, number: int) -> str:
         return self.ledger.trials[number].state
@@ -180,14 +181,14 @@ def test_a_trial_whose_process_breaks_is_the_next_to_start(play: Play) -> None:
     """More of it: tests/tuning/on_ray/test_recovery.py."""
     play.propose(2)
     broken = Failure("exception", "RuntimeError: a cosmic ray")
-    assert play.search.broke(1, broken).again
+    assert play.search.broke(1, broken).restarts
     trial = play.ledger.trials[1]
     assert (trial.state, trial.reason) == ("pending", "RuntimeError: a cosmic ray")
     start = play.search.next()
     assert isinstance(start, Start)
     assert start.trial == 1
     play.search.started(1)
-    assert not play.search.broke(1, broken).again
+    assert not play.search.broke(1, broken).restarts
     assert trial.state == "failed"
     assert str(trial.reason).startswith("the same error twice, not tried again: RuntimeError: a")
 

@@ -17,8 +17,8 @@ from tuning.simulation.family import PRESETS, Family
 from tuning.simulation.judged import excess_over_best, refuse_unjudged
 from tuning.simulation.plan import (
     MOST_TRIALS,
+    Compute,
     Forecast,
-    Means,
     Simulated,
     best_of,
     candidates,
@@ -28,7 +28,7 @@ from tuning.simulation.plan import (
 from tuning.simulation.recorded import Recorded
 from tuning.spaces.space import SearchSpace
 
-MEANS = Means(hours=6.0, devices=2.0, epoch_seconds=60.0)
+COMPUTE = Compute(hours=6.0, devices=2.0, epoch_seconds=60.0)
 
 
 def space_of(folder: Path, **sections: Any) -> SearchSpace:
@@ -109,7 +109,7 @@ def test_a_run_that_diverges_costs_what_it_trained(tmp_path: Path) -> None:
 
 def test_candidates_fit_and_differ(tmp_path: Path) -> None:
     space = space_of(tmp_path)
-    plans = candidates(space, MEANS)
+    plans = candidates(space, COMPUTE)
     assert len(plans) == 12
     assert {plan.label for plan in plans} == {
         *("as written", "one late rung", "halving, late", "no rungs"),
@@ -126,29 +126,29 @@ def test_candidates_fit_and_differ(tmp_path: Path) -> None:
 
 def test_one_that_is_as_written_is_no_second_plan(tmp_path: Path) -> None:
     space = space_of(tmp_path, fidelity={"min": 9, "max": 27})
-    labels = [plan.label for plan in candidates(space, MEANS)]
+    labels = [plan.label for plan in candidates(space, COMPUTE)]
     assert "one late rung" not in labels
 
 
 @pytest.mark.parametrize(
-    ("means", "message"),
+    ("compute", "message"),
     [
         ({"hours": 0.5}, r"--cpu-hours 0.5: too few for a search; rates needs 0.\d+ for the prior"),
         ({"devices": 0.5}, r"--cpus 0.5: a trial of rates takes 1"),
         ({"hours": 20.0}, r"--cpu-hours 20: 10 h on 2 devices, and budget.hours ends a search"),
     ],
 )
-def test_means_that_buy_no_search(tmp_path: Path, means: dict[str, float], message: str) -> None:
+def test_means_that_buy_no_search(tmp_path: Path, compute: dict[str, float], message: str) -> None:
     space = space_of(tmp_path, budget={"hours": 5})
     with pytest.raises(ConfigError, match=message):
-        candidates(space, replace(MEANS, **means))
+        candidates(space, replace(COMPUTE, **compute))
 
 
 def test_a_population_has_no_rungs_to_choose(tmp_path: Path) -> None:
     lr = {"type": "float", "low": 1e-6, "high": 1e-2, "log": True, "prior": 2e-4, "mutable": True}
     space = space_of(tmp_path, scheduler={"name": "pbt"}, parameters={"optimizer.lr": lr})
     with pytest.raises(ConfigError, match=r"rates: scheduler.name: pbt; a plan chooses rungs"):
-        candidates(space, MEANS)
+        candidates(space, COMPUTE)
 
 
 # --- forecasts -----------------------------------------------------------------------------------
@@ -161,13 +161,13 @@ def only_first(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_forecasts_of_every_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     space, seen = space_of(tmp_path), []
-    found = forecasts(space, MEANS, [source_of(space)], 2, lambda *done: seen.append(done))
+    found = forecasts(space, COMPUTE, [source_of(space)], 2, lambda *done: seen.append(done))
     only_first(monkeypatch)
-    assert forecasts(space, MEANS, [source_of(space)], 2) == found[:1]
+    assert forecasts(space, COMPUTE, [source_of(space)], 2) == found[:1]
     assert seen[-1] == (36, 36)
     for one in found:
         assert len(one.searches) == 2
-        assert one.mean("hours") <= MEANS.hours * 1.35  # a rung keeps one at least
+        assert one.mean("hours") <= COMPUTE.hours * 1.35  # a rung keeps one at least
         for search in one.searches:
             assert search.excess >= 0
             assert 0 < search.use <= 1
@@ -180,7 +180,7 @@ def test_starts_take_time_and_no_hours(tmp_path: Path, monkeypatch: pytest.Monke
     only_first(monkeypatch)
     space = space_of(tmp_path)
     quick, slow = (
-        forecasts(space, replace(MEANS, start_seconds=s), [source_of(space)], 1)[0]
+        forecasts(space, replace(COMPUTE, start_seconds=s), [source_of(space)], 1)[0]
         for s in (0.0, 600.0)
     )
     assert slow.mean("wall") > quick.mean("wall")
@@ -194,7 +194,7 @@ def of_excess(plan: Any, excess: float, hours: float) -> Forecast:
 
 
 def test_the_cheapest_that_reaches_the_target(tmp_path: Path) -> None:
-    plan = candidates(space_of(tmp_path), MEANS)[0]
+    plan = candidates(space_of(tmp_path), COMPUTE)[0]
     dear, near, cheap = (of_excess(plan, *x) for x in ((1.0, 9.0), (1.05, 5.0), (2.0, 1.0)))
     assert dear.error == pytest.approx(0.1)
     assert dear.lost[0] == 0.5

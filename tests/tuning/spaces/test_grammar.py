@@ -7,7 +7,7 @@ from dataclasses import fields
 import pytest
 
 from tuning.spaces.documents import TOP_LEVEL as KEYS
-from tuning.spaces.grammar import PAGE, SECTIONS, TOP_LEVEL, described, grammar_page, write_page
+from tuning.spaces.grammar import PAGE, SECTIONS, TOP_LEVEL, described, grammar_page
 from tuning.spaces.parameters import DISTRIBUTIONS
 from tuning.spaces.sections import Sections
 
@@ -20,7 +20,7 @@ def page() -> str:
 
 def test_page_is_current(request: pytest.FixtureRequest, page: str) -> None:
     if request.config.getoption("--regenerate"):
-        write_page()
+        PAGE.write_text(page, encoding="utf-8")
         pytest.fail(f"WRITTEN {PAGE.name}: read the diff, then run without --regenerate")
     assert PAGE.read_text(encoding="utf-8") == page
 

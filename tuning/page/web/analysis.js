@@ -16,9 +16,9 @@ let known = ""; // how the experiment stood
 // Asks again if the experiment has changed: seldom while it runs, at once when its state is another.
 // Gives whether there is something new to draw.
 export async function analyse() {
-  const stand = `${view.data.state} ${view.data.updated}`;
-  if (stand === known || (view.data.state === "running" && known.startsWith("running") && Date.now() - asked < EVERY)) return false;
-  [asked, known] = [Date.now(), stand];
+  const state = `${view.data.state} ${view.data.updated}`;
+  if (state === known || (view.data.state === "running" && known.startsWith("running") && Date.now() - asked < EVERY)) return false;
+  [asked, known] = [Date.now(), state];
   const answer = await ask("api/analysis").catch(() => null);
   if (!answer?.ok) return false;
   view.analysis = await answer.json();
@@ -40,10 +40,10 @@ export function drawAnalysis() {
 }
 
 function answer() {
-  const { answer: told, configs, edges } = view.analysis;
+  const { answer: sentences, configs, edges } = view.analysis;
   const ranks = configs.length > 0;
   at("answer").hidden = false;
-  at("answer-lines").replaceChildren(...told.map((line) => el("li", {}, line)), ...edges.map((line) => el("li", { cls: "edge" }, line)));
+  at("answer-lines").replaceChildren(...sentences.map((line) => el("li", {}, line)), ...edges.map((line) => el("li", { cls: "edge" }, line)));
   const best = view.data.best;
   const name = best ? (best.trial === 0 ? "best: the prior" : `best: trial ${best.trial}`) : "best";
   at("configs").hidden = !ranks;
@@ -55,7 +55,7 @@ function answer() {
 function incumbent() {
   const { epoch, steps, spent } = view.analysis.incumbent;
   const { metric, unit } = view.data;
-  at("incumbent-told").textContent = epoch === null ? "" : `at epoch ${epoch}, over the ${unit} time of all runs`;
+  at("incumbent-note").textContent = epoch === null ? "" : `at epoch ${epoch}, over the ${unit} time of all runs`;
   if (!steps.length) {
     at("incumbent").replaceChildren(el("p", { cls: "empty" }, "No trial has a score at the end of a rung yet."));
     return;

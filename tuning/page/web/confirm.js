@@ -9,7 +9,7 @@ export function finalists() {
   at("confirm").hidden = data.confirm === null;
   if (data.confirm === null) return;
   const { seeds, left, finalists, best } = data.confirm;
-  at("confirm-told").textContent = left ? `${left} of ${seeds.length * finalists.length} runs have not ended` : "every run has ended";
+  at("confirm-note").textContent = left ? `${left} of ${seeds.length * finalists.length} runs have not ended` : "every run has ended";
   const names = ["trial", "in the search", ...seeds.map((seed) => `seed ${seed}`), "mean", "to the prior, seed by seed"];
   at("finalists").tHead.replaceChildren(el("tr", {}, ...names.map((name) => el("th", { scope: "col", cls: "number" }, name))));
   at("finalists").tBodies[0].replaceChildren(...finalists.map((one) => el("tr", { cls: one.trial === best ? "best" : "" },
@@ -26,8 +26,8 @@ function name(one) {
 }
 
 function badges(one, best) {
-  const told = [one.trial === best ? "best mean" : null, one.failed ? `${one.failed} failed` : null];
-  return told.filter(Boolean).map((text) => el("span", { cls: "badge" }, text));
+  const texts = [one.trial === best ? "best mean" : null, one.failed ? `${one.failed} failed` : null];
+  return texts.filter(Boolean).map((text) => el("span", { cls: "badge" }, text));
 }
 
 function spread(found, signed = false) {

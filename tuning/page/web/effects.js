@@ -9,8 +9,8 @@ const BAR = 160; // pixels of a whole share
 const ROW = 26; // pixels of a choice
 
 export function importance() {
-  const { rows, told, nothing } = view.analysis.importance;
-  at("importance-told").textContent = nothing ? "" : told;
+  const { rows, note, nothing } = view.analysis.importance;
+  at("importance-note").textContent = nothing ? "" : note;
   if (nothing) {
     at("importance").replaceChildren(el("p", { cls: "empty" }, nothing));
     return;
@@ -29,7 +29,7 @@ function bar({ share, interval: [low, high], path }) {
 
 export function effects() {
   const { panels, epoch, trials, nothing } = view.analysis.effects;
-  at("effects-told").textContent = epoch === null ? "" : `${trials} trials at epoch ${epoch}; the dashed line joins medians of equal groups`;
+  at("effects-note").textContent = epoch === null ? "" : `${trials} trials at epoch ${epoch}; the dashed line joins medians of equal groups`;
   if (!panels.length) {
     at("effects").replaceChildren(el("p", { cls: "empty" }, nothing || "No parameter has two values among these trials."));
     return;

@@ -9,7 +9,7 @@ const HEADS = ["rung", "to", "trials", "losers watched", "tau-b, from \u22121 to
 
 export function fidelity() {
   const { nothing, least, warnings, pairs } = view.data.fidelity;
-  const told = nothing || (pairs.some((pair) => pair.tau !== null) ? "" : `How well rungs foretell what comes later is not known before ${least} trials that lost at a rung went on all the same.`);
+  const unknown = nothing || (pairs.some((pair) => pair.tau !== null) ? "" : `How well rungs foretell what comes later is not known before ${least} trials that lost at a rung went on all the same.`);
   const rows = pairs.map((pair) => el("tr", {},
     ...[`epoch ${pair.rung}`, pair.end ? "the end" : `epoch ${pair.to}`].map((text) => el("td", {}, text)),
     ...[pair.trials, pair.losers].map((count) => el("td", { cls: "number" }, String(count))),
@@ -17,9 +17,9 @@ export function fidelity() {
     ...[pair.tau_text, pair.kept_text, pair.regret_text].map((text) => el("td", {}, text))));
   const heads = HEADS.map((text, n) => el("th", { scope: "col", cls: n === 2 || n === 3 ? "number" : "" }, text));
   at("fidelity").replaceChildren(
-    ...(told ? [el("p", { cls: "empty" }, told)] : []),
-    ...(told ? [] : [el("table", {}, el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...rows))]),
-    ...warnings.map((warning) => el("p", { cls: "told" }, warning)));
+    ...(unknown ? [el("p", { cls: "empty" }, unknown)] : []),
+    ...(unknown ? [] : [el("table", {}, el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...rows))]),
+    ...warnings.map((warning) => el("p", { cls: "note" }, warning)));
 }
 
 function interval({ tau, interval: [low, high], tau_text: text }) {

@@ -11,7 +11,7 @@ import { ask, embedded } from "./source.js";
 import { pictures } from "./pictures.js";
 import { panel } from "./trial.js";
 import { at, clock, el, fixed, hours, icon, key, moment, signed, tip } from "./words.js";
-import { curveClass, drawn, RAMP, ramp, scored, standing, STATES, told, view } from "./view.js";
+import { byProgress, curveClass, describe, drawn, RAMP, ramp, scored, STATES, view } from "./view.js";
 
 const EVERY = { running: 3000, starting: 3000 }; // milliseconds between two looks
 const ELSE = 15000;
@@ -63,7 +63,7 @@ function curves(colours) {
   lines(at("curves"), {
     label: `${data.metric} of every trial over epochs; the table of trials holds the last values`,
     series: drawn().filter((t) => t.curve.length).map((trial) => ({
-      id: trial.number, name: told(trial), points: trial.curve, className: curveClass(trial, colours), end: trial.state,
+      id: trial.number, name: describe(trial), points: trial.curve, className: curveClass(trial, colours), end: trial.state,
       label: trial.number === data.best?.trial || trial.number === view.selected ? String(trial.number) : trial.number === 0 && data.ranks ? "prior" : null,
     })),
     marks: data.levels.map((x, k) => ({ x, text: k + 1 === data.levels.length ? "end" : `rung ${k + 1}` })),
@@ -103,7 +103,7 @@ function rates() {
     label: "bits per pixel against PSNR of every trial at its last epoch",
     points: drawn().filter((t) => t.bpp !== null && t.psnr !== null).map((trial) => ({
       id: trial.number, x: trial.bpp, y: trial.psnr, state: trial.state, selected: trial.number === view.selected,
-      text: `${told(trial)}\n${number(trial.bpp)} bpp, ${fixed(trial.psnr, 2)} dB`,
+      text: `${describe(trial)}\n${number(trial.bpp)} bpp, ${fixed(trial.psnr, 2)} dB`,
       label: trial.number === data.best?.trial ? `${trial.number}, best` : trial.number === 0 && data.ranks ? "prior" : null,
     })),
     front: front.map((t) => [t.bpp, t.psnr]).sort((a, b) => a[0] - b[0]), curves: referenceCurve(),
@@ -126,7 +126,7 @@ function coordinates(colours) {
   parallel(at("parallel"), {
     label: "parallel coordinates: every trial's parameters and its last objective",
     axes: [...data.axes, { label: data.metric, low: span[0], high: span[1], log: positive && high / low > 10, zero: false, choices: [] }],
-    rows: drawn().map((trial) => ({ id: trial.number, name: told(trial), points: [...trial.points, trial.objective], className: curveClass(trial, colours) })),
+    rows: drawn().map((trial) => ({ id: trial.number, name: describe(trial), points: [...trial.points, trial.objective], className: curveClass(trial, colours) })),
     tip, pick: select,
   });
   at("ramp").replaceChildren(...rampKey(), key("curve prior ink", "the prior"), el("span", {}, "off: not active in the trial"));

@@ -8,6 +8,6 @@ export function pictures() {
   at("pictures-card").hidden = !found || !(found.photographs.length || found.nothing);
   if (at("pictures-card").hidden) return;
   const shown = found.photographs.map(({ name, pictures: row }) => el("div", {}, el("h3", {}, name), el("div", { cls: "pictures" }, ...row.map((one) =>
-    el("figure", {}, el("img", { src: one.source, alt: `${name}: ${one.name}`, loading: "lazy" }), el("figcaption", {}, one.name, el("br"), one.told))))));
+    el("figure", {}, el("img", { src: one.source, alt: `${name}: ${one.name}`, loading: "lazy" }), el("figcaption", {}, one.name, el("br"), one.caption))))));
   at("pictures").replaceChildren(...(shown.length ? shown : [el("p", { cls: "empty" }, found.nothing)]));
 }

@@ -54,8 +54,8 @@ export function failures() {
 
 // How often each reason was given, the most frequent first.
 function reasons(broken) {
-  const told = broken.flatMap((t) => [...t.crashes.map((reason) => `crashed: ${reason}`), ...(t.state === "failed" ? [t.reason ?? "no reason recorded"] : [])]);
-  const counts = [...Map.groupBy(told, (reason) => reason)].map(([reason, list]) => [list.length, reason]);
+  const given = broken.flatMap((t) => [...t.crashes.map((reason) => `crashed: ${reason}`), ...(t.state === "failed" ? [t.reason ?? "no reason recorded"] : [])]);
+  const counts = [...Map.groupBy(given, (reason) => reason)].map(([reason, list]) => [list.length, reason]);
   counts.sort((a, b) => b[0] - a[0]);
   const rows = counts.slice(0, REASONS).map(([count, reason]) => el("tr", {}, el("td", { cls: "number" }, String(count)), el("td", {}, reason)));
   const rest = counts.length > REASONS ? [el("p", { cls: "empty" }, `and ${counts.length - REASONS} other reasons`)] : [];

@@ -2,7 +2,7 @@
 
 import { number } from "./charts.js";
 import { at, clock, el, fixed, icon, signed } from "./words.js";
-import { better, standing, STATES, view } from "./view.js";
+import { better, byProgress, STATES, view } from "./view.js";
 
 const ROWS = 100; // trials in the table before "show all"
 const COLUMNS = [
@@ -27,7 +27,7 @@ export function head() {
 
 function sortBy(name) {
   const [old, direction] = view.sort;
-  view.sort = old !== name ? [name, 1] : direction > 0 ? [name, -1] : ["standing", 1];
+  view.sort = old !== name ? [name, 1] : direction > 0 ? [name, -1] : ["progress", 1];
   head();
   table();
   at("leaderboard").querySelector(`th[data-key="${name}"] button`).focus();
@@ -36,7 +36,7 @@ function sortBy(name) {
 function ordered() {
   const [name, direction] = view.sort;
   const shown = view.data.trials.filter((t) => !view.hidden.has(t.state));
-  if (name === "standing") return shown.sort(standing);
+  if (name === "progress") return shown.sort(byProgress);
   return shown.sort((a, b) => {
     if (a[name] === b[name]) return a.number - b.number;
     if (a[name] === null || b[name] === null) return a[name] === null ? 1 : -1; // what is unknown, last

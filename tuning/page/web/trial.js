@@ -10,7 +10,7 @@ export function panel() {
   const record = view.data.trials.find((t) => t.number === trial.number);
   at("trial").hidden = false;
   at("h-trial").textContent = `Trial ${trial.number}`;
-  at("trial-told").textContent = [record.state, `epoch ${record.epochs}`, `${view.data.metric} ${number(record.objective)}`, record.reason].filter(Boolean).join(", ");
+  at("trial-note").textContent = [record.state, `epoch ${record.epochs}`, `${view.data.metric} ${number(record.objective)}`, record.reason].filter(Boolean).join(", ");
   for (const [id, group] of [["weights", "weights"], ["gammas", "gamma"], ["shares", "scale_contrib"]]) groupChart(id, trial.groups[group], id === "gammas");
   const both = trial.number !== 0;
   at("parameters").tHead.replaceChildren(el("tr", {}, ...["parameter", `trial ${trial.number}`, ...(both ? ["prior"] : [])].map((text) => el("th", { scope: "col" }, text))));

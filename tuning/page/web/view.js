@@ -4,12 +4,13 @@ import { number } from "./charts.js";
 
 export const RAMP = 7;
 export const STATES = ["running", "finished", "stopped", "waiting", "pending", "failed"];
-export const view = { data: null, trial: null, analysis: null, selected: null, sort: ["standing", 1], hidden: new Set(), all: false, allFailures: false, seen: 0, select: null };
+export const view = { data: null, trial: null, analysis: null, selected: null, sort: ["progress", 1], hidden: new Set(), all: false, allFailures: false, seen: 0, select: null };
 
 export const better = (a, b) => (view.data.mode === "min" ? a - b : b - a);
 export const scored = (trial) => trial.objective !== null;
 
-export function standing(a, b) {
+// Running trials first, then those that went furthest, failed ones last.
+export function byProgress(a, b) {
   const order = (t) => (t.state === "running" ? 0 : t.state === "failed" ? 3 : t.epochs ? 1 : 2);
   if (order(a) !== order(b)) return order(a) - order(b);
   if (a.state === "running") return a.number - b.number;
@@ -24,7 +25,7 @@ export function ramp() {
   return new Map(ranked.map((trial) => [trial.number, `r${Math.min(RAMP - 1, Math.floor((trial.place / last) * RAMP))}`]));
 }
 
-export function told(trial) {
+export function describe(trial) {
   const { metric } = view.data;
   const parts = [`trial ${trial.number}${trial.number === 0 ? ", the prior" : ""}, ${trial.state}, epoch ${trial.epochs}`];
   if (scored(trial)) parts.push(`${metric} ${number(trial.objective)}`);
@@ -39,5 +40,5 @@ export function curveClass(trial, colours) {
 // In the order of drawing: good ones over bad ones, then the prior, the best, the selected one.
 export function drawn() {
   const weight = (t) => (t.number === view.selected ? 3 : t.number === view.data.best?.trial ? 2 : t.number === 0 ? 1 : 0);
-  return [...view.data.trials].sort((a, b) => weight(a) - weight(b) || standing(b, a));
+  return [...view.data.trials].sort((a, b) => weight(a) - weight(b) || byProgress(b, a));
 }
