@@ -21,12 +21,11 @@ from tests.reference.fill_weights import CONSTANTS, formula_image
 from tests.reference.recorded import Recorded, filled, recorded
 
 SLOW = pytest.mark.slow
-#: The photograph's streams are in test_bitstream.py; that the images of a batch do not see one
-#: another is in tests/hpcm/model/test_hpcm.py.
+#: That the images of a batch do not see one another is in tests/hpcm/model/test_hpcm.py.
 EVALUATED = [
     pytest.param("1b_256", marks=SLOW),
-    *("large_256", "phi_256"),
-    *(pytest.param(name, marks=SLOW) for name in ("base_photo_256x384", "base_batch2_256")),
+    *("large_256", "phi_256", "base_photo_256x384"),
+    pytest.param("base_batch2_256", marks=SLOW),
     "base_256",  # last: its weights are those of the tests below
 ]
 SLICES = {"y": (20, 2e-4), "y_hat": (20, 1e-4), "scales": (20, 5e-4), "params": (40, 5e-4)}

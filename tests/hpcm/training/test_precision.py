@@ -240,17 +240,18 @@ def graphs() -> int:
     return int(counters["stats"]["unique_graphs"])
 
 
+@pytest.mark.parametrize(("balancer", "looks"), [("sum", 1), ("famo", 2)])
 def test_model_and_loss_are_one_graph_for_each_kind_of_look(
-    monkeypatch: pytest.MonkeyPatch,
+    balancer: str, looks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two: FAMO looks at the losses again after a step."""
+    """FAMO looks at the losses again after a step."""
     monkeypatch.setattr(compiled, "BACKEND", "aot_eager")
     torch._dynamo.reset()
-    settings = {"balancer": {"name": "famo"}}
+    settings = {"balancer": {"name": balancer}}
     plain, _ = stepped(config(**settings), ToyCodec(), 3)
     before = graphs()
     run, stepper = stepped(config(**settings, precision={"compile": "graph"}), ToyCodec(), 3)
-    assert graphs() - before == 2
+    assert graphs() - before == looks
     assert stepper.read()[0]["train/compiled"] == 1
     states = run.model.state_dict(), run.balancer.state_dict()
     expected = plain.model.state_dict(), plain.balancer.state_dict()
