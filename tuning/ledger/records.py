@@ -77,7 +77,7 @@ class TrialRecord:
 
     @property
     def is_prior(self) -> bool:
-        """Whether this is the hand-tuned baseline."""
+        """Whether this is the hand-tuned config."""
         return self.number == 0
 
     @property

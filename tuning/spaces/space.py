@@ -3,7 +3,7 @@
 Read from its file, and checked, by :mod:`tuning.spaces.loading`.
 
 :meth:`SearchSpace.walk` is the one definition of what is active under which condition: sampling,
-the hand-tuned baseline, searchers, schedulers and validation all call it.
+the prior, searchers, schedulers and validation all call it.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class SearchSpace:
         return {one.path: one.split for one in self.coordinates() if one.split is not None}
 
     def prior(self) -> dict[str, Any]:
-        """The hand-tuned config, flat: trial 0 and the baseline of every comparison."""
+        """The hand-tuned config, flat: trial 0, which every other trial is compared with."""
         return self.walk(lambda coordinate: coordinate.prior)
 
     def coordinates(self) -> Iterator[Coordinate]:

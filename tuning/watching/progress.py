@@ -70,7 +70,7 @@ def tries_text(trial: TrialRecord, space: SearchSpace) -> str:
     if not space.ranks_trials:
         return params_text(space.values(trial.params), {})
     if trial.is_prior:
-        return "the prior config, the hand-tuned baseline"
+        return "the prior, the hand-tuned config"
     prior = space.values(space.prior())
     return params_text(space.values(trial.params), prior) or "as the prior"
 

@@ -67,7 +67,7 @@ def test_every_event_is_one_line_and_told_once(space: SearchSpace) -> None:
     assert list(progress.lines(trials)) == []
     assert not any("\n" in line for line in lines)
     text = "\n".join(lines)
-    assert "trial   0  started   the prior config, the hand-tuned baseline" in text
+    assert "trial   0  started   the prior, the hand-tuned config" in text
     assert "trial   1  started   optimizer.lr 0.00025  balancer.name famo" in text
     assert "trial   1  reported  epoch 2/9  rd_cost 1.7000  bpp 0.8500  PSNR 28.30 dB" in text
     assert "trial   1  finished  all 9 epochs" in text

@@ -88,7 +88,7 @@ function fillRow(row, trial) {
   psnr.textContent = fixed(trial.psnr, 2);
   time.textContent = clock(trial.seconds);
   const pairs = trial.differs.map(([label, value]) => el("span", {}, `${label} `, el("b", {}, value)));
-  tries.firstChild.replaceChildren(...(trial.number === 0 && data.ranks ? ["the prior, the hand-tuned baseline"] : pairs.length ? pairs : ["as the prior"]));
+  tries.firstChild.replaceChildren(...(trial.number === 0 && data.ranks ? ["the prior, the hand-tuned config"] : pairs.length ? pairs : ["as the prior"]));
   tries.title = trial.differs.map((pair) => pair.join(" ")).join(", ");
 }
 
