@@ -25,26 +25,24 @@ from scipy.stats import binomtest, ttest_1samp
 
 from benchmarks.record import write_record
 from hpcm.schema import ConfigError
-from tuning.results.confirm import Confirmation, Finalist
 from tuning.results.outcome import ExperimentResult
 from tuning.results.tables import read_result
 
 
 def search_row(result: ExperimentResult) -> dict[str, Any]:
     """What one search found, and what fresh seeds say of it. Raises :class:`ConfigError`."""
-    name, confirmed = result.info.directory.name, result.confirmation
+    name, confirmed = result.info.name, result.confirmation
     if confirmed is None or not confirmed.complete:
         raise ConfigError(f"{name}: not confirmed; --resume {name} --set confirm.top=1 does it")
-    found = [one for one in confirmed.finalists if one.trial.role == "search"]
-    prior = next(one for one in found if one.trial.is_prior)
-    best = next(one for one in found if not one.trial.is_prior)
-    baseline = _baseline(confirmed, name)
+    if result.baseline is None:
+        raise ConfigError(f"{name}: its objective has no baseline; delta_rate has one")
+    prior, baseline, best = confirmed.finalists[:3]  # in this order, as `Confirmation` has them
     metric = result.info.space.objective.score
     return {
         "experiment": name,
         "trials": len(result.trials),
         "epochs": sum(trial.epochs for trial in result.trials),
-        "best": {k: v for k, v in best.trial.params.items() if v is not None},
+        "best": best.trial.params,
         "best_on_its_own_seed": round(best.trial.last[metric], 3),
         "prior_on_its_own_seed": round(prior.trial.last[metric], 3),
         "on_fresh_seeds": {
@@ -52,13 +50,6 @@ def search_row(result: ExperimentResult) -> dict[str, Any]:
             for role, one in (("best", best), ("prior", prior), ("baseline", baseline))
         },
     }
-
-
-def _baseline(confirmed: Confirmation, name: str) -> Finalist:
-    for one in confirmed.finalists:
-        if one.trial.role == "reference":
-            return one
-    raise ConfigError(f"{name}: its objective has no baseline; delta_rate has one")
 
 
 def summarize(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

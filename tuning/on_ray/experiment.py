@@ -25,7 +25,7 @@ from tuning.ledger.driver_lock import driving
 from tuning.ledger.ledger import Ledger
 from tuning.ledger.notices import Notices
 from tuning.on_ray.cluster import cluster
-from tuning.on_ray.node_facts import input_facts
+from tuning.on_ray.node_facts import Inputs, input_facts
 from tuning.on_ray.preflight import check_cluster, check_data, concurrent, trial_inputs
 from tuning.on_ray.progress_callback import OnChange
 from tuning.on_ray.session import Listeners, OnLost, OnNotice, OnStart, Session
@@ -166,7 +166,8 @@ class Experiment:
         space, folder, trains = self.space, self.directory.parent, train is hpcm.train
         if trains:
             check_data(space)
-        read = input_facts(trial_inputs(space)) if trains else {}
+        inputs = trial_inputs(space) if trains else Inputs()
+        read = input_facts(inputs)
         self._refuse_other_inputs(read)
         with contextlib.ExitStack() as stack:
             if self.resumed:
@@ -178,6 +179,8 @@ class Experiment:
                 folder,
                 joined,
                 trains=trains,
+                inputs=inputs,
+                read=read,
                 resumed=self.directory if self.resumed else None,
                 checkpoints=self.checkpoints,
             )

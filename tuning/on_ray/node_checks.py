@@ -16,7 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from hpcm import ConfigError
 from tuning.checkpoints.places import checkpoint_place, local_folder
-from tuning.on_ray.node_facts import Inputs, Reference, differences, node_facts
+from tuning.on_ray.node_facts import Facts, Inputs, Reference, code_facts, differences, node_facts
 from tuning.spaces.sections import Resources
 
 SECONDS = 300.0  # in which a node has to answer: it starts a process and reads all image headers
@@ -40,14 +40,14 @@ class SharedPaths:
         return cls(tuple(dict.fromkeys((storage, folder))))
 
 
-def check_nodes(inputs: Inputs, need: Resources, paths: SharedPaths) -> Reference:
+def check_nodes(inputs: Inputs, read: Facts, need: Resources, paths: SharedPaths) -> Reference:
     """Compare every node that may run a trial with this one, and let it write to ``paths``.
 
     One node of each address is asked; those that share this machine's are taken as it. Raises
     :class:`ConfigError` with a line for each node that differs, does not see a folder, does not
     reach the store, or does not answer.
     """
-    mine = node_facts(inputs)
+    mine = {**code_facts(), **read}
     here = ray.util.get_node_ip_address()
     others = others_that_fit(ray.nodes(), need, here)
     answers = _ask(others, inputs, paths) if others else {}

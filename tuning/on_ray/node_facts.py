@@ -61,13 +61,17 @@ class Reference:
 
 def node_facts(inputs: Inputs) -> dict[str, str]:
     """This machine's facts; an input that cannot be read is one too."""
-    facts = {
+    return code_facts() | input_facts(inputs)
+
+
+def code_facts() -> dict[str, str]:
+    """What computes here: Python, the packages that decide numbers, and our own code."""
+    return {
         "python": ".".join(platform.python_version_tuple()[:2]),
         "torch": _release("torch"),
         "numpy": _release("numpy"),
         "code of hpcm-tune": code_digest(),
     }
-    return facts | input_facts(inputs)
 
 
 def input_facts(inputs: Inputs) -> dict[str, str]:

@@ -20,7 +20,7 @@ from tuning.ledger.records import LOCAL
 from tuning.on_ray.autoscaling import autoscaling
 from tuning.on_ray.cluster import Cluster
 from tuning.on_ray.node_checks import SharedPaths, check_nodes
-from tuning.on_ray.node_facts import Inputs, Reference
+from tuning.on_ray.node_facts import Facts, Inputs, Reference
 from tuning.spaces.ladder_space import CONFIG
 from tuning.spaces.probes import boundary_configs
 from tuning.spaces.refusals import NotNowError
@@ -107,22 +107,24 @@ def check_cluster(
     joined: Cluster,
     *,
     trains: bool,
+    inputs: Inputs,
+    read: Facts,
     resumed: Path | None,
     checkpoints: str | None = None,
 ) -> Reference | None:
     """Raise :class:`ConfigError` if checkpoints do not fit on the disk or nodes differ.
 
     Gives what trials compare their nodes with; None if Ray runs on this machine only. ``trains``:
-    whether trials read and write what :func:`hpcm.train` does. ``resumed``: the experiment to
-    continue. ``checkpoints``: folder or URL; None: in the experiment's folder.
+    whether trials read and write what :func:`hpcm.train` does; ``inputs``: which sets and weights,
+    ``read``: what this machine knows of them. ``resumed``: the experiment to continue.
+    ``checkpoints``: folder or URL; None: in the experiment's folder.
     """
     room = local_folder(checkpoints, folder)
     if trains and room is not None:  # an object store has no known size
         check_disk(space, room, concurrent(space), resumed)
     if joined.address == LOCAL:
         return None
-    read = trial_inputs(space) if trains else Inputs()
-    return check_nodes(read, space.resources, SharedPaths.of(folder, checkpoints))
+    return check_nodes(inputs, read, space.resources, SharedPaths.of(folder, checkpoints))
 
 
 def trial_inputs(space: SearchSpace) -> Inputs:

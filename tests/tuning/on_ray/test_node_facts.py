@@ -161,12 +161,12 @@ def test_nodes_that_differ_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(node_checks.ray, "nodes", lambda: nodes)
     answers = {"10.0.0.2": (mine, []), "10.0.0.3": (mine, []), "10.0.0.4": (mine, [])}
     monkeypatch.setattr(node_checks, "_ask", lambda *_: answers)
-    reference = check_nodes(Inputs(), Resources(gpu=1, cpu=1), SharedPaths((tmp_path,)))
+    reference = check_nodes(Inputs(), {}, Resources(gpu=1, cpu=1), SharedPaths((tmp_path,)))
     assert reference.agreed == {HERE, "10.0.0.2", "10.0.0.3", "10.0.0.4"}
     answers["10.0.0.3"] = (mine | {"torch": "2.8.0"}, [])
     answers["10.0.0.4"] = (mine, ["/mnt/x is not there, or not the same folder"])
     with pytest.raises(ConfigError) as caught:
-        check_nodes(Inputs(), Resources(gpu=1, cpu=1), SharedPaths((tmp_path,)))
+        check_nodes(Inputs(), {}, Resources(gpu=1, cpu=1), SharedPaths((tmp_path,)))
     _, *lines = str(caught.value).splitlines()
     assert lines[:2] == [
         f"  host-3 (10.0.0.3): torch is 2.8.0, the driver's {mine['torch']}",
