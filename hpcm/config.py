@@ -199,8 +199,6 @@ class TrainConfig:
         """Why a step has to know at once whether it is taken; nothing if it does not."""
         if not self.optimizer.skips_on_device:
             return f"optimizer {self.optimizer.name} cannot skip a step on the device"
-        if self.ema.decay is not None:
-            return "the average of ema.decay counts the steps that are taken"
         on = [name for name, part in self.regularizers.items() if part.on]
         return f"regularizer {on[0]} looks at the steps that are taken" if on else ""
 

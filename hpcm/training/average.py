@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class WeightAverage:
@@ -21,15 +21,21 @@ class WeightAverage:
     def __init__(self, model: nn.Module, decay: float) -> None:
         named = dict(model.named_parameters())
         self.decay = decay
-        self.steps = 0
         self._names = list(named)
         self._weights = [weight.detach() for weight in named.values()]
         self._mean = [weight.clone() for weight in self._weights]
+        self.steps = torch.zeros((), dtype=torch.float64, device=self._mean[0].device)
+        """How many steps it covers, (); on the device, which alone may know that one was taken."""
 
-    def update(self) -> None:
-        """Take the weights after an optimiser step; waits for no device."""
-        self.steps += 1
-        torch._foreach_lerp_(self._mean, self._weights, max(1 / self.steps, 1 - self.decay))
+    @torch.no_grad()
+    def update(self, taken: Tensor | bool = True) -> None:
+        """Take the weights after an optimiser step, if ``taken`` (); waits for no GPU."""
+        self.steps = self.steps + taken
+        share = self.steps.clamp_min(1.0).reciprocal().clamp_min(1 - self.decay) * taken
+        if share.is_cpu:  # one pass over the weights; to know the number costs no wait here
+            torch._foreach_lerp_(self._mean, self._weights, float(share))
+        else:
+            move(self._mean, self._weights, share)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
@@ -47,5 +53,14 @@ class WeightAverage:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of :meth:`state_dict`."""
-        self.steps = state["steps"]
+        self.steps = torch.as_tensor(state["steps"], dtype=torch.float64).to(
+            self.steps.device, copy=True
+        )
         torch._foreach_copy_(self._mean, [state["mean"][name] for name in self._names])
+
+
+def move(mean: list[Tensor], weights: list[Tensor], share: Tensor) -> None:
+    """mean <- mean + share (weights - mean), where the host does not know ``share`` ()."""
+    ways = torch._foreach_sub(weights, mean)
+    torch._foreach_mul_(ways, share.to(ways[0].dtype))
+    torch._foreach_add_(mean, ways)

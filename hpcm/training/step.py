@@ -75,7 +75,7 @@ class Stepper:
             run.optimizer.found_inf = (~taken).float()  # type: ignore[attr-defined]
         run.optimizer.step()
         if run.average is not None:
-            run.average.update()
+            run.average.update(taken)
         self._second_look(x, losses, number, taken)
         self._record(terms, losses, norm, taken)
         for part in regularizers:

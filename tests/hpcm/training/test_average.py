@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks.kernels import WaitCounter
 from hpcm import ConfigError, TrainConfig, train
 from hpcm.evaluation.images import Validator
-from hpcm.training.average import WeightAverage
+from hpcm.training.average import WeightAverage, move
 from hpcm.training.run import Run
 from hpcm.training.state import restore
 from hpcm.training.step import Stepper
@@ -35,6 +36,16 @@ def test_the_first_steps_are_averaged_evenly_then_exponentially() -> None:
         with average.in_place():
             torch.testing.assert_close(model.weight.detach(), mean, rtol=1e-14, atol=1e-14)
         assert torch.equal(model.weight, history[-1])
+
+
+def test_a_share_that_only_the_device_knows_moves_the_average_as_far() -> None:
+    torch.manual_seed(0)
+    weights, means = ([torch.randn(3, 2), torch.randn(4)] for _ in range(2))
+    expected = [mean + 0.3 * (weight - mean) for mean, weight in zip(means, weights, strict=True)]
+    with WaitCounter() as waits:
+        move(means, weights, torch.tensor(0.3, dtype=torch.float64))
+    torch.testing.assert_close(means, expected)
+    assert waits.total == 0
 
 
 def test_the_own_weights_are_back_also_after_an_error() -> None:
