@@ -6,16 +6,17 @@ from argparse import Namespace
 from collections.abc import Iterator
 
 import pytest
+import torch
 
 from benchmarks import same_numbers
-from benchmarks.same_numbers import REFERENCE, compare, config, end_of
+from benchmarks.same_numbers import REFERENCE, SETTINGS, ProductsOfFloats, compare, config, end_of
 from hpcm import EpochReport, TrainConfig
 
 
 def test_a_run_takes_the_settings_and_nothing_else() -> None:
     options = Namespace(batch=2, steps=8)
-    reference = config(options, 3, REFERENCE)
-    fast = config(options, 3, ["precision.preset=auto"])
+    reference = config(options, 3, SETTINGS[REFERENCE])
+    fast = config(options, 3, SETTINGS["auto"])
     assert (reference.precision.preset, fast.precision.preset) == ("reference", "auto")
     assert reference.data.crops_per_epoch == 4
     assert (reference.seed, reference.data) == (3, fast.data)
@@ -28,7 +29,7 @@ def test_the_end_is_the_last_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
             yield EpochReport(epoch, metrics, lambda folder: None)
 
     monkeypatch.setattr(same_numbers, "train", two_epochs)
-    end = end_of(config(Namespace(batch=1, steps=4), 0, REFERENCE))
+    end = end_of(config(Namespace(batch=1, steps=4), 0, SETTINGS[REFERENCE]))
     assert end | {"cpu_seconds": 0} == {
         "val_rd_cost": 0.5,
         "val_bpp": 0.1,
@@ -40,3 +41,16 @@ def test_the_end_is_the_last_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_changes_on_a_seed_stands_beside_what_seeds_differ_by() -> None:
     found = compare([1.0, 1.2, 1.4], [1.01, 1.19, 1.4])
     assert found == {"differences": [0.01, -0.01, 0.0], "largest": 0.01, "sd_of_seeds": 0.2}
+
+
+def test_products_of_bfloat16_are_those_of_the_same_numbers_rounded() -> None:
+    torch.manual_seed(0)
+    a, b, c = (torch.randn(9, 9).bfloat16() for _ in range(3))
+    image, kernel = torch.randn(1, 2, 5, 5).bfloat16(), torch.randn(3, 2, 3, 3).bfloat16()
+    with ProductsOfFloats():
+        product, added = a @ b, c.clone().addmm_(a, b)
+        convolved = torch.nn.functional.conv2d(image, kernel)
+    assert torch.equal(product, (a.float() @ b.float()).bfloat16())
+    assert torch.equal(added, torch.addmm(c.float(), a.float(), b.float()).bfloat16())
+    expected = torch.nn.functional.conv2d(image.float(), kernel.float())
+    assert torch.equal(convolved, expected.bfloat16())
