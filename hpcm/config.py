@@ -103,6 +103,8 @@ class Precision:
     check_every: int | None = added(None)
     # model and loss as one graph by torch.compile, minutes of work at the start
     compile: Literal["none", "graph"] | None = added(None)
+    # whole steps as CUDA graphs: a step costs the host one launch; it cannot wait for the device
+    cuda_graph: bool | None = added(None)
     threads: int | None = None  # CPU threads of torch, 1 to 65,536; None leaves torch's choice
 
     def __post_init__(self) -> None:
@@ -145,6 +147,9 @@ class TrainConfig:
             raise ValueError(
                 f"precision.check_every is {often}, but {self.waits_each_step}; it can be 1 or null"
             )
+        if self.precision.cuda_graph and (often == 1 or self.waits_each_step):
+            why = self.waits_each_step or "precision.check_every is 1"
+            raise ValueError(f"precision.cuda_graph is true, but {why}; it can be false or null")
         if self.ema.decay is not None and self.optimizer.averages:
             raise ValueError(
                 f"ema.decay is {self.ema.decay}, but optimizer {self.optimizer.name} averages its "

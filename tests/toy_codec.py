@@ -59,5 +59,5 @@ class ToyCodec(nn.Module):
 
 def _laplace(value: Tensor, scale: Tensor) -> Tensor:
     """Mass of a Laplace distribution on value +- 1/2."""
-    upper = torch.distributions.Laplace(0.0, scale, validate_args=False)
+    upper = torch.distributions.Laplace(torch.zeros_like(scale), scale, validate_args=False)
     return (upper.cdf(value.abs() + 0.5) - upper.cdf(value.abs() - 0.5)).clamp_min(1e-9)

@@ -157,10 +157,13 @@ class Balancer:
         return {"losses": self.losses, "weights": self.weights}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The inverse of :meth:`state_dict`; hot values come from :meth:`apply`."""
+        """The inverse of :meth:`state_dict`; hot values come from :meth:`apply`.
+
+        Keeps the tensors if they are on the device: no balancer changes one in place.
+        """
         device = self.losses.device
-        self.losses = state["losses"].to(device, copy=True)
-        self.weights = state["weights"].to(device, copy=True)
+        self.losses = state["losses"].to(device)
+        self.weights = state["weights"].to(device)
 
 
 def chosen(taken: Tensor, new: Any, old: Any) -> Any:
@@ -177,19 +180,20 @@ def chosen(taken: Tensor, new: Any, old: Any) -> Any:
 
 
 class EpochMean:
-    """The mean of what an epoch's steps add up, tensors of one shape, kept on the device."""
+    """The mean of what an epoch's steps add up, tensors of one shape; kept on the device."""
 
     def __init__(self, zero: Tensor) -> None:
-        self.total, self.steps = torch.zeros_like(zero), 0
+        self.total = torch.zeros_like(zero)
+        self.steps = torch.zeros((), dtype=torch.float64, device=zero.device)
 
     def add(self, value: Tensor) -> None:
         """One step's value; waits for no device."""
-        self.total, self.steps = self.total + value, self.steps + 1
+        self.total, self.steps = self.total + value, self.steps + 1.0
 
     def take(self) -> Tensor | None:
         """The mean since the last call, and start over; None if nothing was added."""
         mean = self.total / self.steps if self.steps else None
-        self.total, self.steps = torch.zeros_like(self.total), 0
+        self.total, self.steps = torch.zeros_like(self.total), torch.zeros_like(self.steps)
         return mean
 
     def state_dict(self) -> dict[str, Any]:
@@ -198,8 +202,8 @@ class EpochMean:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of :meth:`state_dict`; other keys are passed over."""
-        self.total = state["total"].to(self.total.device, copy=True)
-        self.steps = state["steps"]
+        self.total = state["total"].to(self.total.device)
+        self.steps = torch.as_tensor(state["steps"], dtype=torch.float64).to(self.total.device)
 
 
 class TensorAdam:
@@ -228,6 +232,6 @@ class TensorAdam:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of :meth:`state_dict`."""
         device = self.exp_avg.device
-        self.exp_avg = state["exp_avg"].to(device, copy=True)
-        self.exp_avg_sq = state["exp_avg_sq"].to(device, copy=True)
-        self.steps = torch.as_tensor(state["steps"], dtype=torch.float64).to(device, copy=True)
+        self.exp_avg = state["exp_avg"].to(device)
+        self.exp_avg_sq = state["exp_avg_sq"].to(device)
+        self.steps = torch.as_tensor(state["steps"], dtype=torch.float64).to(device)

@@ -72,4 +72,4 @@ class DwaBalancer(Balancer):
         """The inverse of :meth:`state_dict`."""
         super().load_state_dict(state)
         self.epoch_losses.load_state_dict(state)
-        self.means = [mean.to(self.weights.device, copy=True) for mean in state["means"]]
+        self.means = [mean.to(self.weights.device) for mean in state["means"]]

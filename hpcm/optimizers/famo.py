@@ -121,7 +121,7 @@ class Logits:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of :meth:`state_dict`."""
-        self.w = state["w"].to(self.w.device, copy=True)
+        self.w = state["w"].to(self.w.device)
         self.adam.load_state_dict(state["adam"])
 
 
@@ -246,4 +246,4 @@ class FamoBalancer(Balancer):
         self.memory.load_state_dict(state["memory"])
         self.epoch_loss.load_state_dict(state)
         floor = state["floor"]
-        self.floor = None if floor is None else floor.to(self.weights.device, copy=True)
+        self.floor = None if floor is None else floor.to(self.weights.device)

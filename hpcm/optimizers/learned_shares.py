@@ -94,7 +94,7 @@ class LearnedSharesBalancer(Balancer):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of :meth:`state_dict`."""
         super().load_state_dict(state)
-        self.logits = state["logits"].to(self.logits.device, copy=True)
+        self.logits = state["logits"].to(self.logits.device)
         self.adam.load_state_dict(state["adam"])
 
     def _weights(self) -> Tensor:

@@ -126,7 +126,7 @@ class LearnedWeightsBalancer(Balancer, ABC):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of :meth:`state_dict`."""
         super().load_state_dict(state)
-        self.raw = state["raw"].to(self.raw.device, copy=True)
+        self.raw = state["raw"].to(self.raw.device)
         self.adam.load_state_dict(state["adam"])
 
 

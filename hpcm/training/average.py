@@ -30,10 +30,10 @@ class WeightAverage:
     @torch.no_grad()
     def update(self, taken: Tensor | bool = True) -> None:
         """Take the weights after an optimiser step, if ``taken`` (); waits for no GPU."""
-        self.steps = self.steps + taken
+        self.steps.add_(taken)
         share = self.steps.clamp_min(1.0).reciprocal().clamp_min(1 - self.decay) * taken
-        if share.is_cpu:  # one pass over the weights; to know the number costs no wait here
-            torch._foreach_lerp_(self._mean, self._weights, float(share))
+        if host_has(share):
+            torch._foreach_lerp_(self._mean, self._weights, float(share))  # one pass over them
         else:
             move(self._mean, self._weights, share)
 
@@ -57,6 +57,11 @@ class WeightAverage:
             self.steps.device, copy=True
         )
         torch._foreach_copy_(self._mean, [state["mean"][name] for name in self._names])
+
+
+def host_has(value: Tensor) -> bool:
+    """Whether the host can read a value without waiting for a device."""
+    return value.is_cpu
 
 
 def move(mean: list[Tensor], weights: list[Tensor], share: Tensor) -> None:

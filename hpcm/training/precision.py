@@ -11,7 +11,7 @@ import torch
 from hpcm.config import TrainConfig
 from hpcm.schema import ConfigError
 
-CHECK_EVERY = 50  # of the preset ``auto``: a run that diverged trains on for as many steps
+CHECK_EVERY = 50  # of ``auto`` and CUDA graphs: a run that diverged trains on for as many steps
 
 
 class SlowPrecision(UserWarning):
@@ -26,18 +26,20 @@ class Settings:
     channels_last: bool
     check_every: int
     compile: str
+    cuda_graph: bool
 
     def __str__(self) -> str:
         layout = "channels last" if self.channels_last else "channels first"
         autocast = f"autocast {self.autocast}" if self.autocast != "none" else "no autocast"
         compiled = "compiled" if self.compile == "graph" else "not compiled"
-        return f"{autocast}, {layout}, {compiled}, looked at every {self.check_every} steps"
+        whole = ", as CUDA graphs" if self.cuda_graph else ""
+        return f"{autocast}, {layout}, {compiled}{whole}, looked at every {self.check_every} steps"
 
 
 def settle(cfg: TrainConfig, device: torch.device) -> Settings:
     """The settings of a run on ``device``. Warns of bfloat16 on a CPU without units for it.
 
-    Raises :class:`ConfigError` for a GPU that has no bfloat16.
+    Raises :class:`ConfigError` for what the device does not have: bfloat16, CUDA graphs.
     """
     given, auto = cfg.precision, cfg.precision.preset == "auto"
     on_gpu = device.type == "cuda"
@@ -53,14 +55,18 @@ def settle(cfg: TrainConfig, device: torch.device) -> Settings:
             SlowPrecision,
             stacklevel=2,
         )
+    if given.cuda_graph and not on_gpu:
+        raise ConfigError(f"precision.cuda_graph is true; {device.type} has no CUDA graphs")
     check_every = given.check_every
     if check_every is None:
-        check_every = CHECK_EVERY if auto and not cfg.waits_each_step else 1
+        later = (auto and not cfg.waits_each_step) or given.cuda_graph
+        check_every = CHECK_EVERY if later else 1
     return Settings(
         autocast=autocast,
         channels_last=auto if given.channels_last is None else given.channels_last,
         check_every=check_every,
         compile=given.compile or "none",
+        cuda_graph=bool(given.cuda_graph),
     )
 
 

@@ -27,24 +27,31 @@ class Verdicts:
         self._rows: list[Tensor] = []  # losses (n,), weights (n,), norm of each
         self.taken = self._skipped = self._skipped_in_a_row = 0
 
-    def pass_on(self, number: int, losses: Tensor, norm: Tensor) -> Tensor | bool:
-        """Whether the step ``number`` is taken: a bool if the host looks at each, else a tensor ().
+    @property
+    def at_once(self) -> bool:
+        """Whether the host looks at each step before it is taken."""
+        return self._every == 1
 
-        Raises :class:`Diverged` in the first case.
+    def row(self, losses: Tensor, norm: Tensor) -> Tensor:
+        """What a step is judged by: losses (n,), norm (), task weights (n,); as one, float64."""
+        return torch.cat([losses.double(), norm.double().reshape(1), self._balancer.weights])
+
+    def is_taken(self, row: Tensor) -> Tensor:
+        """Whether a step is taken, (): losses and norm are finite. Waits for no device."""
+        return row[: len(self._names) + 1].isfinite().all()
+
+    def pass_on(self, number: int, row: Tensor) -> bool:
+        """Judge the step ``number`` by its row, now or later; whether it is taken, as far as known.
+
+        Raises :class:`Diverged` if it is time to look.
         """
-        values = torch.cat([losses.double(), norm.double().reshape(1)])
         self._numbers.append(number)
-        self._rows.append(torch.cat([values, self._balancer.weights]))
-        if self._every > 1:
-            return values.isfinite().all()
-        before = self.taken
+        self._rows.append(row)
+        if len(self._rows) < self._every:
+            return True
+        before = self._skipped
         self.look()
-        return self.taken > before
-
-    def look_if_due(self) -> None:
-        """Wait for the device if it is time to. Raises :class:`Diverged`."""
-        if len(self._rows) >= self._every:
-            self.look()
+        return self._skipped == before
 
     def look(self) -> None:
         """Wait for the device, and judge what it did. Raises :class:`Diverged`."""
