@@ -55,6 +55,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _status(result: ExperimentResult) -> None:
+    from tuning.results.export import exported_commands
     from tuning.results.tables import survival
     from tuning.spaces.wording import columns
     from tuning.watching.summary import summary_lines
@@ -69,6 +70,8 @@ def _status(result: ExperimentResult) -> None:
     rungs = survival(result.trials, space)
     table = columns([list(rungs[0]), *([str(count) for count in row.values()] for row in rungs)])
     lines = [*table, "", *summary_lines(result, export=None)]
+    if result.complete and (commands := exported_commands(result.info.directory)):
+        lines += ["", *commands]
     terminal.print("\n".join(lines), soft_wrap=True)
 
 

@@ -7,7 +7,6 @@ something to mend in a file or a flag. 130: interrupted; resumable.
 from __future__ import annotations
 
 import argparse
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +86,8 @@ def _go(ladder: Ladder, flags: argparse.Namespace, storage: Path, console: Conso
         name = result.info.name
         if result.interrupted or result.error:
             why = result.error or "interrupted"
-            console.say(f"\n{why}; {ladder.space.command} --resume {shlex.quote(name)}", "yellow")
+            resume = folders.command_text(f"{ladder.space.command} --resume", storage / name)
+            console.say(f"\n{why}; {resume}", "yellow")
             return INTERRUPTED if result.interrupted else FAILED
     judged = judge_experiment(storage / name, ladder.images, ladder.real, console)
     for line in final_lines(storage / name, judged):

@@ -8,6 +8,7 @@ from shlex import quote
 
 from hpcm.config import TrainConfig
 from tuning.ladders.evaluation import TestSet
+from tuning.ledger.folders import command_text
 from tuning.ledger.records import TrialRecord
 from tuning.results.ladder import FOLDER, Judged
 from tuning.results.train_commands import differences
@@ -91,12 +92,12 @@ def final_lines(directory: Path, judged: Sequence[Judged]) -> list[str]:
         if not one.curves:
             lines.append(f"{one.folder.name}: no lmbda has a scored run of every config and seed")
         lines += [f"{one.folder.name}: not in the curve: {text}" for text in one.left_out]
-    name, storage = quote(directory.name), quote(str(directory.parent))
     return [
         *lines,
         "",
         f"curves, plot, table  {directory / FOLDER}",
-        f"one more lmbda or seed  python -m tuning ladder --resume {name} --storage {storage}"
+        f"one more lmbda or seed  {command_text('python -m tuning ladder --resume', directory)}"
         " --lmbdas X --seeds N",
-        f"report  python -m tuning report {name} --storage {storage} -o {name}.html",
+        f"report  {command_text('python -m tuning report', directory)}"
+        f" -o {quote(directory.name)}.html",
     ]

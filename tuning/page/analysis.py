@@ -11,7 +11,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from hpcm.files import read_bytes
 from hpcm.schema import ConfigError
 from tuning.ledger.records import TrialRecord
 from tuning.page.axes import axes_of, points_of
@@ -21,14 +20,13 @@ from tuning.page.ladders import ladders_data, verdict_lines
 from tuning.page.live_ledger import LiveLedger
 from tuning.results.answer import answer_lines
 from tuning.results.effects import common_epoch, edge_hits, scores_at, trend
+from tuning.results.export import exported_header
 from tuning.results.incumbent import incumbent
 from tuning.results.outcome import ExperimentResult
 from tuning.search.importance import BEST, DRAWS, LEAST, LEVEL, importances
 from tuning.spaces.space import SearchSpace
 from tuning.spaces.wording import value_text
 
-BEST_FILE = "best.yaml"  # the export that an experiment keeps
-LARGEST_HEADER = 1 << 20  # bytes
 COMMIT = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{28}\b")  # shown in part: a whole one may be a key
 NO_SCORE = "no trial has a score at a rung yet"
 
@@ -197,16 +195,7 @@ def _reference(ledger: LiveLedger, space: SearchSpace) -> dict[str, Any] | None:
 
 def _export(directory: Path) -> list[str]:
     """The header of the exported config: digests, versions, images, commands. Empty: none."""
-    path = directory / BEST_FILE
-    if not path.is_file():
-        return []
     try:
-        text = read_bytes(path, LARGEST_HEADER).decode(errors="replace")
+        return [COMMIT.sub(r"\1", line) for line in exported_header(directory)]
     except ConfigError as error:
         return [str(error)]
-    head = []
-    for line in text.splitlines():
-        if not line.startswith("#"):
-            break
-        head.append(COMMIT.sub(r"\1", line.removeprefix("#").removeprefix(" ")))
-    return head

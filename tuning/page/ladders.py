@@ -9,6 +9,7 @@ from typing import Any
 import hpcm
 from hpcm.schema import ConfigError
 from tuning.ledger import folders
+from tuning.results.export import BEST_FILE
 from tuning.results.ladder import read_verdict
 from tuning.spaces.ladder_space import LadderSpace
 from tuning.spaces.space import SearchSpace
@@ -75,7 +76,7 @@ def _source(directory: Path) -> str | None:
 
 
 def _exported(directory: Path) -> str | None:
-    path = directory / "best.yaml"
+    path = directory / BEST_FILE
     if not path.is_file():
         return None
     try:
