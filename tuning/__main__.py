@@ -55,7 +55,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _status(result: ExperimentResult) -> None:
-    from tuning.results.export import exported_commands
+    from tuning.results.exported import exported_commands
     from tuning.results.tables import survival
     from tuning.spaces.wording import columns
     from tuning.watching.summary import summary_lines

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-from hpcm.schema import ConfigError
 from tuning.ledger.records import TrialRecord
 from tuning.page.axes import axes_of, points_of
 from tuning.page.data import GROUPS, group_data, rounded
@@ -20,7 +18,7 @@ from tuning.page.ladders import ladders_data, verdict_lines
 from tuning.page.live_ledger import LiveLedger
 from tuning.results.answer import answer_lines
 from tuning.results.effects import common_epoch, edge_hits, scores_at, trend
-from tuning.results.export import exported_header
+from tuning.results.exported import exported_header
 from tuning.results.incumbent import incumbent
 from tuning.results.outcome import ExperimentResult
 from tuning.search.importance import BEST, DRAWS, LEAST, LEVEL, importances
@@ -55,7 +53,7 @@ def analysis_data(
         "reference": _reference(ledger, space),
         "ladders": ladders,
         "health": health_data(ledger, space, result),
-        "export": _export(ledger.path.parent),
+        "export": [COMMIT.sub(r"\1", line) for line in exported_header(ledger.path.parent)],
     }
 
 
@@ -191,11 +189,3 @@ def _reference(ledger: LiveLedger, space: SearchSpace) -> dict[str, Any] | None:
         if curve is not None and curve.reason:
             reason = f"no reference curve at epoch {epoch}: {curve.reason}"
     return {"epoch": None, "points": [], "reason": reason}
-
-
-def _export(directory: Path) -> list[str]:
-    """The header of the exported config: digests, versions, images, commands. Empty: none."""
-    try:
-        return [COMMIT.sub(r"\1", line) for line in exported_header(directory)]
-    except ConfigError as error:
-        return [str(error)]

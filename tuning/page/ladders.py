@@ -9,7 +9,7 @@ from typing import Any
 import hpcm
 from hpcm.schema import ConfigError
 from tuning.ledger import folders
-from tuning.results.export import BEST_FILE
+from tuning.results.exported import BEST_FILE
 from tuning.results.ladder import read_verdict
 from tuning.spaces.ladder_space import LadderSpace
 from tuning.spaces.space import SearchSpace

@@ -6,18 +6,17 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import hpcm
-from hpcm.files import read_bytes
 from hpcm.schema import ConfigError
 from tuning.ledger.folders import read_provenance
 from tuning.ledger.provenance import data_facts, git_commit, versions
 from tuning.ledger.records import TrialRecord
 from tuning.results.answer import metric_rows
 from tuning.results.confirm_text import confirmed_text
+from tuning.results.exported import BEST_FILE
 from tuning.results.lineage import history_lines, lineage
 from tuning.results.outcome import ExperimentResult
 from tuning.results.train_commands import (
@@ -36,8 +35,6 @@ from tuning.spaces.profile_choice import ProfileChoice
 from tuning.spaces.space import SearchSpace
 from tuning.spaces.wording import columns, count_text
 
-BEST_FILE = "best.yaml"  # the export that an experiment keeps
-LARGEST_HEADER = 1 << 20  # bytes
 HELP = f"{YOUR_SET}: images that the search has not seen, by name or folder; sample_val to try it"
 FULL = "cluster"  # the file as written; a config found with any other profile is a proxy
 REASON = "asked for by the program that ran the search"  # if tune.py did not
@@ -228,26 +225,6 @@ def _header(result: ExperimentResult, export: Export) -> list[str]:
         "",
         *export.command_lines(),
     ]
-
-
-def exported_header(directory: Path) -> list[str]:
-    """The header of the config that an experiment has exported; empty: none.
-
-    Raises :class:`ConfigError` if it cannot be read.
-    """
-    path = directory / BEST_FILE
-    if not path.is_file():
-        return []
-    text = read_bytes(path, LARGEST_HEADER).decode(errors="replace")
-    head = takewhile(lambda line: line.startswith("#"), text.splitlines())
-    return [line.removeprefix("#").removeprefix(" ") for line in head]
-
-
-def exported_commands(directory: Path) -> list[str]:
-    """The last paragraph of that header: what can be done with the config."""
-    lines = exported_header(directory)
-    blank = max((place for place, line in enumerate(lines) if not line), default=-1)
-    return lines[blank + 1 :]
 
 
 def _import_rows(imports: Mapping[str, str]) -> list[tuple[str, str]]:
