@@ -14,7 +14,7 @@ from tuning.ledger.records import TrialRecord
 from tuning.page.axes import axes_of, points_of
 from tuning.page.data import GROUPS, group_data, rounded
 from tuning.page.health import health_data
-from tuning.page.ladders import ladders_data, verdict_lines
+from tuning.page.ladders import ladder_bd_lines, ladders_data
 from tuning.page.live_ledger import LiveLedger
 from tuning.results.answer import answer_lines
 from tuning.results.effects import common_epoch, edge_hits, scores_at, trend
@@ -36,7 +36,7 @@ def analysis_data(
     epoch = common_epoch(result.trials, space)
     scores = scores_at(result.trials, space, epoch) if epoch else {}
     ladders = ladders_data(ledger.path.parent, space)
-    answer = [*answer_lines(result), *verdict_lines(ladders)]
+    answer = [*answer_lines(result), *ladder_bd_lines(ladders)]
     level, steps = incumbent(ledger.timeline, ledger.trials, space)
     return {
         "answer": answer or [_no_answer(result)],

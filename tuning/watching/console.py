@@ -108,7 +108,7 @@ class Console:
 
 def opening_lines(info: ExperimentInfo, trials: Sequence[TrialRecord]) -> list[str]:
     """Where the experiment lives, what is already done, and how to look at Ray's dashboard."""
-    lines = [label_line("experiment", f"{info.name} in {info.storage}")]
+    lines = [label_line(info.space.kind, f"{info.name} in {info.storage}")]
     if info.resumed:
         ended = sum(trial.ended for trial in trials if trial.role == "search")
         text = f"{ended} of {count_text(total_trials(info.space), 'trial')} had ended"
@@ -147,6 +147,8 @@ def _head(info: ExperimentInfo, trials: Sequence[TrialRecord], elapsed: float) -
 
 def _best_line(trials: Sequence[TrialRecord], space: SearchSpace) -> Text:
     best, metric = best_of(trials, space), space.objective.score
+    if not space.ranks_trials:
+        return Text("its curves are compared once all runs have ended", style="dim")
     if best is None:
         return Text("no result yet", style="dim")
     prior = next((trial for trial in trials if trial.is_prior), None)

@@ -11,6 +11,7 @@ from tuning.ledger.records import ExperimentInfo, TrialRecord
 from tuning.results.answer import answer_lines, metric_rows
 from tuning.results.confirm_text import confirm_lines
 from tuning.results.constraints import constraints_text
+from tuning.results.ladder_text import ladder_lines
 from tuning.results.outcome import ExperimentResult
 from tuning.results.outlook import outlook_lines, wants_more
 from tuning.results.pareto import pareto_front
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 def summary_lines(result: ExperimentResult, export: Export | None) -> list[str]:
     """What is printed when a search has ended; ``export`` if there was a best trial."""
     lines = [_outcome(result), *_failures(result)]
-    answer = answer_lines(result)
+    answer = answer_lines(result) if result.info.space.ranks_trials else ladder_lines(result)
     lines = [*lines[:1], "", *answer, *lines[1:]] if answer else lines
     if result.best is not None and result.best.scored(result.info.space.objective.score):
         lines += ["", *comparison_lines(result, result.best)]
@@ -42,7 +43,7 @@ def summary_lines(result: ExperimentResult, export: Export | None) -> list[str]:
         _infeasible(result),
         _front_lines(result),
         _confirm_lines(result),
-        rank_fidelity_lines(result),
+        rank_fidelity_lines(result) if result.info.space.ranks_trials else [],
         outlook_lines(result.trials, result.info.space),
     ):
         lines += ["", *more] if more else []
@@ -127,7 +128,7 @@ def _outcome(result: ExperimentResult) -> str:
     count = {w: sum(t.state == state for t in result.trials) for state, w in words.items()}
     count["unfinished"] = sum(not trial.ended for trial in result.trials)
     if result.driver:
-        how = f"is under way, run by {result.driver}"
+        how = f"under way, run by {result.driver}"
     elif result.error:
         how = f"broke off: {result.error}"
     elif result.interrupted:
@@ -137,10 +138,13 @@ def _outcome(result: ExperimentResult) -> str:
     else:
         how = "complete"
     counts = ", ".join(f"{number} {word}" for word, number in count.items() if number)
-    trials = count_text(len(result.trials), "trial")
+    space = result.info.space
+    trials = count_text(len(result.trials), "trial" if space.ranks_trials else "run")
     simulated = result.info.simulated
     what = f"SIMULATED on {simulated}: no trial was trained\n" if simulated else ""
-    return f"{what}{result.info.name} {how}\n{trials}" + (f": {counts}" if counts else "")
+    return f"{what}{space.kind} {result.info.name}: {how}\n{trials}" + (
+        f": {counts}" if counts else ""
+    )
 
 
 def resume_hint(info: ExperimentInfo) -> str:

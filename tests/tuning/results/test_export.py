@@ -219,7 +219,10 @@ def test_the_summary_sets_the_best_beside_the_prior(
     export = export_best(result)
     text = "\n".join(summary_lines(result, export))
     rows = [" ".join(line.split()) for line in text.splitlines()]
-    assert rows[:2] == ["quick-x complete", "4 trials: 2 finished, 1 stopped early, 1 failed"]
+    assert rows[:2] == [
+        "search quick-x: complete",
+        "4 trials: 2 finished, 1 stopped early, 1 failed",
+    ]
     assert "trial 3 failed: diverged: the loss is not finite" in rows
     assert "rd_cost 1.6111 1.3111 -0.3000 (-18.62 %)" in rows
     assert "PSNR 28.39 dB 28.69 dB +0.30 dB" in rows
@@ -244,7 +247,9 @@ def test_a_prior_that_stays_the_best_is_said_so(tmp_path: Path) -> None:
 def test_an_interrupted_search_says_how_to_go_on(tmp_path: Path) -> None:
     result = make_result(make_space(tmp_path), tmp_path)
     text = "\n".join(summary_lines(replace(result, complete=False, interrupted=True), None))
-    assert text.startswith("quick-x interrupted; continue with python tune.py --resume quick-x")
+    assert text.startswith(
+        "search quick-x: interrupted; continue with python tune.py --resume quick-x"
+    )
     assert "exported" not in text
 
 
