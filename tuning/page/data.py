@@ -9,6 +9,7 @@ from typing import Any
 
 from tuning.ledger.driver_lock import driver_of
 from tuning.ledger.events import Exploited, OfTrial, Proposed, Retried, RungDecision
+from tuning.ledger.folders import command_text
 from tuning.ledger.records import TrialRecord
 from tuning.ledger.redaction import redacted
 from tuning.page.axes import Axis, axes_of, points_of, short_labels
@@ -113,7 +114,8 @@ def trial_data(ledger: LiveLedger, space: SearchSpace, number: int) -> dict[str,
 
 def status(ledger: LiveLedger, space: SearchSpace) -> tuple[str, str]:
     """How the experiment stands, in a word and in a sentence."""
-    closed, resume = ledger.closed, f"{space.command} --resume {ledger.experiment}"
+    closed = ledger.closed
+    resume = command_text(f"{space.command} --resume", ledger.path.parent)
     if ledger.opened is None:
         return "starting", "nothing was written yet"
     if closed is None:

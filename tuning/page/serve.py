@@ -216,6 +216,7 @@ def serve(flags: argparse.Namespace) -> None:
     """Serve until SIGINT or SIGTERM. Raises :class:`ConfigError` for what a user can mend."""
     folder = Path(flags.storage).expanduser().absolute()
     directory = folders.find(folder, flags.experiment)
+    kind = folders.read_experiment(directory).kind
     open_to_others = not _is_loopback(flags.host)
     names = {flags.host.lower(), socket.gethostname().lower()} if open_to_others else set()
     app = application(directory, frozenset(names))
@@ -228,7 +229,7 @@ def serve(flags: argparse.Namespace) -> None:
             )
         host = f"[{flags.host}]" if ":" in flags.host else flags.host
         print(
-            f"{printable(directory.name)}: http://{host}:{port}/"
+            f"{kind} {printable(directory.name)}: http://{host}:{port}/"
             "  (Ctrl-C ends the page, not the search)"
         )
         sys.stdout.flush()

@@ -79,8 +79,8 @@ def test_from_words_to_a_verdict(
 ) -> None:
     assert main(words) == 0
     printed = capsys.readouterr().out
-    assert "best (photos, estimated): BD-rate -2.00 % [" in printed
-    assert "lmbda 0.0032: +2.00 %" in printed
+    assert "photos: best against baseline, PSNR: BD-rate -2.00 % [" in printed
+    assert "lmbda 0.0032: -2.00 %" in printed
     directory = tmp_path / "storage" / NAME
     assert (directory / "ladder" / "rd.svg").read_text().startswith("<?xml")
     assert (directory / "ladder" / "bd_rate.csv").is_file()
@@ -124,7 +124,7 @@ def test_one_whose_run_failed(
     clocked["fails"] = [5]
     assert main(words) == 1
     printed = capsys.readouterr().out
-    assert "no BD-rate: " in printed
+    assert "PSNR: no BD-rate, " in printed
     assert "best at lmbda 0.0016, seed 1: failed (trial 5): val_rd_cost is nan" in printed
 
 
@@ -174,7 +174,8 @@ def test_a_real_one_of_hpcm_tiny(
     words += ["--lmbdas", *map(str, LMBDAS), "--images", "sample_val"]
     assert main([*words, "--storage", str(tmp_path / "storage")]) == 0
     printed = capsys.readouterr().out
-    assert "best (sample_val, real): BD-rate" in printed
+    for metric in ("PSNR", "MS-SSIM"):
+        assert f"sample_val: best against baseline, {metric}: BD-rate" in printed
     verdict = read_verdict(next((tmp_path / "storage").iterdir()))
     assert verdict is not None
     (found,) = verdict["sets"]
