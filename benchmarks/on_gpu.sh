@@ -4,7 +4,7 @@
 #   benchmarks/on_gpu.sh                        # the first GPU
 #   benchmarks/on_gpu.sh --device cpu --quick   # to see that it works
 #
-# Records go to results/bench/*-<device>.json. A part that fails or takes too long is told, the others
+# Records go to results/bench/*-<device>.json. A part that fails or takes too long is named, the others
 # go on, and the exit code is 1. PYTHON names the interpreter.
 set -u
 cd "$(dirname "$0")/.."
@@ -44,7 +44,8 @@ for batch in "${batches[@]}"; do
 done
 step 35 "$large" cautious_adam precision.preset=auto optimizer.name=cautious_adam
 step 35 "$large" famo_per_scale precision.preset=auto balancer.name=famo_per_scale
-part 90 packing --models "${models[@]}" --trials "${trials[@]}" --set precision.preset=auto "${size[@]}"
+part 85 packing --models "${models[@]}" --trials "${trials[@]}" --set precision.preset=auto "${size[@]}"
+[[ $quick ]] || step 30 "$large" cuda_graph precision.preset=auto precision.cuda_graph=true
 [[ $quick ]] || step 150 "$large" compiled precision.preset=auto precision.compile=graph
 
 if ((${#failed[@]})); then

@@ -136,7 +136,8 @@ class Recorder:
     def record(self, work: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
         """Where the result of ``work`` will be, and what does it; here nothing is computed."""
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self._stream):
+        mode = "thread_local"  # other threads load data meanwhile
+        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode=mode):
             result = work()
         return result, graph.replay
 

@@ -26,7 +26,7 @@ class Settings:
     channels_last: bool
     check_every: int
     compile: str
-    cuda_graph: bool
+    cuda_graph: bool = False
 
     def __str__(self) -> str:
         layout = "channels last" if self.channels_last else "channels first"

@@ -16,6 +16,7 @@ EXEMPT = {
     "precision.preset": "what fields that are null mean on a device (training/test_precision.py)",
     "precision.check_every": "when the host is told, not what is done (same file)",
     "precision.compile": "equal up to rounding (same file)",
+    "precision.cuda_graph": "recorded steps have the bits of steps (training/test_graphs.py)",
     "precision.channels_last": "a layout in memory: equal up to rounding; see the test below",
     "validate_every": "how often one looks at the model",
     "model.name": "another network; see the test below, for a step of a large one takes seconds",

@@ -88,8 +88,10 @@ def test_a_second_look_without_a_step_sees_no_improvement_on_hpcm(
     run = Run.build(config(balancer={"name": "famo", "tasks": tasks}), tiny_model(), "cpu")
     run.model.train()
     stepper, x = Stepper(run), image_batch(1)
+    shapes = run.model.noise_shapes(*x.shape[2:])
+    noises = [stepper._noise.draw(0, shapes, range(1), look) for look in (0, 0, 1)]
     with torch.no_grad():
-        first, again, fresh = (stepper._look(x, 0, look=look)[2] for look in (0, 0, 1))
+        first, again, fresh = (stepper._look(x, noise)[2] for noise in noises)
     assert torch.equal(first, again)
     rate = torch.tensor([kind == "R" for kind in TASK_SETS[tasks].kinds])
     assert (first != fresh)[rate].all()

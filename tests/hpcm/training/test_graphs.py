@@ -22,7 +22,7 @@ HUGE = 3e38
 STEPS = 7
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graphs, "Recorder", CpuRecorder)
     monkeypatch.setattr(average, "host_has", lambda value: False)
@@ -55,10 +55,11 @@ def trained(
     skipped: tuple[int, ...],
     graph: bool,
     steps: int = STEPS,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Two epochs, of which the second has other learning rates and gammas; all that came of it."""
     cfg = TrainConfig.from_plain({"precision": {"check_every": 100}, **given}, "test")
-    run = Run.build(cfg, model, "cpu")
+    run = Run.build(cfg, model, device)
     run.precision = replace(run.precision, cuda_graph=graph)
     run.model.train()
     stepper = Stepper(run)
@@ -67,7 +68,7 @@ def trained(
     for run.epoch in (0, 1):
         run.apply_config()
         for _ in range(steps):
-            stepper.step(next(taken), 0.0)
+            stepper.step(next(taken).to(device), 0.0)
         read.append(stepper.read())
         run.balancer.observe(read[-1][1])
     return {
@@ -95,6 +96,7 @@ GIVEN = [
 ]
 
 
+@pytest.mark.usefixtures("on_a_cpu")
 @pytest.mark.parametrize(("given", "kinds"), GIVEN, ids=str)
 def test_recorded_steps_give_the_bits_of_steps(given: dict[str, Any], kinds: int) -> None:
     """Steps that are skipped among them; ``kinds``: graphs of an epoch, with and without a look."""
@@ -111,6 +113,7 @@ def test_recorded_steps_give_the_bits_of_steps(given: dict[str, Any], kinds: int
     torch.testing.assert_close(found[1], found[0], rtol=0, atol=0)
 
 
+@pytest.mark.usefixtures("on_a_cpu")
 def test_a_recorded_step_of_hpcm_waits_for_nothing_and_gives_its_bits() -> None:
     found = []
     for graph in (False, True):
@@ -121,6 +124,7 @@ def test_a_recorded_step_of_hpcm_waits_for_nothing_and_gives_its_bits() -> None:
     torch.testing.assert_close(found[1], found[0], rtol=0, atol=0)
 
 
+@pytest.mark.usefixtures("on_a_cpu")
 def test_what_cannot_be_recorded_is_refused() -> None:
     def of(**given: Any) -> TrainConfig:
         return TrainConfig.from_plain({"precision": {"cuda_graph": True}, **given}, "test")
@@ -138,6 +142,7 @@ def test_what_cannot_be_recorded_is_refused() -> None:
         Stepper(run)
 
 
+@pytest.mark.usefixtures("on_a_cpu")
 def test_a_balancer_that_copies_its_state_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its graph would read tensors that nobody writes any more."""
     from hpcm.optimizers.balancer import Balancer
@@ -148,3 +153,16 @@ def test_a_balancer_that_copies_its_state_is_refused(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Balancer, "load_state_dict", copying)
     with pytest.raises(TypeError, match="balancer sum copies what load_state_dict gives it"):
         trained({}, Marked(), 64, (), graph=True)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["sum", "famo_per_scale"])
+def test_a_gpu_takes_recorded_steps_as_it_takes_steps(name: str) -> None:
+    """Up to what its kernels round differently from one run to the next."""
+    found = []
+    for graph in (False, True):
+        torch.manual_seed(2)
+        given = {"balancer": {"name": name}, "ema": {"decay": 0.9}}
+        model = build_model("hpcm_tiny")
+        found.append(trained(given, model, 256, (), graph, device="cuda"))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-3, atol=1e-4)
