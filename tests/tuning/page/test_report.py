@@ -36,6 +36,7 @@ from tuning.search.sessions import open_session, reference_metrics
 from tuning.simulation.drive import Epoch, SimulatedTime, drive
 from tuning.spaces.sections import DELTA_RATE, Confirm, Objective
 from tuning.spaces.space import SearchSpace
+from tuning.spaces.wording import hours_text
 
 BEST_RATE = 1e-3
 
@@ -114,6 +115,13 @@ def test_what_a_finished_search_reports(tmp_path: Path) -> None:
     assert rows["runs on fresh seeds"].startswith("6, ")
     assert dict(found["health"]["record"])["git commit"] == "0123456789ab"
     assert f"api/trials/{page['best']['trial']}" in data
+    best = page["best"]["rows"][0]
+    assert best["name"] == "rate difference"
+    assert best["best"].startswith("-") and best["best"].endswith(" %")  # noqa: PT018
+    result = read_result("rates-x", str(tmp_path / "storage"))
+    assert page["hours"]["spent"] == hours_text(result.hours_spent, "CPU") == rows["spent"]
+    assert page["hours"]["counted"] == result.counted
+    assert result.counted == "12 trials, 3 reference runs, 6 confirming runs"
 
 
 def test_a_best_value_at_the_edge_of_its_range_is_said(tmp_path: Path) -> None:

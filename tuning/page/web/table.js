@@ -2,7 +2,7 @@
 
 import { number } from "./charts.js";
 import { at, clock, el, fixed, icon, signed } from "./words.js";
-import { better, byProgress, STATES, view } from "./view.js";
+import { better, byProgress, score, STATES, view } from "./view.js";
 
 const ROWS = 100; // trials in the table before "show all"
 const COLUMNS = [
@@ -80,7 +80,7 @@ function fillRow(row, trial) {
   const [, state, epochs, objective, relative, bpp, psnr, time, tries] = row.cells;
   state.replaceChildren(el("span", { cls: `chip ${trial.state}` }, icon(trial.state), trial.state + stopped), ...badges.filter(Boolean).map((text) => el("span", { cls: "badge" }, text)));
   epochs.textContent = `${trial.epochs}/${data.levels.at(-1)}`;
-  objective.textContent = number(trial.objective, 5) + (trial.error === null ? "" : ` \u00b1 ${number(trial.error, 2)}`);
+  objective.textContent = score(trial.objective, 5) + (trial.error === null ? "" : ` \u00b1 ${number(trial.error, 2)}`);
   objective.title = trial.error === null ? "" : "\u00b1 standard error over the validation images";
   relative.textContent = signed(trial.relative, data.relative);
   relative.className = goodness || "number";
