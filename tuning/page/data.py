@@ -14,6 +14,7 @@ from tuning.ledger.records import TrialRecord
 from tuning.ledger.redaction import redacted
 from tuning.page.axes import Axis, axes_of, points_of, short_labels
 from tuning.page.confirm import confirm_data
+from tuning.page.curves import Point, points, rounded, thin
 from tuning.page.fidelity import fidelity_data
 from tuning.page.live_ledger import LiveLedger
 from tuning.results.confirm import Confirmation, confirmation
@@ -40,12 +41,9 @@ from tuning.spaces.wording import (
     value_text,
 )
 
-MOST_POINTS = 240  # of a curve: about one for every other pixel
 ALL_POINTS = 16_000  # of all curves together: more neither the eye nor the browser follows
-DIGITS = 7  # of what is drawn
 SHOWN_METRICS = ("val_bpp", "val_psnr")  # besides the objective
 GROUPS = ("weights", "gamma", "scale_contrib")  # of a trial, over its epochs
-Point = tuple[int, float]
 
 
 def experiment_data(ledger: LiveLedger, space: SearchSpace) -> dict[str, Any]:
@@ -165,38 +163,6 @@ def plain(value: Any) -> Any:
         case Path():
             return str(value)
     return value
-
-
-def thin(curve: dict[int, float], space: SearchSpace, most: int = MOST_POINTS) -> list[int]:
-    """The epochs of a curve to draw: about ``most``, the rungs, and the last.
-
-    Half of them lie evenly, half as powers do, so that both scales of the axis have enough.
-    """
-    epochs = sorted(curve)
-    if len(epochs) <= most:
-        return epochs
-    rungs, last, half = set(space.rungs()), epochs[-1], max(1, most // 2)
-    kept: list[int] = []
-    places: set[tuple[str, int]] = set()
-    for epoch in epochs:
-        even = (half * epoch) // last
-        power = int(half * math.log(epoch) / math.log(last)) if epoch > 1 else 0
-        new = {("even", even), ("power", power)} - places
-        if new or epoch in rungs or epoch == last:
-            kept.append(epoch)
-            places |= new
-    return kept
-
-
-def points(curve: dict[int, float], space: SearchSpace, most: int = MOST_POINTS) -> list[Point]:
-    """What is drawn of a curve."""
-    epochs = thin(curve, space, min(most, MOST_POINTS))
-    return [(epoch, rounded(curve[epoch])) for epoch in epochs]
-
-
-def rounded(value: float) -> float:
-    """As many digits as a drawing shows."""
-    return float(f"{value:.{DIGITS}g}")
 
 
 def _trial(

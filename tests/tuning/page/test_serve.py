@@ -16,7 +16,8 @@ from tuning.ledger.events import Closed, Promoted, Proposed, RungDecision, Start
 from tuning.ledger.folders import read_experiment, write_experiment
 from tuning.ledger.ledger import LEDGER_FILE, Ledger
 from tuning.ledger.lines import Chain, whole_lines
-from tuning.page.data import MOST_POINTS, experiment_data, thin
+from tuning.page.curves import MOST_POINTS, thin
+from tuning.page.data import experiment_data
 from tuning.page.live_ledger import LiveLedger
 from tuning.page.trial_logs import TAIL
 from tuning.search.scheduler import Fifo

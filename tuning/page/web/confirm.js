@@ -30,9 +30,8 @@ function badges(one, best) {
   return texts.filter(Boolean).map((text) => el("span", { cls: "badge" }, text));
 }
 
-function spread(found, signed = false) {
+function spread(found, sign = view.data.signed) {
   if (found === null) return "-";
   const [mean, deviation] = found;
-  const text = signed ? `${mean < 0 ? "\u2212" : "+"}${number(Math.abs(mean), 5)}` : score(mean, 5);
-  return `${text}${deviation === null ? "" : ` \u00b1 ${number(deviation, 2)}`}`;
+  return `${score(mean, 5, sign)}${deviation === null ? "" : ` \u00b1 ${number(deviation, 2)}`}`;
 }

@@ -10,8 +10,8 @@ import { filters, head, table } from "./table.js";
 import { ask, embedded } from "./source.js";
 import { pictures } from "./pictures.js";
 import { panel } from "./trial.js";
-import { at, breakable, clock, el, fixed, icon, key, moment, signed, tip } from "./words.js";
-import { byProgress, curveClass, describe, drawn, RAMP, ramp, scored, STATES, view } from "./view.js";
+import { at, breakable, clock, el, fixed, icon, key, moment, tip } from "./words.js";
+import { byProgress, curveClass, describe, drawn, RAMP, ramp, relative, scored, STATES, view } from "./view.js";
 
 const EVERY = { running: 3000, starting: 3000 }; // milliseconds between two looks
 const ELSE = 15000;
@@ -38,9 +38,9 @@ function header() {
   const sessions = `in ${data.sessions} session${data.sessions === 1 ? "" : "s"}`;
   const limit = data.budget.hours ? `${sessions}; budget.hours ends it after ${data.budget.hours} h` : sessions;
   const [main, ...others] = best?.rows ?? [{ name: data.metric, best: "-", prior: "-", difference: "" }];
-  const relative = data.trials.find((t) => t.number === best?.trial)?.relative ?? null;
+  const difference = relative(data.trials.find((t) => t.number === best?.trial));
   if (data.ranks) fact("best", `Best ${main.name}`, main.best, best ? `trial ${best.trial} at epoch ${best.epochs}` : data.constraints && data.trials.some((t) => !t.feasible) ? `none keeps ${data.constraints}` : "no result yet");
-  if (data.ranks) fact("against", "Against the prior", best?.trial === 0 ? "is the prior" : signed(relative, data.relative) || "-", main.prior === "-" ? "" : `${main.prior} at the same epoch`);
+  if (data.ranks) fact("against", "Against the prior", best?.trial === 0 ? "is the prior" : difference || "-", main.prior === "-" ? "" : `${main.prior} at the same epoch`);
   for (const row of others) fact(row.name, `${row.name} of the best`, row.best, row.prior === "-" ? "" : `prior ${row.prior}`);
   fact("trials", "Trials", `${ended} / ${data.budget.trials}`, trials);
   fact("spent", "Spent", data.hours.spent, [data.hours.counted, data.hours.saved && `stopping saved ${data.hours.saved}`].filter(Boolean).join("; "));
@@ -53,6 +53,8 @@ function fact(id, name, value, more) {
   const found = [...at("facts").children].find((box) => box.dataset.id === id);
   const box = found ?? at("facts").appendChild(el("div", { "data-id": id }, el("dt", {}), el("dd", {})));
   box.firstChild.textContent = name;
+  const words = [value].flat().map((part) => part.textContent ?? part).join("").split(/[\s_-]/);
+  box.classList.toggle("long", words.some((word) => word.length > 9));
   box.lastChild.replaceChildren(...[value].flat(), el("small", {}, more));
 }
 
