@@ -12,7 +12,8 @@ from typing import Any
 
 from tuning.ledger.records import TrialRecord
 from tuning.page.axes import axes_of, points_of
-from tuning.page.data import GROUPS, group_data, rounded
+from tuning.page.curves import rounded
+from tuning.page.data import GROUPS, group_data
 from tuning.page.health import health_data
 from tuning.page.ladders import ladder_bd_lines, ladders_data
 from tuning.page.live_ledger import LiveLedger

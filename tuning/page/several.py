@@ -9,7 +9,8 @@ from typing import Any
 
 from hpcm.schema import ConfigError
 from tuning.ledger import folders
-from tuning.page.data import rounded, status
+from tuning.page.curves import rounded
+from tuning.page.data import status
 from tuning.page.ladders import ladder_bd_lines, ladders_data
 from tuning.page.live_ledger import LiveLedger
 from tuning.results.answer import answer_lines

@@ -82,12 +82,13 @@ def _not_beaten(result: ExperimentResult, score: float) -> str:
     """
     if result.info.space.objective.score != DELTA_RATE:
         return ""
-    found, where = result.confirmation, ""
+    found, where = result.confirmation, "; "
     if found is not None and found.best is not None:
         difference = found.best.difference(_compared_with(found), DELTA_RATE)
         if difference is not None and _compared_with(found).trial.role == "reference":
-            score, where = difference.mean, " on fresh seeds"
-    return f"No trial beat the baseline{where}; " if score >= 0 else ""
+            score = difference.mean
+            where = " on fresh seeds; on the search's own seed, "
+    return f"No trial beat the baseline{where}" if score >= 0 else ""
 
 
 def metric_rows(result: ExperimentResult, best: TrialRecord) -> list[tuple[str, str, str, str]]:
@@ -198,7 +199,7 @@ def _choices(result: ExperimentResult) -> list[str]:
                     f" ({count_text(row.trials, 'trial')}, epoch {row.epochs})"
                     for row in rows
                 ]
-                lines.append(f"{path}: {', '.join(texts)}")
+                lines.append(f"{path}, the best of each: {', '.join(texts)}")
     return lines
 
 

@@ -28,7 +28,7 @@ from tuning.results.train_commands import (
     repeat_command,
     repeat_commands,
 )
-from tuning.spaces.documents import SHIPPED, shipped_spaces
+from tuning.spaces.documents import EXPORTS, SHIPPED, shipped_spaces
 from tuning.spaces.draws import total_trials
 from tuning.spaces.loading import load_space
 from tuning.spaces.profile_choice import ProfileChoice
@@ -142,7 +142,7 @@ def _place(result: ExperimentResult, stored: Path) -> tuple[Path, str | None]:
 def best_path(space: SearchSpace) -> Path:
     """``best/phase3.yaml`` beside the space; ``best/phase3.laptop.yaml`` under another profile."""
     suffix = "" if space.profile == FULL else f".{space.profile}"
-    return Path(source_of(space)).parent / "best" / f"{space.name}{suffix}.yaml"
+    return Path(source_of(space)).parent / EXPORTS / f"{space.name}{suffix}.yaml"
 
 
 def source_of(space: SearchSpace) -> str:

@@ -168,7 +168,7 @@ def _failures(result: ExperimentResult) -> list[str]:
 
 
 def _cost_lines(result: ExperimentResult) -> list[str]:
-    spent = f"spent {hours_text(result.hours_spent, result.unit)}"
+    spent = f"spent {hours_text(result.hours_spent, result.unit)}: {result.counted}"
     if not (result.complete and result.hours_saved):
         return [spent]
     share = 100 * result.hours_saved / result.hours_full

@@ -141,6 +141,16 @@ def test_what_is_missing(
     assert message in capsys.readouterr().err
 
 
+def test_a_config_that_no_search_has_written_yet(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = tmp_path / "phase3.laptop.yaml"
+    assert main([words[0], str(missing), *words[2:]]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"{missing}: there is no such run config; a search writes its best one")
+    assert str(config_file(tmp_path)) in told.partition("there are ")[2]
+
+
 def test_images_that_a_config_has_seen_are_warned_about(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -32,7 +32,10 @@ class Worse(OneCurve):
     ("confirm", "start"),
     [
         (Confirm(), "No trial beat the baseline; at epoch 9: trial "),
-        (Confirm(top=1, seeds=(5, 6)), "No trial beat the baseline on fresh seeds; at epoch 9: "),
+        (
+            Confirm(top=1, seeds=(5, 6)),
+            "No trial beat the baseline on fresh seeds; on the search's own seed, at epoch 9: ",
+        ),
     ],
 )
 def test_a_search_that_only_lost_says_so_first(

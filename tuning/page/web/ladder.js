@@ -1,7 +1,7 @@
 // Ladders: the curve of each config, the BD-rate between them, and the difference in rate at every lmbda.
 
 import { lines, number } from "./charts.js";
-import { at, el, fixed, key, tip } from "./words.js";
+import { at, el, fixed, key, signed, tip } from "./words.js";
 import { view } from "./view.js";
 
 const METRICS = { psnr: ["psnr-rgb", "PSNR, dB"], ms_ssim_db: ["ms-ssim-rgb-db", "MS-SSIM, dB"] };
@@ -30,7 +30,7 @@ function verdict(metric) {
     : [el("p", { cls: "bd" }, el("b", {}, metric.text), ` of ${metric.test} against ${metric.anchor} (${METRICS[metric.metric][1]})`),
       el("p", { cls: "note" }, metric.interval ? `95 % interval over ${metric.basis}` : `no interval: ${metric.no_interval}`)];
   const rows = metric.differences.map((one) => el("tr", {}, el("td", {}, one.label), el("td", { cls: "number" }, fixed(one.quality, 2)),
-    el("td", { cls: "number" }, one.percent === null ? "out of reach" : `${percent(one.percent)}${range(one.interval)}${one.extended ? ", beyond the anchor" : ""}`)));
+    el("td", { cls: "number" }, one.percent === null ? "out of reach" : `${signed(one.percent, 2)} %${range(one.interval)}${one.extended ? ", beyond the anchor" : ""}`)));
   const heads = ["", "dB", "rate difference at equal quality"].map((text, k) => el("th", { scope: "col", cls: k ? "number" : "" }, text));
   const table = rows.length ? [el("div", { cls: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...rows)))] : [];
   return [...result, ...table, ...(metric.sign_change ? [el("p", { cls: "note edge" }, metric.sign_change)] : [])];
@@ -46,5 +46,4 @@ function curves(element, one, metric) {
   });
 }
 
-const percent = (value) => `${value < 0 ? "\u2212" : "+"}${Math.abs(value).toFixed(2)} %`;
-const range = (interval) => (interval ? ` [${interval.map((v) => `${v < 0 ? "\u2212" : "+"}${Math.abs(v).toFixed(2)}`).join(", ")}]` : "");
+const range = (interval) => (interval ? ` [${interval.map((value) => signed(value, 2)).join(", ")}]` : "");
