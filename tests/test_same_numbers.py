@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 
 from benchmarks import same_numbers
-from benchmarks.same_numbers import REFERENCE, SETTINGS, ProductsOfFloats, compare, config, end_of
+from benchmarks.same_numbers import (
+    REFERENCE,
+    SETTINGS,
+    ProductsOfFloats,
+    compare,
+    config,
+    end_of,
+    kept_end,
+)
 from hpcm import EpochReport, TrainConfig
 
 
@@ -36,6 +45,26 @@ def test_the_end_is_the_last_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
         "val_psnr": 30.0,
         "cpu_seconds": 0,
     }
+
+
+def test_an_end_is_kept_and_not_trained_twice(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    trained = []
+
+    def end_of(cfg: TrainConfig) -> dict[str, float]:
+        trained.append(cfg.seed)
+        return {"val_rd_cost": cfg.seed / 2}
+
+    monkeypatch.setattr(same_numbers, "end_of", end_of)
+    options, file = Namespace(batch=1, steps=4), tmp_path / "runs" / "kept.json"
+    for seed in (1, 2, 1):
+        cfg = config(options, seed, SETTINGS["auto"])
+        assert kept_end(cfg, file) == {"val_rd_cost": seed / 2}
+    assert trained == [1, 2]
+    kept_end(config(options, 1, SETTINGS[REFERENCE]), file)
+    kept_end(config(Namespace(batch=1, steps=8), 1, SETTINGS["auto"]), file)
+    assert trained == [1, 2, 1, 1]
 
 
 def test_what_changes_on_a_seed_stands_beside_what_seeds_differ_by() -> None:
