@@ -55,6 +55,19 @@ def parameter_gradients(
     return (None,) * len(given)
 
 
+def product_gradient(outer: Tensor, inner: Tensor, weight: Tensor) -> Tensor | None:
+    """The gradient ``outer.T @ inner`` of a 1x1 ``weight`` (outputs, inputs, 1, 1).
+
+    None if there is a gradient that it can be added to: the product itself adds, which saves a
+    tensor of the weight's size, written and read once.
+    """
+    before = weight.grad if _in_place and weight.requires_grad else None
+    if before is None or before.dtype != outer.dtype:
+        return (outer.t() @ inner).view_as(weight)
+    before.view(len(before), -1).addmm_(outer.t(), inner)
+    return None
+
+
 def _laid_out(grad: Tensor, parameter: Tensor) -> Tensor:
     """``grad`` in its parameter's order in memory, which a fused optimizer walks without asking."""
     sides = zip(parameter.shape, parameter.stride(), grad.stride(), strict=True)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from hpcm.model.gradients import computing_dtype, parameter_gradients
+from hpcm.model.gradients import computing_dtype, parameter_gradients, product_gradient
 
 _ONE = ([1, 1], [0, 0], [1, 1], False, [0, 0], 1)  # stride, padding, dilation, .., groups
 
@@ -75,7 +75,10 @@ def apply(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 def backward(
     grad: Tensor, x: Tensor, weight: Tensor, needs_grad: tuple[bool, bool]
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Gradients of input, weight and bias; ``needs_grad``: of the input, of the other two."""
+    """Gradients of input, weight and bias; ``needs_grad``: of the input, of the other two.
+
+    That of the weight is None if it was added at once (`hpcm.model.gradients`).
+    """
     to_input, to_weights = needs_grad
     if not is_product(x):
         return torch.ops.aten.convolution_backward(
@@ -84,7 +87,7 @@ def backward(
     outer = rows(grad)
     return (
         grid(outer @ matrix(weight), x) if to_input else None,
-        (outer.t() @ rows(x)).view_as(weight) if to_weights else None,
+        product_gradient(outer, rows(x), weight) if to_weights else None,
         outer.sum(0) if to_weights else None,
     )
 
