@@ -1,8 +1,8 @@
 """``x + W2 leaky(W1 spatial(x))``: a residual block as one node of the autograd graph.
 
-Written out, for three reasons: what is concatenated is never made if 1x1 convolutions are matrix
-products, the gradient of the hidden layer is overwritten in place, and the weight gradients of a
-block are added at once (`hpcm.model.gradients`).
+Written out, for three reasons: on a CPU what is concatenated is not kept for the backward pass, the
+gradient of the hidden layer is overwritten in place, and the weight gradients of a block are added
+at once (`hpcm.model.gradients`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from torch.autograd.function import once_differentiable
 
 from hpcm.model import pointwise
 from hpcm.model.gradients import computing_dtype, parameter_gradients
-from hpcm.model.pointwise import grid, is_product, matrix, rows
 
 SLOPE = 0.01  # of every LeakyReLU
 
@@ -36,21 +35,17 @@ class _Residual(torch.autograd.Function):
         x = x.to(dtype)
         kernel, offset, up, up_bias, down, down_bias = (p.to(dtype) for p in parameters)
         seen = _spatial(x[:, : len(kernel)], kernel, offset)
-        if is_product(x) and len(kernel) < x.shape[1]:
-            hidden = torch.addmm(up_bias, rows(seen), matrix(up)[:, : len(kernel)].t())
-            hidden.addmm_(rows(x)[:, len(kernel) :], matrix(up)[:, len(kernel) :].t())
-            hidden = grid(hidden, x)
-        else:
-            seen = torch.cat((seen, x[:, len(kernel) :]), 1) if len(kernel) < x.shape[1] else seen
-            hidden = pointwise.apply(seen, up, up_bias)
+        whole = _with_passed(seen, x)
+        hidden = pointwise.apply(whole, up, up_bias)
         torch.nn.functional.leaky_relu_(hidden, SLOPE)
-        ctx.save_for_backward(x, seen, hidden, *parameters)
+        kept = seen if x.device.type == "cpu" else whole  # memory there, kernels elsewhere
+        ctx.save_for_backward(x, kept, hidden, *parameters)
         return pointwise.apply(hidden, down, down_bias).add_(x)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, seen, hidden, *parameters = ctx.saved_tensors
+        x, kept, hidden, *parameters = ctx.saved_tensors
         to_input, *to_weights = ctx.needs_input_grad
         kernel, _, up, _, down, _ = (p.to(x.dtype) for p in parameters)
         learns, channels = any(to_weights), len(kernel)
@@ -58,17 +53,8 @@ class _Residual(torch.autograd.Function):
         inner, to_down, to_down_bias = pointwise.backward(grad, hidden, down, (True, learns))
         assert inner is not None
         torch.ops.aten.leaky_relu_backward.grad_input(inner, hidden, SLOPE, True, grad_input=inner)
-        if seen.shape[1] < x.shape[1]:
-            outer = rows(inner)
-            to_seen: Tensor | None = grid(outer @ matrix(up), x)
-            to_up = to_up_bias = None
-            if learns:
-                of_seen = rows(seen).t() @ outer
-                of_passed = rows(x)[:, channels:].t() @ outer  # not into columns: MKL is slow there
-                to_up = torch.cat((of_seen, of_passed)).t().contiguous().view_as(up)
-                to_up_bias = outer.sum(0)
-        else:
-            to_seen, to_up, to_up_bias = pointwise.backward(inner, seen, up, (True, learns))
+        whole = _with_passed(kept, x)
+        to_seen, to_up, to_up_bias = pointwise.backward(inner, whole, up, (True, learns))
         assert to_seen is not None
         to_x, to_kernel, to_offset = _spatial_backward(
             to_seen[:, :channels], x[:, :channels], kernel, (to_input, learns)
@@ -80,6 +66,12 @@ class _Residual(torch.autograd.Function):
             to_x = to_x.add_(grad)
         found = (to_kernel, to_offset, to_up, to_up_bias, to_down, to_down_bias)
         return to_x, *parameter_gradients(parameters, found, to_weights)
+
+
+def _with_passed(seen: Tensor, x: Tensor) -> Tensor:
+    """What the 1x1 up sees: the spatial layer's output and the channels of ``x`` that it left."""
+    channels = seen.shape[1]
+    return pointwise.side_by_side(seen, x[:, channels:]) if channels < x.shape[1] else seen
 
 
 def _spatial(x: Tensor, kernel: Tensor, offset: Tensor) -> Tensor:
