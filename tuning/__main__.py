@@ -55,6 +55,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _status(result: ExperimentResult) -> None:
+    from tuning.results.exported import exported_commands
     from tuning.results.tables import survival
     from tuning.spaces.wording import columns
     from tuning.watching.summary import summary_lines
@@ -65,10 +66,15 @@ def _status(result: ExperimentResult) -> None:
     if not terminal.is_terminal and "COLUMNS" not in os.environ:
         terminal = Terminal(width=WIDE)
     space = result.info.space
+    terminal.print(f"{space.kind} {result.info.name}", style="bold")
     terminal.print(trial_table([*result.trials, *result.references], space, ALL_ROWS))
-    rungs = survival(result.trials, space)
-    table = columns([list(rungs[0]), *([str(count) for count in row.values()] for row in rungs)])
-    lines = [*table, "", *summary_lines(result, export=None)]
+    lines = summary_lines(result, export=None)
+    if space.ranks_trials:
+        rungs = survival(result.trials, space)
+        rows = [list(rungs[0]), *([str(count) for count in row.values()] for row in rungs)]
+        lines = [*columns(rows), "", *lines]
+    if result.complete and (commands := exported_commands(result.info.directory)):
+        lines += ["", *commands]
     terminal.print("\n".join(lines), soft_wrap=True)
 
 
@@ -115,7 +121,8 @@ def _report(flags: argparse.Namespace) -> None:
 
     result = read_result(flags.experiment, flags.storage)
     path = Path(flags.output) if flags.output else result.info.directory / REPORT_FILE
-    print(f"written {write_report(result, path)}")
+    written = write_report(result, path)
+    print(f"{result.info.space.kind} {result.info.name}: written {written}")
 
 
 def _list(flags: argparse.Namespace) -> None:

@@ -191,10 +191,8 @@ def _conclude(result: ExperimentResult, console: Console) -> int:
     for line in ["", *summary_lines(result, export)]:
         console.say(line)
     if problem:
-        resume_hint = (
-            "" if result.info.simulated else f"; then python tune.py --resume {result.info.name}"
-        )
-        console.say(f"{problem}{resume_hint}", "red")
+        resume = folders.command_text("python tune.py --resume", result.info.directory)
+        console.say(f"{problem}{'' if result.info.simulated else f'; then {resume}'}", "red")
     if not result.interrupted:
         _write_report(result, console)
     return FAILED if problem else exit_code(result)

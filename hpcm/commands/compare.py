@@ -14,7 +14,8 @@ from hpcm.commands.arguments import check_file
 from hpcm.evaluation.bd_rate import BDRateError
 from hpcm.evaluation.comparison import Comparison, Refused, compare_or_refuse, mean_over_sets
 from hpcm.evaluation.curves import over_seeds
-from hpcm.evaluation.rate_saving import RateSaving, rate_savings, sign_change
+from hpcm.evaluation.interval import doubt
+from hpcm.evaluation.rate_difference import TITLE, rate_differences, row_text, sign_change
 from hpcm.evaluation.rd_plot import PLOTS, save_plot
 from hpcm.evaluation.results import Results, written
 from hpcm.evaluation.scores import points_of
@@ -38,14 +39,13 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"anchor {_described(anchor)}; {arguments.metric}, {arguments.method}")
         rows.append(compare_or_refuse(anchor, test, arguments.metric, arguments.method))
         print(f"{_described(test)}: {_text(rows[-1], anchor, test)}")
-        _print_savings(anchor, test, arguments.metric)
+        _print_differences(anchor, test, arguments.metric)
     found = [row for row in rows if isinstance(row, Comparison)]
     means = mean_over_sets(found)
     for mean in means:
         print(f"{mean.test} (mean of {mean.dataset}): {_numbers(mean)}")
     if arguments.csv:
-        _write_csv(arguments.csv, [*rows, *means])
-        print(f"written {arguments.csv}")
+        print(f"written {write_csv(arguments.csv, [*rows, *means])}")
     if arguments.plot:
         print(f"written {save_plot(arguments.plot, pairs, more_curves, found)}")
     return 0 if found else 2
@@ -106,6 +106,7 @@ def _numbers(row: Comparison) -> str:
     return (
         f"BD-rate {row.bd_rate:+.2f} % {row.interval}{gain}{span}\n"
         f"  95 % interval: {len(row.interval.draws)} draws of {row.interval.basis}"
+        f"{doubt(row.interval.ends)}"
     )
 
 
@@ -123,39 +124,34 @@ def _points(results: Results, metric: str) -> list[str]:
     return lines
 
 
-def _print_savings(anchor: Results, test: Results, metric: str) -> None:
-    """The rate saved at every lmbda, for curves that say which it is."""
+def _print_differences(anchor: Results, test: Results, metric: str) -> None:
+    """The difference in rate at every lmbda, for curves that say which it is."""
     try:
-        savings = rate_savings(anchor, test, metric)
+        found = rate_differences(anchor, test, metric)
     except BDRateError:
         return
-    if any(saving.lmbda is None for saving in savings):
+    if any(one.lmbda is None for one in found):
         return
-    if all(saving.percent is None for saving in savings):
-        print("  rate saved at equal quality: not known, all points are out of the anchor's reach")
+    if all(one.percent is None for one in found):
+        print(f"  {TITLE}: not known, all points are out of the anchor's reach")
         return
-    print("  rate saved at equal quality:")
-    for saving in savings:
-        print(f"    {saving.label}: {_saved(saving)}")
-    if sentence := sign_change(savings):
+    print(f"  {TITLE}:")
+    for one in found:
+        ends = one.interval.ends if one.interval else None
+        print(f"    {one.label}: {row_text(one.percent, one.quality, ends, one.extended)}")
+    if sentence := sign_change(found):
         print(f"  {sentence}")
 
 
-def _saved(saving: RateSaving) -> str:
-    if saving.percent is None:
-        return f"not known, {saving.quality:.2f} dB is out of the anchor's reach"
-    spread = f" {saving.interval}" if saving.interval else ""
-    far = ", beyond the anchor's points" if saving.extended else ""
-    return f"{saving.percent:+.2f} %{spread}{far}"
-
-
-def _write_csv(path: Path, rows: Sequence[Comparison | Refused]) -> None:
+def write_csv(path: Path, rows: Sequence[Comparison | Refused]) -> Path:
+    """A row per BD-rate and mean. Raises :class:`ConfigError` if it cannot be written."""
     table = io.StringIO(newline="")
     writer = csv.DictWriter(table, COLUMNS)
     writer.writeheader()
     writer.writerows(_cells(row) for row in rows)
     with written(path):
         write_atomically(path, table.getvalue().encode())
+    return path
 
 
 def _cells(row: Comparison | Refused) -> dict[str, object]:

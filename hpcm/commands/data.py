@@ -16,11 +16,12 @@ def run(arguments: argparse.Namespace) -> int:
     images = images_at(arguments.name)
     pixels = sum(item.width * item.height for item in images.items)
     least = min(min(size) for size in images.sizes)
-    print(f"{images.name}: {images.count} images, {pixels / 1e6:.1f} Mpixel, least side {least}")
+    print(f"{images.name}: {images.count} images, {pixels / 1e6:.1f} Mpixel")
+    print(f"shortest side of all {least} pixels")
     for (width, height), count in list(images.sizes.items())[:SHOWN]:
         print(f"  {width}x{height}  {count}")
     _more(len(images.sizes), "sizes")
-    print(f"fingerprint {images.fingerprint}")
+    print(f"fingerprint {images.fingerprint} (of names and contents)")
     print(f"skipped {len(images.skipped)}")
     for item in images.skipped[:SHOWN]:
         print(f"  {item.name}: {item.reason}")

@@ -43,7 +43,12 @@ class Interval:
     draws: NDArray[np.float64]  # (DRAWS,) the statistic of each; NaN if it does not exist
 
     def __str__(self) -> str:
-        return f"[{self.low:+.2f}, {self.high:+.2f}]"
+        return ends_text(self.ends)
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Its two ends."""
+        return self.low, self.high
 
     @property
     def basis(self) -> str:
@@ -52,6 +57,16 @@ class Interval:
             return f"{self.images} images; one seed, so the spread between trainings is not in it"
         pairs = "paired by seed" if self.paired else "not paired by seed"
         return f"{self.images} images and {self.seeds} seeds, {pairs}"
+
+
+def ends_text(ends: Sequence[float]) -> str:
+    """An interval by its two ends: ``[-2.10, +0.30]``."""
+    return f"[{ends[0]:+.2f}, {ends[1]:+.2f}]"
+
+
+def doubt(ends: Sequence[float] | None) -> str:
+    """What stands behind a difference whose 95 % interval has these ends; often nothing."""
+    return ": not distinguishable from none" if ends and ends[0] <= 0 <= ends[1] else ""
 
 
 def bootstrap(

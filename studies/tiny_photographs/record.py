@@ -11,11 +11,12 @@ from typing import Any
 
 from hpcm import TrainConfig
 from hpcm.evaluation.image_sets import image_set
+from hpcm.evaluation.interval import ends_text
 from tuning.ledger.provenance import git_commit, versions
-from tuning.page.ladders import verdict_lines
 from tuning.results.answer import answer_lines
 from tuning.results.confirm_text import confirm_lines
 from tuning.results.ladder import FOLDER, read_verdict
+from tuning.results.ladder_text import bd_lines
 from tuning.results.outcome import ExperimentResult
 from tuning.results.tables import read_result, trials_table
 from tuning.spaces.space import SearchSpace
@@ -134,7 +135,7 @@ def _page(
         "",
         "## Answer",
         "",
-        *_bullets(verdict_lines([{"verdict": one} for one in judged])),
+        *_bullets([line for one in judged for line in bd_lines(one)]),
         "",
         f"Winner: trial {winner['trial']} of {winner['experiment']}, mean rate difference"
         f" {winner['mean']:+.2f} % (sd {winner['deviation']:.2f}, n = {len(winner['values'])} fresh"
@@ -145,7 +146,7 @@ def _page(
     ]
     for one in judged:
         lines += ["", f"![Curves of {' and '.join(one['configs'])}]({_place(one)}/rd.svg)"]
-        lines += ["", *_savings(one)]
+        lines += ["", *_differences(one)]
     for result in results:
         lines += ["", f"## {result.info.space.name}", "", *_bullets(answer_lines(result))]
         if result.confirmation:
@@ -178,17 +179,17 @@ def _rule(cfg: TrainConfig) -> str:
     return f"{optimizer['name']}, learning rate {optimizer['lr']:.2g}, and {balancer['name']}"
 
 
-def _savings(verdict: Mapping[str, Any]) -> list[str]:
-    """The rate saved at every lmbda, as a table."""
+def _differences(verdict: Mapping[str, Any]) -> list[str]:
+    """The difference in rate at every lmbda, as a table."""
     lines = [
-        "| set | metric | lmbda | quality | rate saved | 95 % |",
+        "| set | metric | lmbda | quality | rate difference | 95 % |",
         "| --- | --- | --- | ---: | ---: | --- |",
     ]
     for one in verdict["sets"]:
         for metric in one["metrics"]:
-            for row in metric["savings"]:
-                span = row.get("interval")
-                interval = f"[{span[0]:+.2f}, {span[1]:+.2f}]" if span else "-"
+            for row in metric["differences"]:
+                ends = row["interval"]
+                interval = ends_text(ends) if ends else "-"
                 lines.append(
                     f"| {one['dataset']} | {metric['metric']} | {row['lmbda']:g} |"
                     f" {row['quality']:.2f} dB | {row['percent']:+.2f} % | {interval} |"

@@ -51,13 +51,13 @@ def test_the_published_bd_rates(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[0] == "anchor VTM-18.0 (kodak, real); psnr, pchip"
     assert lines[1].startswith("HPCM-Base (kodak, real): BD-rate -15.45 %  +0.745 dB  over 29.40")
     assert lines[2] == "  no interval: VTM-18.0 has no values per image"
-    assert lines[3] == "  rate saved at equal quality:"
-    assert lines[4].startswith("    lmbda 0.0018: +18.")
+    assert lines[3] == "  rate difference at equal quality (negative: less rate):"
+    assert lines[4].startswith("    lmbda 0.0018: -18.")
     (large,) = (line for line in lines if line.startswith("HPCM-Large (kodak, real)"))
     assert "BD-rate -19.39 %" in large
 
 
-def test_intervals_savings_and_the_mean_over_sets(
+def test_intervals_differences_and_the_mean_over_sets(
     files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tests = ["kodak/test.json", "tecnick/test.json"]
@@ -67,7 +67,7 @@ def test_intervals_savings_and_the_mean_over_sets(
     assert lines[0] == "anchor base (kodak, rate of unknown kind); psnr, pchip"
     assert lines[1].endswith("BD-rate -10.00 % [-10.00, -10.00]  +0.456 dB  over 28.00 to 37.00 dB")
     assert lines[2] == "  95 % interval: 100 draws of 6 images and 2 seeds, paired by seed"
-    assert lines[4] == "    lmbda 0.0018: +10.00 % [+10.00, +10.00]"
+    assert lines[4] == "    lmbda 0.0018: -10.00 % [-10.00, -10.00]"
     assert lines[-3].startswith("test (mean of kodak, tecnick): BD-rate -10.00 % [-10.00, -10.00]")
     rows = table("table/all.csv")
     assert [row["dataset"] for row in rows] == ["kodak", "tecnick", "kodak, tecnick"]
@@ -209,7 +209,7 @@ def test_an_anchor_far_from_the_tests_is_in_view(
     """As black squares: the tests' own range would leave it out."""
     scored("good", lambda p, s, i: 1.0, decibels=(48, 51, 54, 57)).save("good.json")
     assert main(["compare", "kodak/base.json", "good.json", "--plot", "far.png"]) == 2
-    assert "equal quality: not known, all points are out of the" in capsys.readouterr().out
+    assert "less rate): not known, all points are out of the" in capsys.readouterr().out
     axes = np.asarray(Image.open("far.png").convert("RGB"))[60:550, 90:900].astype(int)
     black = (axes.max(axis=2) < 10).sum()
     assert black > 500

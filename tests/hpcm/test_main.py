@@ -263,10 +263,10 @@ def test_data_describes_a_set(config: Path, capsys: pytest.CaptureFixture[str]) 
     assert main(["data", "few"]) == 0
     out, err = capsys.readouterr()
     lines = out.splitlines()
-    assert lines[0] == "few: 2 images, 0.0 Mpixel, least side 64"
-    assert lines[1].split() == ["128x64", "2"]
-    assert lines[2].startswith("fingerprint sha256:")
-    assert lines[3:] == ["skipped 1", "  torn.png: not an image"]
+    assert lines[:2] == ["few: 2 images, 0.0 Mpixel", "shortest side of all 64 pixels"]
+    assert lines[2].split() == ["128x64", "2"]
+    assert lines[3].startswith("fingerprint sha256:")
+    assert lines[4:] == ["skipped 1", "  torn.png: not an image"]
     assert err == "warning: image set 'few': 1 image skipped: torn.png: not an image\n"
 
 

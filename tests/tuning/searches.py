@@ -116,6 +116,7 @@ def make_result(space: SearchSpace, folder: Path) -> ExperimentResult:
         prior=trials[0],
         hours_spent=spent,
         hours_full=4 * 90 / 3600,
+        counted="4 trials",
         unit="CPU",
         complete=True,
         interrupted=False,

@@ -175,7 +175,7 @@ def test_a_search_prints_profile_size_and_dashboard_then_the_end(
     words = ["--space", "quick.yaml", "--storage", str(storage)]
     assert cli.main([*words, "--set", "budget.trials=4", "--set", "budget.hours=1"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    starts = ("profile", "space", "rungs", "trials", "cost", "experiment", "dashboard", "ray")
+    starts = ("profile", "space", "rungs", "trials", "cost", "search", "dashboard", "ray")
     labels = [line.split()[0] for line in lines if line and line[0] != " "]
     assert tuple(labels[:8]) == starts
     assert lines[0] == "profile     laptop (no GPU on this machine)"

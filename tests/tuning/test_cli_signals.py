@@ -77,7 +77,7 @@ def test_a_signal_is_acknowledged_and_passed_on(
     shown = capsys.readouterr().out
     assert "stopping: running trials save after their epoch" in shown
     assert "\nstopping at once\n" in shown
-    assert "interrupted; continue with python tune.py --resume quick-x" in shown
+    assert "search quick-x: interrupted; continue with python tune.py --resume quick-x" in shown
     assert "exported" not in shown
 
 

@@ -1,4 +1,4 @@
-"""``python -m tuning ladder``: train every run, score it on the test sets, print the savings.
+"""``python -m tuning ladder``: train every run, score it on the test sets, print the verdict.
 
 Exit code 0: every run has finished and was scored. 1: one failed, or the hours ended it. 2:
 something to mend in a file or a flag. 130: interrupted; resumable.
@@ -7,13 +7,14 @@ something to mend in a file or a flag. 130: interrupted; resumable.
 from __future__ import annotations
 
 import argparse
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpcm.__main__ import main as hpcm_command
+from hpcm.commands.compare import write_csv
+from hpcm.evaluation.comparison import Comparison
+from hpcm.evaluation.rd_plot import save_plot
 from hpcm.schema import ConfigError
 from tuning.ladders.evaluation import TestSet, score_runs, test_sets
 from tuning.ladders.request import grown_space, new_space
@@ -25,7 +26,8 @@ from tuning.ledger.records import TrialRecord
 from tuning.on_ray.experiment import run_experiment
 from tuning.on_ray.profiles import choose_profile
 from tuning.on_ray.trainable import TrialContext
-from tuning.results.ladder import FOLDER, Judged, judge, verdict_data, write_verdict
+from tuning.results.ladder import FOLDER, Judged, judge, means, verdict_data, write_verdict
+from tuning.results.ladder_text import verdict_lines
 from tuning.spaces.documents import AUTO
 from tuning.spaces.ladder_space import LadderSpace
 from tuning.watch import COMPLETE, FAILED, INTERRUPTED, Watch, look_for_images, measure
@@ -60,7 +62,7 @@ def run(flags: argparse.Namespace) -> int:
         console.say(f"warning: {warning}", "yellow")
     look_for_images(ladder.space, console)
     seconds = _known_seconds(ladder.runs) or (measure(ladder.space, console) if ladder.left else 0)
-    for line in plan_lines(ladder.space, ladder.runs, sets, seconds):
+    for line in plan_lines(ladder.space, ladder.runs, sets, seconds, ladder.resume):
         console.say(line)
     if flags.dry_run:
         return COMPLETE
@@ -87,10 +89,11 @@ def _go(ladder: Ladder, flags: argparse.Namespace, storage: Path, console: Conso
         name = result.info.name
         if result.interrupted or result.error:
             why = result.error or "interrupted"
-            console.say(f"\n{why}; {ladder.space.command} --resume {shlex.quote(name)}", "yellow")
+            resume = folders.command_text(f"{ladder.space.command} --resume", storage / name)
+            console.say(f"\n{why}; {resume}", "yellow")
             return INTERRUPTED if result.interrupted else FAILED
     judged = judge_experiment(storage / name, ladder.images, ladder.real, console)
-    for line in final_lines(storage / name, judged):
+    for line in final_lines(storage / name):
         console.say(line)
     return COMPLETE if all(one.curves and not one.left_out for one in judged) else FAILED
 
@@ -107,23 +110,16 @@ def judge_experiment(
     sets = test_sets(directory, images, real)
     score_runs(sets, runs, context.checkpoints, console.say)
     judged = [judge(one.folder, space, runs) for one in sets]
-    write_verdict(directory, verdict_data(space, judged))
-    _compare(directory, space, [one for one in judged if one.curves])
+    verdict = verdict_data(space, judged)
+    write_verdict(directory, verdict)
+    for line in ["", *verdict_lines(verdict)]:
+        console.say(line)
+    if pairs := [pair for one in judged for pair in one.pairs]:
+        rows = [row for one in judged for row in one.comparisons]
+        write_csv(directory / FOLDER / "bd_rate.csv", [*rows, *means(judged)])
+        found = [row for row in rows if isinstance(row, Comparison)]
+        save_plot(directory / FOLDER / "rd.svg", pairs, found=found)
     return judged
-
-
-def _compare(directory: Path, space: LadderSpace, judged: Sequence[Judged]) -> None:
-    """What ``python -m hpcm compare`` says of the curves, with its plot and table."""
-    if not judged:
-        return
-    anchors = [str(one.files[0]) for one in judged]
-    tests = [str(file) for one in judged for file in one.files[1:]]
-    words = ["compare", anchors[0], *tests, "--plot", str(directory / FOLDER / "rd.svg")]
-    words += ["--csv", str(directory / FOLDER / "bd_rate.csv")]
-    words += ["--anchors", *anchors[1:]] if anchors[1:] else []
-    if space.of_base("loss", "metric") == "ms_ssim":
-        words += ["--metric", "ms_ssim_db"]
-    hpcm_command(words)
 
 
 def _fresh(flags: argparse.Namespace) -> Ladder:

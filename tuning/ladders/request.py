@@ -11,6 +11,7 @@ from typing import Any
 from hpcm.config import TrainConfig
 from hpcm.schema import ConfigError, config_class, leaves, load, overlay, set_path, to_plain
 from hpcm.yaml_files import override
+from tuning.spaces.documents import EXPORTS, SHIPPED
 from tuning.spaces.ladder_space import Ladder, LadderSpace, ladder_of
 from tuning.spaces.sections import BASELINE, Budget, Faults, Resources
 from tuning.spaces.space import TREATMENTS
@@ -32,6 +33,8 @@ class Running:
 def new_space(flags: argparse.Namespace, profile: str) -> LadderSpace:
     """The space of a new ladder. Raises :class:`ConfigError`."""
     source = Path(flags.config)
+    if not source.exists():
+        raise ConfigError(_missing(source))
     config = TrainConfig.from_yaml(source)
     name = source.name.removesuffix(".yaml").removesuffix(".yml")
     against, anchor = _anchor(flags.against, config)
@@ -56,6 +59,18 @@ def new_space(flags: argparse.Namespace, profile: str) -> LadderSpace:
         resources=running.resources,
         budget=running.budget,
         faults=running.faults,
+    )
+
+
+def _missing(source: Path) -> str:
+    """Why there is no run config yet, and which there are."""
+    here = Path.cwd()
+    found = sorted({*source.parent.glob("*.yaml"), *(SHIPPED / EXPORTS).glob("*.yaml")})
+    names = [str(path.relative_to(here) if path.is_relative_to(here) else path) for path in found]
+    there = f"; there are {', '.join(names)}" if names else ""
+    return (
+        f"{source}: there is no such run config; a search writes its best one when it ends, into"
+        f" {EXPORTS}/ beside its space{there}"
     )
 
 

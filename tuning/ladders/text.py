@@ -8,11 +8,12 @@ from shlex import quote
 
 from hpcm.config import TrainConfig
 from tuning.ladders.evaluation import TestSet
+from tuning.ledger.folders import command_text
 from tuning.ledger.records import TrialRecord
-from tuning.results.ladder import FOLDER, Judged
+from tuning.results.ladder import FOLDER
 from tuning.results.train_commands import differences
 from tuning.spaces.ladder_space import LadderSpace
-from tuning.spaces.wording import count_text, hours_text, label_line, value_text
+from tuning.spaces.wording import columns, count_text, hours_text, label_line, value_text
 
 MOST_SHOWN = 12  # fields in which two configs differ
 
@@ -22,8 +23,12 @@ def plan_lines(
     runs: Sequence[TrialRecord],
     sets: Sequence[TestSet],
     seconds: float | None,
+    name: str | None = None,
 ) -> list[str]:
-    """What a start would train, on what it would be judged, and the hours."""
+    """What a start would train, on what it would be judged, and the hours.
+
+    ``name``: of the experiment that goes on; None: it is new.
+    """
     by_run = {tuple(run.params.items()): run for run in runs}
     all_runs = [by_run.get(tuple(flat.items())) for flat in space.runs()]
     ended = [run for run in all_runs if run is not None and run.ended]
@@ -39,7 +44,8 @@ def plan_lines(
     rate = "bytes" if any(one.real for one in sets) else "estimated rate"
     images = ", ".join(f"{one.images.name} ({one.images.count})" for one in sets)
     rows = [
-        ("ladder", f"{counts}{done}"),
+        (space.kind, name or f"new, {space.names[-1]} against {space.names[0]}"),
+        ("runs", f"{counts}{done}"),
         ("lmbda", ", ".join(f"{lmbda:g}" for lmbda in sorted(space.lmbdas))),
         ("seeds", ", ".join(map(str, space.seeds))),
         *_config_rows(space),
@@ -84,19 +90,13 @@ def _cost_text(space: LadderSpace, epochs: int, seconds: float | None) -> str:
     return f"{text}, {hours} by {seconds:.1f} s an epoch measured here; scoring not counted"
 
 
-def final_lines(directory: Path, judged: Sequence[Judged]) -> list[str]:
-    """Which runs are in no curve and why, and where the results are."""
-    lines = []
-    for one in judged:
-        if not one.curves:
-            lines.append(f"{one.folder.name}: no lmbda has a scored run of every config and seed")
-        lines += [f"{one.folder.name}: not in the curve: {text}" for text in one.left_out]
-    name, storage = quote(directory.name), quote(str(directory.parent))
-    return [
-        *lines,
-        "",
-        f"curves, plot, table  {directory / FOLDER}",
-        f"one more lmbda or seed  python -m tuning ladder --resume {name} --storage {storage}"
-        " --lmbdas X --seeds N",
-        f"report  python -m tuning report {name} --storage {storage} -o {name}.html",
+def final_lines(directory: Path) -> list[str]:
+    """Where the results are, and what can be done next."""
+    more = f"{command_text('python -m tuning ladder --resume', directory)} --lmbdas X --seeds N"
+    report = f"{command_text('python -m tuning report', directory)} -o {quote(directory.name)}.html"
+    rows = [
+        ("curves, plot, table", str(directory / FOLDER)),
+        ("one more lmbda or seed", more),
+        ("report", report),
     ]
+    return ["", *columns(rows)]

@@ -8,14 +8,16 @@ import tempfile
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from shlex import quote
 from typing import Any, cast
 
 from hpcm.atomic_files import write_atomically
 from hpcm.files import read_json
-from hpcm.parts import differences, imported, missing_parts
+from hpcm.parts import differences, import_text, imported, missing_parts
 from hpcm.schema import ConfigError, about, config_class, did_you_mean, load, shown
 from tuning.ledger.ledger import LEDGER_FILE, Ledger
 from tuning.ledger.lines import whole_lines
+from tuning.spaces.defaults import STORAGE
 from tuning.spaces.ladder_space import space_from_plain
 from tuning.spaces.space import SearchSpace
 
@@ -67,6 +69,15 @@ def storage_folder(storage: str, write: bool = True) -> Path:
             f"--storage {storage}: {existing} cannot be written to: {error.strerror}"
         ) from None
     return folder
+
+
+def command_text(program: str, directory: Path) -> str:
+    """The command ``program`` about an experiment, as a shell takes it: ``program NAME``, and what
+    finds its folder and its parts.
+    """
+    usual = directory.parent == storage_folder(STORAGE, write=False)
+    storage = "" if usual else f" --storage {quote(str(directory.parent))}"
+    return f"{program} {quote(directory.name)}{storage}{import_text()}"
 
 
 def new_name(space: SearchSpace, folder: Path) -> str:

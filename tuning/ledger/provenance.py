@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import hpcm
+from hpcm.evaluation.image_sets import ImageSet, image_set
 from hpcm.evaluation.run_images import run_images
 from tuning.spaces.wording import count_text
 
@@ -15,13 +16,22 @@ PACKAGES = ("torch", "numpy", "ray", "optuna")
 
 
 def data_facts(config: hpcm.TrainConfig) -> list[tuple[str, str]]:
-    """Name, size and fingerprint of the images that gave the numbers."""
-    images = run_images(config.data)
-    sets = {"trained on": images.train, "validated on": images.val}
+    """The image sets that gave the numbers, by the fingerprint that ``python -m hpcm data`` prints.
+
+    And how a set that is held out from was divided.
+    """
+    used = run_images(config.data)
+    if config.data.holdout is None:
+        return [("trained on", _described(used.train)), ("validated on", _described(used.val))]
     return [
-        (role, f"{images.name}, {count_text(images.count, 'image')}, {images.fingerprint}")
-        for role, images in sets.items()
+        ("images", _described(image_set(config.data.train))),
+        ("trained on", f"{used.train.count} of them"),
+        ("validated on", f"{used.val.count} of them, by data.holdout"),
     ]
+
+
+def _described(images: ImageSet) -> str:
+    return f"{images.name}, {count_text(images.count, 'image')}, {images.fingerprint}"
 
 
 def git_commit() -> str:

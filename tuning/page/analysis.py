@@ -7,28 +7,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-from hpcm.files import read_bytes
-from hpcm.schema import ConfigError
 from tuning.ledger.records import TrialRecord
 from tuning.page.axes import axes_of, points_of
-from tuning.page.data import GROUPS, group_data, rounded
+from tuning.page.curves import rounded
+from tuning.page.data import GROUPS, group_data
 from tuning.page.health import health_data
-from tuning.page.ladders import ladders_data, verdict_lines
+from tuning.page.ladders import ladder_bd_lines, ladders_data
 from tuning.page.live_ledger import LiveLedger
 from tuning.results.answer import answer_lines
 from tuning.results.effects import common_epoch, edge_hits, scores_at, trend
+from tuning.results.exported import exported_header
 from tuning.results.incumbent import incumbent
 from tuning.results.outcome import ExperimentResult
 from tuning.search.importance import BEST, DRAWS, LEAST, LEVEL, importances
 from tuning.spaces.space import SearchSpace
 from tuning.spaces.wording import value_text
 
-BEST_FILE = "best.yaml"  # the export that an experiment keeps
-LARGEST_HEADER = 1 << 20  # bytes
 COMMIT = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{28}\b")  # shown in part: a whole one may be a key
 NO_SCORE = "no trial has a score at a rung yet"
 
@@ -40,7 +37,7 @@ def analysis_data(
     epoch = common_epoch(result.trials, space)
     scores = scores_at(result.trials, space, epoch) if epoch else {}
     ladders = ladders_data(ledger.path.parent, space)
-    answer = [*answer_lines(result), *verdict_lines(ladders)]
+    answer = [*answer_lines(result), *ladder_bd_lines(ladders)]
     level, steps = incumbent(ledger.timeline, ledger.trials, space)
     return {
         "answer": answer or [_no_answer(result)],
@@ -57,7 +54,7 @@ def analysis_data(
         "reference": _reference(ledger, space),
         "ladders": ladders,
         "health": health_data(ledger, space, result),
-        "export": _export(ledger.path.parent),
+        "export": [COMMIT.sub(r"\1", line) for line in exported_header(ledger.path.parent)],
     }
 
 
@@ -193,20 +190,3 @@ def _reference(ledger: LiveLedger, space: SearchSpace) -> dict[str, Any] | None:
         if curve is not None and curve.reason:
             reason = f"no reference curve at epoch {epoch}: {curve.reason}"
     return {"epoch": None, "points": [], "reason": reason}
-
-
-def _export(directory: Path) -> list[str]:
-    """The header of the exported config: digests, versions, images, commands. Empty: none."""
-    path = directory / BEST_FILE
-    if not path.is_file():
-        return []
-    try:
-        text = read_bytes(path, LARGEST_HEADER).decode(errors="replace")
-    except ConfigError as error:
-        return [str(error)]
-    head = []
-    for line in text.splitlines():
-        if not line.startswith("#"):
-            break
-        head.append(COMMIT.sub(r"\1", line.removeprefix("#").removeprefix(" ")))
-    return head

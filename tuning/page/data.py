@@ -9,28 +9,41 @@ from typing import Any
 
 from tuning.ledger.driver_lock import driver_of
 from tuning.ledger.events import Exploited, OfTrial, Proposed, Retried, RungDecision
+from tuning.ledger.folders import command_text
 from tuning.ledger.records import TrialRecord
 from tuning.ledger.redaction import redacted
 from tuning.page.axes import Axis, axes_of, points_of, short_labels
 from tuning.page.confirm import confirm_data
+from tuning.page.curves import Point, points, rounded, thin
 from tuning.page.fidelity import fidelity_data
 from tuning.page.live_ledger import LiveLedger
 from tuning.results.confirm import Confirmation, confirmation
 from tuning.results.constraints import constraints_text, feasible
 from tuning.results.image_error import ImageErrors
-from tuning.results.outcome import at_common_epoch, best_of, hours_without_stopping, ranked
+from tuning.results.outcome import (
+    at_common_epoch,
+    best_of,
+    counted_text,
+    hours_without_stopping,
+    ranked,
+)
 from tuning.results.pareto import pareto_front
 from tuning.results.reference_lines import reference_lines
 from tuning.spaces.draws import total_trials
 from tuning.spaces.space import SearchSpace
-from tuning.spaces.wording import UNITS, difference_text, metric_name, value_text
+from tuning.spaces.wording import (
+    SIGNED,
+    UNITS,
+    difference_text,
+    hours_text,
+    metric_name,
+    metric_text,
+    value_text,
+)
 
-MOST_POINTS = 240  # of a curve: about one for every other pixel
 ALL_POINTS = 16_000  # of all curves together: more neither the eye nor the browser follows
-DIGITS = 7  # of what is drawn
 SHOWN_METRICS = ("val_bpp", "val_psnr")  # besides the objective
 GROUPS = ("weights", "gamma", "scale_contrib")  # of a trial, over its epochs
-Point = tuple[int, float]
 
 
 def experiment_data(ledger: LiveLedger, space: SearchSpace) -> dict[str, Any]:
@@ -42,13 +55,15 @@ def experiment_data(ledger: LiveLedger, space: SearchSpace) -> dict[str, Any]:
     saved = [
         hours_without_stopping(r, space) - r.cost_hours for r in records if r.state == "stopped"
     ]
-    spent = [*records, *ledger.confirmations()]
-    confirmed = confirmation(records, ledger.confirmations(), space, ledger.reference_runs())
+    confirming, references = ledger.confirmations(), ledger.reference_runs()
+    spent = sum(run.cost_hours for run in (*records, *confirming, *references))
+    unit = "GPU" if space.resources.gpu else "CPU"
+    confirmed = confirmation(records, confirming, space, references)
     best = _best(records, space, confirmed)
     order = [record.number for record in ranked(records, space)]
     if best is not None:  # of the finalists on fresh seeds, or of those within the constraints
         order = [best["trial"], *(number for number in order if number != best["trial"])]
-    errors = ImageErrors(space, ledger.reference_runs())
+    errors = ImageErrors(space, references)
     places = {number: place for place, number in enumerate(order)}
     return {
         "name": ledger.experiment,
@@ -63,6 +78,7 @@ def experiment_data(ledger: LiveLedger, space: SearchSpace) -> dict[str, Any]:
         "elapsed": ledger.seconds,
         "metric": metric_name(space.objective.score),
         "ranks": space.ranks_trials,
+        "signed": space.objective.score in SIGNED,
         "relative": UNITS.get(space.objective.score, " %").strip(),
         "mode": space.objective.mode,
         "constraints": constraints_text(space.objective),
@@ -72,11 +88,15 @@ def experiment_data(ledger: LiveLedger, space: SearchSpace) -> dict[str, Any]:
         "searcher": space.searcher.name,
         "budget": {"trials": total_trials(space), "hours": space.budget.hours},
         "levels": list(space.rungs()),
-        "unit": "GPU" if space.resources.gpu else "CPU",
-        "hours": {"spent": sum(r.cost_hours for r in spent), "saved": sum(saved)},
+        "unit": unit,
+        "hours": {
+            "spent": hours_text(spent, unit),
+            "counted": counted_text(records, references, confirming, space),
+            "saved": hours_text(sum(saved), unit) if sum(saved) else "",
+        },
         "best": best,
         "confirm": confirm_data(confirmed),
-        "references": reference_lines(ledger.reference_runs(), records, space),
+        "references": reference_lines(references, records, space),
         "axes": [axis.to_plain() for axis in axes],
         "trials": [
             _trial(record, records, space, word)
@@ -113,7 +133,8 @@ def trial_data(ledger: LiveLedger, space: SearchSpace, number: int) -> dict[str,
 
 def status(ledger: LiveLedger, space: SearchSpace) -> tuple[str, str]:
     """How the experiment stands, in a word and in a sentence."""
-    closed, resume = ledger.closed, f"{space.command} --resume {ledger.experiment}"
+    closed = ledger.closed
+    resume = command_text(f"{space.command} --resume", ledger.path.parent)
     if ledger.opened is None:
         return "starting", "nothing was written yet"
     if closed is None:
@@ -142,38 +163,6 @@ def plain(value: Any) -> Any:
         case Path():
             return str(value)
     return value
-
-
-def thin(curve: dict[int, float], space: SearchSpace, most: int = MOST_POINTS) -> list[int]:
-    """The epochs of a curve to draw: about ``most``, the rungs, and the last.
-
-    Half of them lie evenly, half as powers do, so that both scales of the axis have enough.
-    """
-    epochs = sorted(curve)
-    if len(epochs) <= most:
-        return epochs
-    rungs, last, half = set(space.rungs()), epochs[-1], max(1, most // 2)
-    kept: list[int] = []
-    places: set[tuple[str, int]] = set()
-    for epoch in epochs:
-        even = (half * epoch) // last
-        power = int(half * math.log(epoch) / math.log(last)) if epoch > 1 else 0
-        new = {("even", even), ("power", power)} - places
-        if new or epoch in rungs or epoch == last:
-            kept.append(epoch)
-            places |= new
-    return kept
-
-
-def points(curve: dict[int, float], space: SearchSpace, most: int = MOST_POINTS) -> list[Point]:
-    """What is drawn of a curve."""
-    epochs = thin(curve, space, min(most, MOST_POINTS))
-    return [(epoch, rounded(curve[epoch])) for epoch in epochs]
-
-
-def rounded(value: float) -> float:
-    """As many digits as a drawing shows."""
-    return float(f"{value:.{DIGITS}g}")
 
 
 def _trial(
@@ -228,8 +217,8 @@ def _best(
         rows.append(
             {
                 "name": metric_name(metric),
-                "best": value,
-                "prior": reference,
+                "best": metric_text(metric, value),
+                "prior": metric_text(metric, reference),
                 "difference": difference,
             }
         )

@@ -15,7 +15,7 @@ from tuning.results.replay import replay_cuts
 from tuning.spaces.space import SearchSpace
 from tuning.spaces.wording import count_text, hours_text, value_text
 
-NOT_SHOWN = ("space", "digest_before")  # of the record
+NOT_SHOWN = ("space", "digest_before", "read")  # of the record
 SHOWN_COMMIT = 12  # digits: a whole one may be a key, and is hidden
 Row = tuple[str, str]
 
@@ -126,10 +126,22 @@ def _record(ledger: LiveLedger, space: SearchSpace) -> list[Row]:
         ("command", _command(facts, space)),
         ("space", f"{space.name}, digest {facts.get('digest', space.digest)}"),
     ]
+    rows += _read(facts.get("read", {}), space)
     for key, value in facts.items():
         if key not in (*NOT_SHOWN, "digest", "experiment") and value not in (None, "", [], ()):
             text = str(value)[:SHOWN_COMMIT] if key == "git_commit" else value_text(value)
             rows.append((key.replace("_", " "), text))
+    return rows
+
+
+def _read(read: dict[str, str], space: SearchSpace) -> list[Row]:
+    """What told the image sets and weights from others when trials began: cheap, for every node."""
+    rows = []
+    for name, text in read.items():
+        count = space.base.get("data", {}).get("holdout")
+        held = f"; {count} of them validate, the others train" if count else ""
+        images = name.startswith("image set ")
+        rows.append((name, f"{text} (of names and sizes){held}" if images else text))
     return rows
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import hpcm
 from hpcm.schema import ConfigError
 from tuning.ledger import folders
+from tuning.results.exported import BEST_FILE
 from tuning.results.ladder import read_verdict
+from tuning.results.ladder_text import bd_lines, bd_text
 from tuning.spaces.ladder_space import LadderSpace
 from tuning.spaces.space import SearchSpace
-
-NAMES = {"psnr": "PSNR", "ms_ssim_db": "MS-SSIM"}
 
 
 def ladders_data(directory: Path, space: SearchSpace) -> list[dict[str, Any]]:
@@ -28,25 +28,9 @@ def ladders_data(directory: Path, space: SearchSpace) -> list[dict[str, Any]]:
     return [_one(path) for path in _others(directory) if digest and _source(path) == digest]
 
 
-def verdict_lines(ladders: Sequence[dict[str, Any]]) -> list[str]:
+def ladder_bd_lines(ladders: Sequence[Mapping[str, Any]]) -> list[str]:
     """The BD-rates of all ladders, a line each."""
-    lines = []
-    for ladder in ladders:
-        for one in (ladder["verdict"] or {}).get("sets", ()):
-            lines += [_verdict(one["dataset"], metric) for metric in one["metrics"]]
-    return lines
-
-
-def _verdict(dataset: str, metric: Mapping[str, Any]) -> str:
-    title = f"{dataset}: {metric['test']} against {metric['anchor']}, {NAMES[metric['metric']]}"
-    if metric["bd_rate"] is None:
-        return f"{title}: no BD-rate, {metric['refused']}"
-    found = f"{title}: BD-rate {metric['bd_rate']:+.2f} %"
-    if not metric["interval"]:
-        return found
-    low, high = metric["interval"]
-    sure = "" if low > 0 or high < 0 else ": not distinguishable from none"
-    return f"{found} [{low:+.2f}, {high:+.2f}]{sure}"
+    return [line for ladder in ladders if ladder["verdict"] for line in bd_lines(ladder["verdict"])]
 
 
 def _one(directory: Path) -> dict[str, Any]:
@@ -55,6 +39,8 @@ def _one(directory: Path) -> dict[str, Any]:
         found = read_verdict(directory)
     except ConfigError as error:
         return {"name": directory.name, "verdict": None, "nothing": str(error)}
+    for metric in (metric for one in (found or {"sets": ()})["sets"] for metric in one["metrics"]):
+        metric["text"] = bd_text(metric)
     nothing = "" if found else "no run was scored yet"
     return {"name": directory.name, "verdict": found, "nothing": nothing}
 
@@ -75,7 +61,7 @@ def _source(directory: Path) -> str | None:
 
 
 def _exported(directory: Path) -> str | None:
-    path = directory / "best.yaml"
+    path = directory / BEST_FILE
     if not path.is_file():
         return None
     try:

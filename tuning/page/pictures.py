@@ -1,23 +1,27 @@
-"""What baseline, prior and best make of two photographs, side by side: the report's pictures.
+"""What baseline, prior and best make of two photographs, side by side.
 
 The middle of each validation image, 256 pixels a side, goes through the codecs as an image of its
 own, so the cost does not depend on the images; rates and PSNR are of this crop. Every run is at the
-trials' own lmbda, with its last weights. At most eight pictures, without loss, inside the document.
+trials' own lmbda, with its last weights. At most eight pictures, without loss. A report makes them
+once and keeps them in the experiment's folder, where the live page finds them.
 """
 
 from __future__ import annotations
 
 import base64
 import io
+import json
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
+from hpcm.atomic_files import write_atomically
 from hpcm.evaluation.image_sets import SkippedItem
 from hpcm.evaluation.run_images import run_images
+from hpcm.files import read_json
 from hpcm.schema import ConfigError
 from tuning.checkpoints.store import CheckpointStore
-from tuning.ledger.folders import read_provenance
+from tuning.ledger.folders import command_text, read_provenance
 from tuning.ledger.records import TrialRecord
 from tuning.results.outcome import ExperimentResult
 
@@ -27,18 +31,43 @@ if TYPE_CHECKING:
 
     Pixels = NDArray[np.uint8]  # (H, W, 3)
 
+FILE = "pictures.json"  # of an experiment
 PHOTOGRAPHS = 2
 SIDE = 256  # pixels
 
 
 def pictures_data(result: ExperimentResult) -> dict[str, Any]:
     """``photographs``, each with its pictures, and else ``nothing``: why there are none."""
-    if not result.info.space.ranks_trials or result.info.simulated:
-        return {"photographs": [], "nothing": ""}
+    found = kept_pictures(result)
+    if found["photographs"] or not result.info.space.ranks_trials or result.info.simulated:
+        return found
     try:
-        return {"photographs": _photographs(result), "nothing": ""}
+        photographs = _photographs(result)
     except (ConfigError, OSError) as error:
         return {"photographs": [], "nothing": f"no pictures: {error}"}
+    record = {"runs": _runs(result), "photographs": photographs}
+    with suppress(OSError):  # a folder that is only read: the next report makes them again
+        write_atomically(result.info.directory / FILE, json.dumps(record).encode())
+    return {"photographs": photographs, "nothing": ""}
+
+
+def kept_pictures(result: ExperimentResult) -> dict[str, Any]:
+    """The same without any work: those of the last report, if it compared these runs."""
+    path, making = result.info.directory / FILE, ""
+    if result.complete and compared_runs(result) and not result.info.simulated:
+        making = f"{command_text('python -m tuning report', result.info.directory)} makes pictures"
+    try:
+        kept = read_json(path) if path.is_file() else {}
+    except ConfigError:
+        kept = {}
+    if not isinstance(kept, dict) or kept.get("runs") != _runs(result):
+        return {"photographs": [], "nothing": making}
+    return {"photographs": kept.get("photographs", []), "nothing": ""}
+
+
+def _runs(result: ExperimentResult) -> list[list[Any]]:
+    """What tells the compared runs from others."""
+    return [[name, run.id, run.epochs] for name, run in compared_runs(result)]
 
 
 def compared_runs(result: ExperimentResult) -> list[tuple[str, TrialRecord]]:

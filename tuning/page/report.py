@@ -30,7 +30,7 @@ WEB = Path(__file__).parent / "web"
 STYLES = ("page.css", "analysis.css")
 #: The page's modules; each stands behind those that it imports.
 SCRIPTS = (
-    *("save", "source", "charts", "view", "words", "confirm", "fidelity", "rungs", "table"),
+    *("save", "source", "charts", "words", "view", "confirm", "fidelity", "rungs", "table"),
     *("trial", "effects", "ladder", "analysis", "pictures", "page"),
 )
 COMPARISON = ("save", "source", "charts", "words", "compare")  # of a report of several

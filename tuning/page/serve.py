@@ -31,8 +31,10 @@ from tuning.ledger.ledger import LEDGER_FILE
 from tuning.page.analysis import analysis_data
 from tuning.page.data import experiment_data, plain, status, trial_data
 from tuning.page.live_ledger import LiveLedger
+from tuning.page.pictures import kept_pictures
 from tuning.page.report import SCRIPTS, STYLES, WEB
 from tuning.page.trial_logs import log_tails
+from tuning.results.outcome import ExperimentResult
 from tuning.results.tables import read_result
 
 FILES = {  # address, file, type
@@ -43,7 +45,7 @@ FILES = {  # address, file, type
 }
 HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self';"
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
         " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none';"
         " require-trusted-types-for 'script'; trusted-types 'none'"
     ),
@@ -67,7 +69,8 @@ class Page:
         self._lock = asyncio.Lock()
         self._known: tuple[tuple[int, str, str], Any] | None = None
         self._analysis_lock = asyncio.Lock()
-        self._analysed: tuple[int, Any] | None = None  # bytes of the ledger, and the analysis
+        #: Bytes of the ledger, what it comes to, and its analysis.
+        self._analysed: tuple[int, ExperimentResult, Any] | None = None
         self._read()
 
     async def experiment(self, request: web.Request) -> web.StreamResponse:
@@ -76,9 +79,20 @@ class Page:
 
     async def analysis(self, request: web.Request) -> web.StreamResponse:
         """The answer and what it rests on: seconds of work, for which no other answer waits."""
+        return await self._analysed_answer(request, lambda: self._analysis()[1])
+
+    async def pictures(self, request: web.Request) -> web.StreamResponse:
+        """The pictures that a report has made, or how they are made."""
+        return await self._analysed_answer(
+            request, lambda: plain(kept_pictures(self._analysis()[0]))
+        )
+
+    async def _analysed_answer(
+        self, request: web.Request, make: Callable[[], Any]
+    ) -> web.StreamResponse:
         async with self._analysis_lock:
             try:
-                data = await asyncio.to_thread(self._analysis)
+                data = await asyncio.to_thread(make)
             except (ConfigError, OSError) as error:
                 return web.json_response({"error": plain(str(error))}, status=503)
         return answer(request, data)
@@ -122,7 +136,7 @@ class Page:
             self._known = state, plain(experiment_data(self.ledger, self.space))
         return self._known[1]
 
-    def _analysis(self) -> Any:
+    def _analysis(self) -> tuple[ExperimentResult, Any]:
         """The last one again if nothing was written since; with a ledger of its own."""
         path = self.directory / LEDGER_FILE
         size = path.stat().st_size if path.exists() else 0
@@ -130,8 +144,8 @@ class Page:
             result = read_result(self.directory.name, str(self.directory.parent))
             space = result.info.space
             ledger = LiveLedger(self.directory, devices=space.resources.devices)
-            self._analysed = size, plain(analysis_data(ledger, space, result))
-        return self._analysed[1]
+            self._analysed = size, result, plain(analysis_data(ledger, space, result))
+        return self._analysed[1:]
 
     def _read(self) -> None:
         self.space = folders.read_experiment(self.directory)
@@ -153,6 +167,7 @@ def application(directory: Path, names: frozenset[str] = frozenset()) -> web.App
         app.router.add_get(address, _file((WEB / name).read_bytes(), kind))
     app.router.add_get("/api/experiment", page.experiment)
     app.router.add_get("/api/analysis", page.analysis)
+    app.router.add_get("/api/pictures", page.pictures)
     app.router.add_get(r"/api/trials/{number:\d{1,9}}", page.trial)
     app.router.add_get(r"/api/trials/{number:\d{1,9}}/log", page.log)
     return app
@@ -216,6 +231,7 @@ def serve(flags: argparse.Namespace) -> None:
     """Serve until SIGINT or SIGTERM. Raises :class:`ConfigError` for what a user can mend."""
     folder = Path(flags.storage).expanduser().absolute()
     directory = folders.find(folder, flags.experiment)
+    kind = folders.read_experiment(directory).kind
     open_to_others = not _is_loopback(flags.host)
     names = {flags.host.lower(), socket.gethostname().lower()} if open_to_others else set()
     app = application(directory, frozenset(names))
@@ -228,7 +244,7 @@ def serve(flags: argparse.Namespace) -> None:
             )
         host = f"[{flags.host}]" if ":" in flags.host else flags.host
         print(
-            f"{printable(directory.name)}: http://{host}:{port}/"
+            f"{kind} {printable(directory.name)}: http://{host}:{port}/"
             "  (Ctrl-C ends the page, not the search)"
         )
         sys.stdout.flush()

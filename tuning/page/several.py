@@ -9,8 +9,9 @@ from typing import Any
 
 from hpcm.schema import ConfigError
 from tuning.ledger import folders
-from tuning.page.data import rounded, status
-from tuning.page.ladders import ladders_data, verdict_lines
+from tuning.page.curves import rounded
+from tuning.page.data import status
+from tuning.page.ladders import ladder_bd_lines, ladders_data
 from tuning.page.live_ledger import LiveLedger
 from tuning.results.answer import answer_lines
 from tuning.results.incumbent import incumbent
@@ -94,7 +95,7 @@ def _cells(one: Snapshot) -> tuple[str, ...]:
         best = f"{text} at {int(mine['epoch'])}, trial {result.best.number}"
         prior = metric_text(score, theirs.get(score))
     if not space.ranks_trials:
-        lines = verdict_lines(ladders_data(result.info.directory, space))
+        lines = ladder_bd_lines(ladders_data(result.info.directory, space))
         best = lines[0].partition(": BD-rate ")[2] or ABSENT if lines else ABSENT
     ended = sum(trial.ended for trial in result.trials)
     return (

@@ -7,16 +7,19 @@ best of each.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 
+from tuning.ledger.folders import command_text
 from tuning.ledger.records import TrialRecord
-from tuning.results.confirm import Finalist, Spread
+from tuning.results.confirm import Confirmation, Finalist, Spread
 from tuning.results.image_error import ImageErrors
 from tuning.results.outcome import ExperimentResult, at_common_epoch
 from tuning.spaces.categorical import Categorical
-from tuning.spaces.sections import DELTA_RATE
+from tuning.spaces.confirm_checks import check_confirm
+from tuning.spaces.sections import DELTA_RATE, Objective
 from tuning.spaces.space import SearchSpace
 from tuning.spaces.wording import (
     count_text,
@@ -28,6 +31,7 @@ from tuning.spaces.wording import (
 
 SHOWN = ("val_rd_cost", "val_bpp", "val_psnr")  # beside the objective
 LEVEL = 0.95  # of the intervals, two-sided
+FINALISTS = 2  # that the printed command trains again
 
 
 @dataclass(frozen=True)
@@ -60,14 +64,31 @@ def _headline(result: ExperimentResult) -> list[str]:
     errors = ImageErrors(space, result.references)
     epoch = int(shown["epoch"])
     name = "the prior" if best.is_prior else f"trial {best.number}"
-    text = f"at epoch {epoch}: {name} {_with_sign(score, shown[score])}{errors.text(shown)}"
+    text = f"{_not_beaten(result, shown[score])}at epoch {epoch}: {name}"
+    text += f" {_score_text(score, shown[score])}{errors.text(shown)}"
     if not best.is_prior and score in prior:
-        text += f", the prior {_with_sign(score, prior[score])}{errors.text(prior)}"
+        text += f", the prior {_score_text(score, prior[score])}{errors.text(prior)}"
     if score == DELTA_RATE:
         text += ", against the baseline at equal quality (negative: less rate)"
     if errors.text(shown):
         text += "; ± is the standard error over the validation images"
     return [text]
+
+
+def _not_beaten(result: ExperimentResult, score: float) -> str:
+    """The beginning of the answer if no trial needs less rate than the baseline.
+
+    By the mean over fresh seeds if there are some, else by ``score``, the best trial's own.
+    """
+    if result.info.space.objective.score != DELTA_RATE:
+        return ""
+    found, where = result.confirmation, "; "
+    if found is not None and found.best is not None:
+        difference = found.best.difference(_compared_with(found), DELTA_RATE)
+        if difference is not None and _compared_with(found).trial.role == "reference":
+            score = difference.mean
+            where = " on fresh seeds; on the search's own seed, "
+    return f"No trial beat the baseline{where}" if score >= 0 else ""
 
 
 def metric_rows(result: ExperimentResult, best: TrialRecord) -> list[tuple[str, str, str, str]]:
@@ -99,28 +120,51 @@ def _certainty(result: ExperimentResult) -> list[str]:
     if result.best is None or not result.best.scored(score):
         return []
     if found is None or found.best is None:
-        return ["one seed: whether this is more than seeds differ by is not known (see confirm)"]
-    against = [one for one in found.finalists if one.trial.role == "reference"]
-    other = against[0] if against else found.finalists[0]
+        text = "one seed: whether this is more than seeds differ by is not known"
+        return [f"{text}{_how_to_confirm(result)}"]
+    other = _compared_with(found)
     if found.best.trial is other.trial:
         return ["no improvement found: the prior is the best by the mean over fresh seeds"]
-    return [_verdict(found.best, other, score)]
+    return [_verdict(found.best, other, result.info.space.objective)]
 
 
-def _verdict(best: Finalist, other: Finalist, score: str) -> str:
+def _how_to_confirm(result: ExperimentResult) -> str:
+    """The command that trains the finalists on fresh seeds, for a search that asked for none."""
+    info, space = result.info, result.info.space
+    if not result.complete or info.simulated or space.confirm.top:
+        return ""
+    own = space.base.get("seed", 0)
+    seeds = [seed for seed in (1, 2, 3) if seed != own][:2]
+    asked = replace(space, confirm=replace(space.confirm, top=FINALISTS, seeds=tuple(seeds)))
+    if any(check_confirm(asked)):
+        return ""
+    command = command_text(f"{space.command} --resume", info.directory)
+    keys = shlex.join([f"confirm.top={FINALISTS}", f"confirm.seeds={seeds}".replace(" ", "")])
+    return f"; this trains the best {FINALISTS} on other seeds: {command} --set {keys}"
+
+
+def _compared_with(found: Confirmation) -> Finalist:
+    """The baseline if it was trained on the fresh seeds too, else the prior."""
+    against = [one for one in found.finalists if one.trial.role == "reference"]
+    return against[0] if against else found.finalists[0]
+
+
+def _verdict(best: Finalist, other: Finalist, objective: Objective) -> str:
+    score = objective.score
     difference = best.difference(other, score)
     name = "the baseline" if other.trial.role == "reference" else "the prior"
     if difference is None:
         return f"no seed has both the best trial and {name}: nothing is confirmed"
     low, high = interval(difference)
     seeds = count_text(len(difference.values), "fresh seed")
-    text = f"on {seeds}, against {name}: {_with_sign(score, difference.mean)}"
+    text = f"on {seeds}, against {name}: {_score_text(score, difference.mean)}"
     if len(difference.values) < 2:
         return f"{text}; one seed gives no interval"
-    text += f" [{_with_sign(score, low)}, {_with_sign(score, high)}]"
+    text += f" [{_score_text(score, low)}, {_score_text(score, high)}]"
     if low <= 0 <= high:
         return f"{text}: not distinguishable from what seeds differ by; no improvement found"
-    return f"{text}: more than seeds differ by"
+    worse = "" if objective.sign * difference.mean < 0 else "worse, by "
+    return f"{text}: {worse}more than seeds differ by"
 
 
 def interval(spread: Spread) -> tuple[float, float]:
@@ -151,11 +195,11 @@ def _choices(result: ExperimentResult) -> list[str]:
             if len(rows) > 1:
                 score = space.objective.score
                 texts = [
-                    f"{row.value} {_with_sign(score, row.best)} ({count_text(row.trials, 'trial')},"
-                    f" epoch {row.epochs})"
+                    f"{row.value} {_score_text(score, row.best)}"
+                    f" ({count_text(row.trials, 'trial')}, epoch {row.epochs})"
                     for row in rows
                 ]
-                lines.append(f"{path}: {', '.join(texts)}")
+                lines.append(f"{path}, the best of each: {', '.join(texts)}")
     return lines
 
 
@@ -181,9 +225,8 @@ def choice_rows(trials: Sequence[TrialRecord], space: SearchSpace, path: str) ->
     )
 
 
-def _with_sign(score: str, value: float | None) -> str:
+def _score_text(score: str, value: float | None) -> str:
     if value is None:
         return "without a score"
-    if score == DELTA_RATE:
-        return f"{value:+.2f} %"
-    return f"{metric_name(score)} {metric_text(score, value)}"
+    text = metric_text(score, value)
+    return text if score == DELTA_RATE else f"{metric_name(score)} {text}"

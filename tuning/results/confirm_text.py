@@ -12,6 +12,7 @@ from tuning.spaces.wording import (
     count_text,
     metric_name,
     metric_text,
+    size_text,
 )
 
 
@@ -78,7 +79,7 @@ def _verdict(found: Confirmation) -> str:
 
 
 def _deviation(metric: str, spread: Spread | None) -> str:
-    return metric_text(metric, spread.deviation if spread else None, unit=False)
+    return size_text(metric, spread.deviation if spread else None, unit=False)
 
 
 def _difference(metric: str, against: Spread | None, reference: Spread | None) -> str:

@@ -16,29 +16,33 @@ from tuning.ledger.provenance import data_facts, git_commit, versions
 from tuning.ledger.records import TrialRecord
 from tuning.results.answer import metric_rows
 from tuning.results.confirm_text import confirmed_text
+from tuning.results.exported import BEST_FILE
 from tuning.results.lineage import history_lines, lineage
 from tuning.results.outcome import ExperimentResult
 from tuning.results.train_commands import (
+    YOUR_SET,
     differences,
     full_command,
     ladder_command,
+    own_ladder_command,
     repeat_command,
     repeat_commands,
 )
-from tuning.spaces.documents import SHIPPED, shipped_spaces
+from tuning.spaces.documents import EXPORTS, SHIPPED, shipped_spaces
 from tuning.spaces.draws import total_trials
 from tuning.spaces.loading import load_space
 from tuning.spaces.profile_choice import ProfileChoice
 from tuning.spaces.space import SearchSpace
 from tuning.spaces.wording import columns, count_text
 
+HELP = f"{YOUR_SET}: images that the search has not seen, by name or folder; sample_val to try it"
 FULL = "cluster"  # the file as written; a config found with any other profile is a proxy
 REASON = "asked for by the program that ran the search"  # if tune.py did not
 
 
 @dataclass(frozen=True)
 class Export:
-    """A written run config and the commands that use it."""
+    """A written run config and the commands that use it, as terminal and header have them."""
 
     config: hpcm.TrainConfig
     stored: Path  # in the experiment's folder
@@ -47,10 +51,23 @@ class Export:
     repeat: str  # the command that gives the trial's own numbers
     full: str  # the command that trains in full
     ladder: str  # the command that trains it and the baseline at every lmbda, and judges
+    own_ladder: str | None  # of a proxy: the same at its own size
     full_epochs: int  # its length
     is_proxy: bool
     problem: str | None = None  # why there is no copy in best/
     submitted: bool = False  # by a submitted job: it lies on the cluster, not where the user is
+
+    def command_lines(self) -> list[str]:
+        """What can be done with it, from the least work to the most: a title, then a command."""
+        full, again = f"all {self.full_epochs} epochs", "the same numbers epoch by epoch"
+        curve = "curve against the baseline, with a BD-rate"
+        own = {f"its {curve} ({HELP})": self.own_ladder} if self.own_ladder else {}
+        titled = {f"repeat the trial, {again}": self.repeat, **own}
+        titled[f"train it in full, {full}"] = self.full
+        if self.repeat == self.full:
+            titled = {f"train it again, {full}, {again}": self.full}
+        titled[f"its {'full-size ' if own else ''}{curve}"] = self.ladder
+        return [line for title, text in titled.items() for line in (f"{title}:", f"  {text}")]
 
 
 def export_best(result: ExperimentResult) -> Export:
@@ -65,7 +82,7 @@ def export_best(result: ExperimentResult) -> Export:
     target = _target(result, best)
     epochs = best.epochs if proxy else target.epochs
     config = space.config(best.params, epochs=epochs)
-    stored = result.info.directory / "best.yaml"
+    stored = result.info.directory / BEST_FILE
     copied, problem = _place(result, stored)
     shown = _shown(copied)
     export = Export(
@@ -76,6 +93,7 @@ def export_best(result: ExperimentResult) -> Export:
         repeat=_repeat(result, shown, config),
         full=full_command(shown, config, target),
         ladder=ladder_command(shown, config, target),
+        own_ladder=own_ladder_command(shown, config) if proxy else None,
         full_epochs=target.epochs,
         is_proxy=proxy,
         problem=problem,
@@ -124,7 +142,7 @@ def _place(result: ExperimentResult, stored: Path) -> tuple[Path, str | None]:
 def best_path(space: SearchSpace) -> Path:
     """``best/phase3.yaml`` beside the space; ``best/phase3.laptop.yaml`` under another profile."""
     suffix = "" if space.profile == FULL else f".{space.profile}"
-    return Path(source_of(space)).parent / "best" / f"{space.name}{suffix}.yaml"
+    return Path(source_of(space)).parent / EXPORTS / f"{space.name}{suffix}.yaml"
 
 
 def source_of(space: SearchSpace) -> str:
@@ -205,9 +223,7 @@ def _header(result: ExperimentResult, export: Export) -> list[str]:
         *_numbers(result),
         *_history(result),
         "",
-        f"repeat the trial:  {export.repeat}",
-        f"run it in full:    {export.full}",
-        f"its whole curve:   {export.ladder}",
+        *export.command_lines(),
     ]
 
 

@@ -10,18 +10,26 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from hpcm.atomic_files import write_atomically
 from hpcm.evaluation.bd_rate import BDRateError
-from hpcm.evaluation.comparison import Comparison, Refused, compare_or_refuse
+from hpcm.evaluation.comparison import (
+    Comparison,
+    Refused,
+    compare_or_refuse,
+    mean_over_sets,
+)
 from hpcm.evaluation.curves import join, over_seeds
 from hpcm.evaluation.interval import Interval
-from hpcm.evaluation.rate_saving import RateSaving, rate_savings, sign_change
+from hpcm.evaluation.rate_difference import RateDifference, rate_differences, sign_change
 from hpcm.evaluation.results import Results
 from hpcm.evaluation.scores import METRICS, points_of
 from hpcm.files import read_json
+from hpcm.schema import ConfigError
+from tuning.ledger.folders import command_text
 from tuning.ledger.records import TrialRecord
 from tuning.spaces.ladder_space import CONFIG, LMBDA, SEED, LadderSpace
 
@@ -43,6 +51,22 @@ class Judged:
     def files(self) -> list[Path]:
         """The results files, the anchor's first."""
         return [self.folder / f"{name}.json" for name in self.curves]
+
+    @property
+    def pairs(self) -> list[tuple[Results, Results]]:
+        """The anchor with each other curve."""
+        curves = list(self.curves.values())
+        return [(curves[0], other) for other in curves[1:]]
+
+    @cached_property
+    def comparisons(self) -> list[Comparison | Refused]:
+        """The BD-rate of each pair in each metric that both have."""
+        return [
+            compare_or_refuse(anchor, other, metric, "pchip")
+            for anchor, other in self.pairs
+            for metric in METRICS
+            if _has(anchor, metric) and _has(other, metric)
+        ]
 
 
 def set_folder(directory: Path, dataset: str, real: bool) -> Path:
@@ -140,7 +164,20 @@ def verdict_data(space: LadderSpace, judged: Sequence[Judged]) -> dict[str, Any]
         "seeds": list(space.seeds),
         "epochs": space.fidelity.max,
         "sets": [_set_data(one) for one in judged],
+        "means": [
+            {**_names(mean), "dataset": mean.dataset, **_bd_data(mean)} for mean in means(judged)
+        ],
     }
+
+
+def means(judged: Sequence[Judged]) -> list[Comparison]:
+    """The means over the sets, if there are several."""
+    rows = [row for one in judged for row in one.comparisons if isinstance(row, Comparison)]
+    return [
+        mean
+        for metric in METRICS
+        for mean in mean_over_sets([row for row in rows if row.metric == metric])
+    ]
 
 
 def write_verdict(directory: Path, data: Mapping[str, Any]) -> None:
@@ -150,11 +187,17 @@ def write_verdict(directory: Path, data: Mapping[str, Any]) -> None:
 
 
 def read_verdict(directory: Path) -> dict[str, Any] | None:
-    """What was written; None: nothing was judged yet. Raises :class:`ConfigError`."""
+    """What was written; None: nothing was judged yet.
+
+    Raises :class:`ConfigError`, also for one that an earlier version wrote.
+    """
     path = directory / FOLDER / VERDICT
     if not path.is_file():
         return None
     found: dict[str, Any] = read_json(path, "the verdict of a ladder")
+    if not isinstance(found, dict) or "means" not in found:
+        resume = command_text("python -m tuning ladder --resume", directory)
+        raise ConfigError(f"{path}: not of this version; {resume} judges the runs again")
     return found
 
 
@@ -167,18 +210,13 @@ def _set_data(judged: Judged) -> dict[str, Any]:
     }
     if not judged.curves:
         return data
-    anchor, *others = judged.curves.values()
+    anchor = next(iter(judged.curves.values()))
     data["dataset"], data["conditions"] = anchor.dataset, anchor.conditions
     data["curves"] = [
         {"name": one.name, "results": one.results, "points": one.points}
         for one in judged.curves.values()
     ]
-    data["metrics"] = [
-        _metric_data(anchor, other, metric)
-        for other in others
-        for metric in METRICS
-        if _has(anchor, metric) and _has(other, metric)
-    ]
+    data["metrics"] = [_metric_data(judged.curves, row) for row in judged.comparisons]
     return data
 
 
@@ -190,20 +228,21 @@ def _has(results: Results, metric: str) -> bool:
     return True
 
 
-def _metric_data(anchor: Results, test: Results, metric: str) -> dict[str, Any]:
-    row = compare_or_refuse(anchor, test, metric, "pchip")
+def _metric_data(curves: Mapping[str, Results], row: Comparison | Refused) -> dict[str, Any]:
     try:
-        savings = rate_savings(anchor, test, metric)
+        found = rate_differences(curves[row.anchor], curves[row.test], row.metric)
     except BDRateError:
-        savings = []
+        found = []
     return {
-        "anchor": anchor.name,
-        "test": test.name,
-        "metric": metric,
+        **_names(row),
         **_bd_data(row),
-        "savings": [_saving_data(one) for one in savings],
-        "sign_change": sign_change(savings),
+        "differences": [_difference_data(one) for one in found],
+        "sign_change": sign_change(found),
     }
+
+
+def _names(row: Comparison | Refused) -> dict[str, str]:
+    return {"anchor": row.anchor, "test": row.test, "metric": row.metric}
 
 
 def _bd_data(row: Comparison | Refused) -> dict[str, Any]:
@@ -219,7 +258,7 @@ def _bd_data(row: Comparison | Refused) -> dict[str, Any]:
     }
 
 
-def _saving_data(one: RateSaving) -> dict[str, Any]:
+def _difference_data(one: RateDifference) -> dict[str, Any]:
     return {
         "label": one.label,
         "lmbda": one.lmbda,
@@ -233,4 +272,4 @@ def _saving_data(one: RateSaving) -> dict[str, Any]:
 def _interval_data(interval: Interval | None) -> dict[str, Any]:
     if interval is None:
         return {"interval": None}
-    return {"interval": [interval.low, interval.high], "basis": interval.basis}
+    return {"interval": list(interval.ends), "basis": interval.basis}

@@ -15,6 +15,7 @@ from tuning.results.constraints import feasible
 from tuning.results.outlook import wants_more
 from tuning.results.rank_fidelity import Rungs
 from tuning.spaces.space import SearchSpace
+from tuning.spaces.wording import count_text
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class ExperimentResult:
     prior: TrialRecord | None
     hours_spent: float  # GPU- or CPU-hours of training
     hours_full: float  # what the same trials would have cost without early stopping
+    counted: str  # what the hours were spent on, in words
     unit: Literal["GPU", "CPU"]
     complete: bool  # every trial of the budget has ended, or its hours are spent
     interrupted: bool  # by SIGINT or SIGTERM
@@ -75,6 +77,7 @@ def experiment_result(
         prior=prior,
         hours_spent=others + sum(trial.cost_hours for trial in trials),
         hours_full=others + sum(hours_without_stopping(trial, space) for trial in trials),
+        counted=counted_text(trials, references, confirmations, space),
         unit="GPU" if space.resources.gpu else "CPU",
         complete=error is None and (all_ended or (budget_spent and not interrupted)),
         interrupted=interrupted and not all_ended,
@@ -83,6 +86,23 @@ def experiment_result(
         references=tuple(references),
         rungs=state.rungs,
     )
+
+
+def counted_text(
+    trials: Sequence[TrialRecord],
+    references: Sequence[TrialRecord],
+    confirmations: Sequence[TrialRecord],
+    space: SearchSpace,
+) -> str:
+    """The runs that the hours of an experiment were spent on: ``8 trials, 3 reference runs``."""
+    groups = {
+        "trial" if space.ranks_trials else "run": trials,
+        "reference run": references,
+        "confirming run": confirmations,
+    }
+    counts = {noun: sum(run.cost_hours > 0 for run in runs) for noun, runs in groups.items()}
+    texts = [count_text(count, noun) for noun, count in counts.items() if count]
+    return ", ".join(texts) or "no run yet"
 
 
 def best_of(trials: Sequence[TrialRecord], space: SearchSpace) -> TrialRecord | None:

@@ -23,7 +23,7 @@ from tuning.ledger.records import TrialRecord
 from tuning.results.constraints import feasible
 from tuning.spaces.draws import total_trials
 from tuning.spaces.space import SearchSpace
-from tuning.spaces.wording import count_text, metric_text
+from tuning.spaces.wording import count_text, size_text
 
 LEAST = 6  # whole trials; with fewer nothing is said
 NEWEST = 5  # scores of a run that tell its noise
@@ -46,7 +46,7 @@ class Outlook:
     def text(self, space: SearchSpace) -> str:
         """The outlook in a sentence."""
         score = space.objective.score
-        gain, noise = (metric_text(score, value) for value in (self.gain, self.noise))
+        gain, noise = (size_text(score, value) for value in (self.gain, self.noise))
         left = count_text(self.left, "trial")
         return f"{left} more would gain {gain} at most on average; scores move by {noise} (sd)"
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tuning.results.outcome import ExperimentResult
 from tuning.results.rank_fidelity import LEAST_LOSERS, LEVEL, RungPair, rank_fidelity
 from tuning.spaces.space import SearchSpace
-from tuning.spaces.wording import ABSENT, columns, count_text, metric_text
+from tuning.spaces.wording import ABSENT, columns, count_text, size_text
 
 NOT_KNOWN = "not known"
 HEAD = ("rung", "to", "trials", "losers", "tau-b", "losers to be kept", "regret of the cut")
@@ -74,7 +74,7 @@ def regret_text(pair: RungPair, space: SearchSpace) -> str:
     """What the cut would have cost at least, in the objective's unit."""
     if not pair.known or pair.regret is None:
         return NOT_KNOWN
-    return metric_text(space.objective.score, pair.regret)
+    return size_text(space.objective.score, pair.regret)
 
 
 def _row(pair: RungPair, space: SearchSpace) -> tuple[str, ...]:

@@ -14,6 +14,9 @@ from hpcm.parts import import_text
 
 TRAIN = "python -m hpcm train"
 LADDER = "python -m tuning ladder"
+SAMPLE = "sample"  # as start_from: the codec that comes with the package, by lmbda
+YOUR_SET = "YOUR_SET"  # where the user names images
+OWN_STEPS = (0.25, 0.5, 1, 2)  # of a proxy's lmbda: a BD-rate needs four points
 
 #: Of the published models, by the loss's metric: HPCM's training script, and its authors' word.
 LMBDAS = {
@@ -53,11 +56,21 @@ def full_command(file: Path, config: hpcm.TrainConfig, target: hpcm.TrainConfig)
 
 def ladder_command(file: Path, config: hpcm.TrainConfig, target: hpcm.TrainConfig) -> str:
     """The command that trains both ``target`` and baseline at every published lmbda, on 2 seeds."""
-    words = [str(file), "--against", "baseline", "--lmbdas"]
-    words += [f"{lmbda:g}" for lmbda in LMBDAS[target.loss.metric]]
-    words += ["--seeds", "1", "2", "--images", "kodak"]
     sets = [f"base.{text}" for text in _sets(config, target)]
-    return f"{LADDER} {shlex.join([*words, *(['--set', *sets] if sets else [])])}{import_text()}"
+    more = ["--images", "kodak", *(["--set", *sets] if sets else [])]
+    return _ladder(file, LMBDAS[target.loss.metric], more)
+
+
+def own_ladder_command(file: Path, config: hpcm.TrainConfig) -> str:
+    """The same for ``config`` as it is, at four lmbda around its own; the user's images judge."""
+    start = ["--start-from", SAMPLE] if config.start_from == SAMPLE else []
+    lmbdas = [config.loss.lmbda * step for step in OWN_STEPS]
+    return _ladder(file, lmbdas, [*start, "--images", YOUR_SET])
+
+
+def _ladder(file: Path, lmbdas: Sequence[float], more: Sequence[str]) -> str:
+    words = [str(file), "--against", "baseline", "--lmbdas", *(f"{lmbda:g}" for lmbda in lmbdas)]
+    return f"{LADDER} {shlex.join([*words, '--seeds', '1', '2', *more])}{import_text()}"
 
 
 def _sets(config: hpcm.TrainConfig, other: hpcm.TrainConfig) -> list[str]:

@@ -18,6 +18,7 @@ from hpcm.yaml_files import override, read_yaml
 from tuning.spaces.sections import Sections
 
 SHIPPED = Path(__file__).resolve().parents[2] / "search_spaces"
+EXPORTS = "best"  # beside a space: where the best config of a search goes
 SECTIONS = tuple(field.name for field in fields(Sections))
 LAID_OVER = ("base", *SECTIONS)  # what a profile may change: all but the question
 AUTO = "auto"  # the --profile that chooses one; no profile is called so

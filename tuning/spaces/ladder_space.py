@@ -39,6 +39,7 @@ class LadderSpace(SearchSpace):
 
     ladder: Ladder
 
+    kind: ClassVar[str] = "ladder"
     ranks_trials: ClassVar[bool] = False
     command: ClassVar[str] = "python -m tuning ladder"
 

@@ -77,6 +77,7 @@ class SearchSpace:
     path: str | None = None  # the file it was read from
     warnings: tuple[str, ...] = ()  # what a user should hear, one line each
 
+    kind: ClassVar[str] = "search"  # of an experiment, in a word
     ranks_trials: ClassVar[bool] = True  # whether one of its trials can be called the best
     command: ClassVar[str] = "python tune.py"  # that runs it, and continues it by --resume
 

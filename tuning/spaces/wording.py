@@ -24,6 +24,7 @@ UNITS = {
     "delta_rate": " %",
 }
 PLACES = dict.fromkeys(UNITS, 2)
+SIGNED = ("delta_rate",)  # a difference: its sign stands before it, also if it is positive
 ABSENT = "-"
 LABEL = 12  # columns of the labels on the first screen
 
@@ -35,6 +36,12 @@ def metric_name(metric: str) -> str:
 
 def metric_text(metric: str, value: float | None, unit: bool = True) -> str:
     """A metric's value with its usual decimals and, if it has one, its unit."""
+    sign = "+" if metric in SIGNED and value is not None and value >= 0 else ""
+    return f"{sign}{size_text(metric, value, unit)}"
+
+
+def size_text(metric: str, value: float | None, unit: bool = True) -> str:
+    """How large a step of a metric is, such as a standard deviation."""
     if value is None:
         return ABSENT
     return f"{value:.{PLACES.get(metric, 4)}f}{UNITS.get(metric, '') if unit else ''}"

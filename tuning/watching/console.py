@@ -5,11 +5,9 @@ A terminal that calls itself dumb cannot redraw, so it counts as elsewhere.
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TextIO
 
 from rich.console import Group, RenderableType
@@ -19,10 +17,10 @@ from rich.table import Table
 from rich.text import Text
 
 from hpcm.streams import printable
+from tuning.ledger.folders import command_text
 from tuning.ledger.records import LOCAL, ExperimentInfo, TrialRecord
 from tuning.results.outcome import at_common_epoch, best_of
 from tuning.spaces.confirm_checks import most_runs
-from tuning.spaces.defaults import STORAGE
 from tuning.spaces.draws import total_trials
 from tuning.spaces.space import SearchSpace
 from tuning.spaces.wording import (
@@ -110,7 +108,7 @@ class Console:
 
 def opening_lines(info: ExperimentInfo, trials: Sequence[TrialRecord]) -> list[str]:
     """Where the experiment lives, what is already done, and how to look at Ray's dashboard."""
-    lines = [label_line("experiment", f"{info.name} in {info.storage}")]
+    lines = [label_line(info.space.kind, f"{info.name} in {info.storage}")]
     if info.resumed:
         ended = sum(trial.ended for trial in trials if trial.role == "search")
         text = f"{ended} of {count_text(total_trials(info.space), 'trial')} had ended"
@@ -123,14 +121,7 @@ def opening_lines(info: ExperimentInfo, trials: Sequence[TrialRecord]) -> list[s
     lines.append(label_line("ray", f"{address}: {has}"))
     if info.idle:
         lines.append(label_line("idle", info.idle))
-    return [*lines, label_line("page", page_command(info))]
-
-
-def page_command(info: ExperimentInfo) -> str:
-    """What shows the experiment in a browser."""
-    usual = info.storage == Path(STORAGE).expanduser().absolute()
-    storage = "" if usual else f" --storage {shlex.quote(str(info.storage))}"
-    return f"python -m tuning serve {shlex.quote(info.name)}{storage}"
+    return [*lines, label_line("page", command_text("python -m tuning serve", info.directory))]
 
 
 def _head(info: ExperimentInfo, trials: Sequence[TrialRecord], elapsed: float) -> RenderableType:
@@ -156,6 +147,8 @@ def _head(info: ExperimentInfo, trials: Sequence[TrialRecord], elapsed: float) -
 
 def _best_line(trials: Sequence[TrialRecord], space: SearchSpace) -> Text:
     best, metric = best_of(trials, space), space.objective.score
+    if not space.ranks_trials:
+        return Text("its curves are compared once all runs have ended", style="dim")
     if best is None:
         return Text("no result yet", style="dim")
     prior = next((trial for trial in trials if trial.is_prior), None)

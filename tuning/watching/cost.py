@@ -25,7 +25,8 @@ class Cost:
     per_hour: float  # devices (or cores) that one trial holds
     full_epochs: int  # of one trial to the end
     seconds_per_epoch: float | None  # measured on this machine
-    limit_hours: float | None  # device-hours after which the budget ends it
+    limit_clock: float | None  # hours of time after which the budget ends it
+    limit_hours: float | None  # device-hours that this can be
 
     def lines(self) -> list[str]:
         """The cost in words, one line each."""
@@ -44,7 +45,10 @@ class Cost:
                 f"{hours}, from {self.seconds_per_epoch:.1f} s an epoch measured here, alone"
             )
         if self.limit_hours is not None:
-            texts.append(f"budget.hours ends it at {hours_text(self.limit_hours, self.unit)}")
+            hours = hours_text(self.limit_hours, self.unit)
+            texts.append(
+                f"budget.hours ends it after {self.limit_clock:g} h by the clock, {hours} at most"
+            )
         return texts
 
 
@@ -64,6 +68,7 @@ def estimate(space: SearchSpace, seconds_per_epoch: float | None) -> Cost:
         unit="GPU" if space.resources.gpu else "CPU",
         per_hour=per_hour,
         seconds_per_epoch=seconds_per_epoch,
+        limit_clock=budget.hours,
         limit_hours=budget.hours * at_a_time * per_hour if budget.hours else None,
     )
 

@@ -6,18 +6,17 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from hpcm.parts import import_text
-from tuning.ledger.folders import storage_folder
+from tuning.ledger.folders import command_text
 from tuning.ledger.records import ExperimentInfo, TrialRecord
 from tuning.results.answer import answer_lines, metric_rows
 from tuning.results.confirm_text import confirm_lines
 from tuning.results.constraints import constraints_text
+from tuning.results.ladder_text import ladder_lines
 from tuning.results.outcome import ExperimentResult
 from tuning.results.outlook import outlook_lines, wants_more
 from tuning.results.pareto import pareto_front
 from tuning.results.rank_fidelity_text import rank_fidelity_lines
 from tuning.results.reference_lines import reference_lines
-from tuning.spaces.defaults import STORAGE
 from tuning.spaces.wording import (
     ABSENT,
     columns,
@@ -36,15 +35,15 @@ if TYPE_CHECKING:
 def summary_lines(result: ExperimentResult, export: Export | None) -> list[str]:
     """What is printed when a search has ended; ``export`` if there was a best trial."""
     lines = [_outcome(result), *_failures(result)]
-    answer = answer_lines(result)
-    lines = [*lines[:1], "", *answer, *([""] if answer else []), *lines[1:]] if answer else lines
+    answer = answer_lines(result) if result.info.space.ranks_trials else ladder_lines(result)
+    lines = [*lines[:1], "", *answer, *lines[1:]] if answer else lines
     if result.best is not None and result.best.scored(result.info.space.objective.score):
         lines += ["", *comparison_lines(result, result.best)]
     for more in (
         _infeasible(result),
         _front_lines(result),
         _confirm_lines(result),
-        rank_fidelity_lines(result),
+        rank_fidelity_lines(result) if result.info.space.ranks_trials else [],
         outlook_lines(result.trials, result.info.space),
     ):
         lines += ["", *more] if more else []
@@ -129,7 +128,7 @@ def _outcome(result: ExperimentResult) -> str:
     count = {w: sum(t.state == state for t in result.trials) for state, w in words.items()}
     count["unfinished"] = sum(not trial.ended for trial in result.trials)
     if result.driver:
-        how = f"is under way, run by {result.driver}"
+        how = f"under way, run by {result.driver}"
     elif result.error:
         how = f"broke off: {result.error}"
     elif result.interrupted:
@@ -139,17 +138,18 @@ def _outcome(result: ExperimentResult) -> str:
     else:
         how = "complete"
     counts = ", ".join(f"{number} {word}" for word, number in count.items() if number)
-    trials = count_text(len(result.trials), "trial")
+    space = result.info.space
+    trials = count_text(len(result.trials), "trial" if space.ranks_trials else "run")
     simulated = result.info.simulated
     what = f"SIMULATED on {simulated}: no trial was trained\n" if simulated else ""
-    return f"{what}{result.info.name} {how}\n{trials}" + (f": {counts}" if counts else "")
+    return f"{what}{space.kind} {result.info.name}: {how}\n{trials}" + (
+        f": {counts}" if counts else ""
+    )
 
 
 def resume_hint(info: ExperimentInfo) -> str:
     """How to continue an experiment."""
-    default = info.storage == storage_folder(STORAGE, write=False)
-    storage = "" if default else f" --storage {quote(str(info.storage))}"
-    return f"continue with {info.space.command} --resume {quote(info.name)}{storage}{import_text()}"
+    return f"continue with {command_text(f'{info.space.command} --resume', info.directory)}"
 
 
 def _failures(result: ExperimentResult) -> list[str]:
@@ -168,7 +168,7 @@ def _failures(result: ExperimentResult) -> list[str]:
 
 
 def _cost_lines(result: ExperimentResult) -> list[str]:
-    spent = f"spent {hours_text(result.hours_spent, result.unit)}"
+    spent = f"spent {hours_text(result.hours_spent, result.unit)}: {result.counted}"
     if not (result.complete and result.hours_saved):
         return [spent]
     share = 100 * result.hours_saved / result.hours_full
@@ -192,33 +192,18 @@ def export_lines(export: Export) -> list[str]:
             "  a PROXY: a few hundred steps of a small model show mostly the learning rate;",
             "  it shows that everything works, and does not rank settings for the full model",
         ]
-    ladder = ["its whole curve against the baseline, with a BD-rate:", f"  {export.ladder}"]
-    if export.repeat == export.full:
-        return [
-            *lines,
-            f"train it again, all {export.full_epochs} epochs, the same numbers epoch by epoch:",
-            f"  {export.full}",
-            *ladder,
-        ]
-    return [
-        *lines,
-        "repeat the trial, the same numbers epoch by epoch:",
-        f"  {export.repeat}",
-        f"run it in full, {export.full_epochs} epochs:",
-        f"  {export.full}",
-        *ladder,
-    ]
+    return [*lines, *export.command_lines()]
 
 
 def _look_lines(result: ExperimentResult) -> list[str]:
-    directory, storage = result.info.directory, quote(str(result.info.storage))
+    directory = result.info.directory
     trained = [
         ("curves", f"tensorboard --logdir {quote(str(directory))}"),
         ("study", f"optuna-dashboard {quote(result.info.study)}"),
     ]
     lines = [
         *([] if result.info.simulated else trained),
-        ("status", f"python -m tuning status {quote(result.info.name)} --storage {storage}"),
+        ("status", command_text("python -m tuning status", directory)),
     ]
     if any((directory / "wandb").glob("offline-run-*")):
         lines.append(("upload", f"wandb sync {quote(str(directory / 'wandb'))}/offline-run-*"))

@@ -79,8 +79,8 @@ def test_from_words_to_a_verdict(
 ) -> None:
     assert main(words) == 0
     printed = capsys.readouterr().out
-    assert "best (photos, estimated): BD-rate -2.00 % [" in printed
-    assert "lmbda 0.0032: +2.00 %" in printed
+    assert "photos: best against baseline, PSNR: BD-rate -2.00 % [" in printed
+    assert "lmbda 0.0032: -2.00 %" in printed
     directory = tmp_path / "storage" / NAME
     assert (directory / "ladder" / "rd.svg").read_text().startswith("<?xml")
     assert (directory / "ladder" / "bd_rate.csv").is_file()
@@ -124,7 +124,7 @@ def test_one_whose_run_failed(
     clocked["fails"] = [5]
     assert main(words) == 1
     printed = capsys.readouterr().out
-    assert "no BD-rate: " in printed
+    assert "PSNR: no BD-rate, " in printed
     assert "best at lmbda 0.0016, seed 1: failed (trial 5): val_rd_cost is nan" in printed
 
 
@@ -139,6 +139,16 @@ def test_what_is_missing(
     end = next(i for i in range(at + 1, len(words)) if words[i].startswith("--"))
     assert main([*words[:at], *words[end:]]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_config_that_no_search_has_written_yet(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = tmp_path / "phase3.laptop.yaml"
+    assert main([words[0], str(missing), *words[2:]]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"{missing}: there is no such run config; a search writes its best one")
+    assert str(config_file(tmp_path)) in told.partition("there are ")[2]
 
 
 def test_images_that_a_config_has_seen_are_warned_about(
@@ -174,7 +184,8 @@ def test_a_real_one_of_hpcm_tiny(
     words += ["--lmbdas", *map(str, LMBDAS), "--images", "sample_val"]
     assert main([*words, "--storage", str(tmp_path / "storage")]) == 0
     printed = capsys.readouterr().out
-    assert "best (sample_val, real): BD-rate" in printed
+    for metric in ("PSNR", "MS-SSIM"):
+        assert f"sample_val: best against baseline, {metric}: BD-rate" in printed
     verdict = read_verdict(next((tmp_path / "storage").iterdir()))
     assert verdict is not None
     (found,) = verdict["sets"]

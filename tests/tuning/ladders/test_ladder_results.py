@@ -38,7 +38,7 @@ def test_a_config_that_needs_three_percent_less(tmp_path: Path) -> None:
     (metric,) = data["sets"][0]["metrics"]
     assert metric["bd_rate"] == pytest.approx(-3.0, abs=0.01)
     assert metric["interval"] == pytest.approx([-3.0, -3.0], abs=0.01)
-    assert [one["percent"] for one in metric["savings"]] == pytest.approx([3.0] * 4, abs=0.01)
+    assert [one["percent"] for one in metric["differences"]] == pytest.approx([-3.0] * 4, abs=0.01)
     assert metric["sign_change"] == ""
     write_verdict(directory, data)
     assert read_verdict(directory) == json.loads(json.dumps(data))
@@ -68,7 +68,7 @@ def test_a_failed_run_leaves_its_lmbda_out_and_says_why(tmp_path: Path) -> None:
     (metric,) = verdict_data(space, [judged])["sets"][0]["metrics"]
     assert metric["bd_rate"] is None
     assert "3 points" in metric["refused"]
-    assert len(metric["savings"]) == 3
+    assert len(metric["differences"]) == 3
 
 
 def test_a_half_trained_one_has_the_seed_that_is_whole(tmp_path: Path) -> None:

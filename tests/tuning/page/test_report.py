@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -12,30 +10,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
-from hpcm import build_model
 from tests.tuning.ladders.small_ladder import LMBDAS, ladder, score, trained
 from tests.tuning.lr_space import lr_space
 from tests.tuning.served import SECRET, Made
 from tuning.__main__ import main
-from tuning.checkpoints.store import CheckpointStore
 from tuning.ledger.driver_lock import driving
 from tuning.ledger.events import Closed, Failed, Opened, Proposed
 from tuning.ledger.folders import write_experiment
 from tuning.ledger.ledger import Ledger, read_trials
 from tuning.page import report
-from tuning.page.pictures import compared_runs, pictures_data
 from tuning.page.report import bundle, report_data, report_html, write_report
 from tuning.results.export import export_best
 from tuning.results.ladder import judge, verdict_data, write_verdict
-from tuning.results.outcome import ExperimentResult
 from tuning.results.tables import read_result
 from tuning.search.search import Search
 from tuning.search.sessions import open_session, reference_metrics
 from tuning.simulation.drive import Epoch, SimulatedTime, drive
 from tuning.spaces.sections import DELTA_RATE, Confirm, Objective
 from tuning.spaces.space import SearchSpace
+from tuning.spaces.wording import hours_text
 
 BEST_RATE = 1e-3
 
@@ -114,6 +108,13 @@ def test_what_a_finished_search_reports(tmp_path: Path) -> None:
     assert rows["runs on fresh seeds"].startswith("6, ")
     assert dict(found["health"]["record"])["git commit"] == "0123456789ab"
     assert f"api/trials/{page['best']['trial']}" in data
+    best = page["best"]["rows"][0]
+    assert best["name"] == "rate difference"
+    assert best["best"].startswith("-") and best["best"].endswith(" %")  # noqa: PT018
+    result = read_result("rates-x", str(tmp_path / "storage"))
+    assert page["hours"]["spent"] == hours_text(result.hours_spent, "CPU") == rows["spent"]
+    assert page["hours"]["counted"] == result.counted
+    assert result.counted == "12 trials, 3 reference runs, 6 confirming runs"
 
 
 def test_a_best_value_at_the_edge_of_its_range_is_said(tmp_path: Path) -> None:
@@ -197,46 +198,6 @@ def test_a_ladder_belongs_to_the_search_whose_config_it_trained(
     assert any(
         line.startswith("experiment") for line in data_of(directory)["api/analysis"]["export"]
     )
-
-
-def test_pictures_of_baseline_prior_and_best(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Side by side with the original, of two photographs; a reason once a checkpoint is gone."""
-    directory = searched(tmp_path, of_space(tmp_path))
-    result = read_result(directory.name, str(directory.parent))
-    assert "no checkpoint that can be read" in pictures_data(result)["nothing"]
-    model, loaded = build_model("hpcm_tiny"), []
-    monkeypatch.setattr(
-        "hpcm.commands.trained_model.load_model",
-        lambda path, variant: (loaded.append(path.parent.name), (model, {}))[1],
-    )
-    runs = compared_runs(result)
-    assert [name for name, _ in runs] == [
-        "baseline",
-        "the prior",
-        f"the best, trial {_best(result)}",
-    ]
-    for _, run in runs:
-        store = CheckpointStore(directory, result.info.space.trial_name(run.number))
-        store.save(9, {"epoch": 9.0}, lambda folder: (folder / "model.pt").write_text(""))
-    found = data_of(directory)["api/pictures"]
-    assert loaded == [f"rates-{run.number:04d}" for _, run in runs]
-    assert [one["name"] for one in found["photographs"]] == ["astronaut.png", "chelsea.png"]
-    for one in found["photographs"]:
-        names = [picture["name"] for picture in one["pictures"]]
-        assert names == ["original", *(name for name, _ in runs)]
-        for picture in one["pictures"]:
-            kind, _, text = picture["source"].partition(",")
-            assert kind == "data:image/png;base64"
-            with Image.open(io.BytesIO(base64.b64decode(text))) as image:
-                assert image.size == (256, 256)
-        assert re.fullmatch(r"\d+\.\d{3} bpp, -?\d+\.\d\d dB", one["pictures"][1]["caption"])
-
-
-def _best(result: ExperimentResult) -> int:
-    assert result.best is not None
-    return result.best.number
 
 
 def test_the_document_asks_for_nothing(tmp_path: Path, make: Callable[..., Made]) -> None:

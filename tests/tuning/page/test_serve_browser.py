@@ -233,7 +233,7 @@ def test_finalists_on_fresh_seeds(page: Browser, served: Served) -> None:
     page.wait("return document.querySelectorAll('#finalists tbody tr').length == 2")
     rows = [line.split("\t") for line in text(page, "#finalists tbody").splitlines()]
     assert rows[0] == ["0", "1.6111", "1.5", "-", "-", "1.5", "the prior"]
-    assert rows[1] == ["1", "1.2", "1.25", "1.75", "-", "1.5 \u00b1 0.35", "\u22120.25"]
+    assert rows[1] == ["1", "1.2", "1.25", "1.75", "-", "1.5 \u00b1 0.35", "-0.25"]
     assert text(page, "#confirm-note") == "3 of 6 runs have not ended"
     assert count(page, "#leaderboard tbody tr") == len(STATES)  # they are no trials of the search
     assert page.console() == []

@@ -140,7 +140,7 @@ def test_the_command(
     assert serve(experiment[0].parent, "--host", host) == 0
     assert heard == [200]
     assert not caplog.records
-    assert told[-1].startswith("quick-x: http://")
+    assert told[-1].startswith("search quick-x: http://")
     assert any("no authentication" in line for line in told) is (host == "0.0.0.0")
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import argparse
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +10,10 @@ from hpcm.config import TrainConfig
 from hpcm.schema import ConfigError, overlay
 from hpcm.yaml_files import override
 from tests.tuning.searches import make_result, make_space
-from tuning.ladders.arguments import add_arguments
-from tuning.ladders.request import new_space
 from tuning.ledger.folders import write_experiment
 from tuning.ledger.provenance import git_commit
 from tuning.results.export import best_config, export_best, source_of
+from tuning.results.exported import exported_commands
 from tuning.results.outcome import ExperimentResult
 from tuning.results.train_commands import differences, full_command, repeat_command
 from tuning.spaces.loading import load_space
@@ -162,7 +160,10 @@ def test_the_header_says_where_it_comes_from(
     rows = [" ".join(line.split()) for line in header]
     assert "at epoch 9 prior best: trial 1 difference" in rows
     assert "rd_cost 1.6111 1.3111 -0.3000 (-18.62 %)" in rows
-    assert f"repeat the trial:  {export.repeat}" in header
+    assert [line.rstrip("#") for line in header[-len(export.command_lines()) :]] == (
+        export.command_lines()
+    )
+    assert exported_commands(export.stored.parent) == export.command_lines()
     assert "search" not in facts
 
 
@@ -218,15 +219,16 @@ def test_the_summary_sets_the_best_beside_the_prior(
     export = export_best(result)
     text = "\n".join(summary_lines(result, export))
     rows = [" ".join(line.split()) for line in text.splitlines()]
-    assert rows[:2] == ["quick-x complete", "4 trials: 2 finished, 1 stopped early, 1 failed"]
+    assert rows[:2] == [
+        "search quick-x: complete",
+        "4 trials: 2 finished, 1 stopped early, 1 failed",
+    ]
     assert "trial 3 failed: diverged: the loss is not finite" in rows
     assert "rd_cost 1.6111 1.3111 -0.3000 (-18.62 %)" in rows
     assert "PSNR 28.39 dB 28.69 dB +0.30 dB" in rows
     assert "balancer.gamma - 0.001" in rows
-    assert (
-        "spent 3.7 CPU-minutes; stopping early saved 2.3 CPU-minutes (39 % of full training)"
-        in rows
-    )
+    saved = "stopping early saved 2.3 CPU-minutes (39 % of full training)"
+    assert f"spent 3.7 CPU-minutes: 4 trials; {saved}" in rows
     assert export.repeat in rows
     assert export.full in rows
 
@@ -243,7 +245,9 @@ def test_a_prior_that_stays_the_best_is_said_so(tmp_path: Path) -> None:
 def test_an_interrupted_search_says_how_to_go_on(tmp_path: Path) -> None:
     result = make_result(make_space(tmp_path), tmp_path)
     text = "\n".join(summary_lines(replace(result, complete=False, interrupted=True), None))
-    assert text.startswith("quick-x interrupted; continue with python tune.py --resume quick-x")
+    assert text.startswith(
+        "search quick-x: interrupted; continue with python tune.py --resume quick-x"
+    )
     assert "exported" not in text
 
 
@@ -286,35 +290,3 @@ def test_what_is_printed_to_be_run_is_quoted(
     for program in ("tensorboard", "optuna-dashboard", "tuning"):
         line = next(found for found in words if program in found)
         assert any(word.startswith(str(where)) for word in line)
-
-
-def test_where_the_full_run_is_the_trial_again_it_is_said_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    export = export_best(exported(tmp_path, monkeypatch, "cluster"))
-    assert export.repeat != export.full
-    assert export_lines(export)[-6].startswith("repeat the trial")
-    same = replace(export, repeat=export.full)
-    assert export_lines(same)[1:] == [
-        f"train it again, all {export.full_epochs} epochs, the same numbers epoch by epoch:",
-        f"  {export.full}",
-        "its whole curve against the baseline, with a BD-rate:",
-        f"  {export.ladder}",
-    ]
-
-
-@pytest.mark.parametrize("profile", ["laptop", "cluster"])
-def test_the_command_of_the_whole_curve_is_read_as_the_full_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profile: str
-) -> None:
-    """As `python -m tuning ladder` reads it; its export is named after the profile."""
-    export = export_best(exported(tmp_path, monkeypatch, profile))
-    assert export.ladder in export.stored.read_text()
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    space = new_space(parser.parse_args(shlex.split(export.ladder)[4:]), "cluster")
-    assert space.lmbdas == (0.0018, 0.0035, 0.0067, 0.013, 0.025, 0.0483)
-    assert space.seeds == (1, 2)
-    full = set_on(export.config, shlex.split(export.full)[6:])
-    flat = {"seed": 1, "loss.lmbda": 0.025, "config": space.names[-1]}
-    assert space.config(flat) == replace(full, seed=1, loss=replace(full.loss, lmbda=0.025))

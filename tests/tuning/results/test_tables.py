@@ -132,9 +132,9 @@ def test_a_search_under_way_is_not_called_one_to_continue(
         assert not driver_of(storage / "copy-1")
     printed = capsys.readouterr().out
     shutil.rmtree(storage / "copy-1")
-    assert f"quick-1 is under way, run by process {os.getpid()} on " in printed
+    assert f"search quick-1: under way, run by process {os.getpid()} on " in printed
     assert "continue with" not in printed
     assert main(["status", "last", "--storage", str(storage)]) == 0
-    assert "quick-1 interrupted; continue with python tune.py --resume quick-1" in (
+    assert "search quick-1: interrupted; continue with python tune.py --resume quick-1" in (
         capsys.readouterr().out
     )

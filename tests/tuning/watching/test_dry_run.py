@@ -38,9 +38,12 @@ def test_cost_follows_the_rungs_and_the_budget(tmp_path: Path) -> None:
         unit="GPU",
         per_hour=0.5,
         seconds_per_epoch=None,
+        limit_clock=2.0,
         limit_hours=2 * 2 * 0.5,  # hours, trials at a time, GPUs each
     )
-    assert estimate(space, None).lines()[-1] == "budget.hours ends it at 2.0 GPU-hours"
+    assert estimate(space, None).lines()[-1] == (
+        "budget.hours ends it after 2 h by the clock, 2.0 GPU-hours at most"
+    )
 
 
 def test_what_confirming_costs_is_said_apart(tmp_path: Path) -> None:
@@ -70,6 +73,7 @@ def test_both_costs_have_one_unit() -> None:
         unit="CPU",
         per_hour=1,
         seconds_per_epoch=9.0,
+        limit_clock=None,
         limit_hours=None,
     )
     assert "0.1 CPU-hours likely, 0.5 CPU-hours at most" in cost.lines()[1]

@@ -22,6 +22,8 @@ export async function analyse() {
   const answer = await ask("api/analysis").catch(() => null);
   if (!answer?.ok) return false;
   view.analysis = await answer.json();
+  const shown = await ask("api/pictures").catch(() => null);
+  if (shown?.ok) view.pictures = await shown.json();
   return true;
 }
 

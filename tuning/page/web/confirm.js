@@ -2,7 +2,7 @@
 
 import { number } from "./charts.js";
 import { at, el } from "./words.js";
-import { better, view } from "./view.js";
+import { better, score, view } from "./view.js";
 
 export function finalists() {
   const { data } = view;
@@ -14,7 +14,7 @@ export function finalists() {
   at("finalists").tHead.replaceChildren(el("tr", {}, ...names.map((name) => el("th", { scope: "col", cls: "number" }, name))));
   at("finalists").tBodies[0].replaceChildren(...finalists.map((one) => el("tr", { cls: one.trial === best ? "best" : "" },
     el("td", { cls: "number" }, name(one), ...badges(one, best)),
-    ...[one.searched, ...one.values].map((value) => el("td", { cls: "number" }, number(value, 5))),
+    ...[one.searched, ...one.values].map((value) => el("td", { cls: "number" }, score(value, 5))),
     el("td", { cls: "number" }, spread(one.spread)),
     el("td", { cls: one.difference && better(one.difference[0], 0) < 0 ? "number good" : "number" }, one.trial === 0 ? "the prior" : spread(one.difference, true)))));
 }
@@ -30,9 +30,8 @@ function badges(one, best) {
   return texts.filter(Boolean).map((text) => el("span", { cls: "badge" }, text));
 }
 
-function spread(found, signed = false) {
+function spread(found, sign = view.data.signed) {
   if (found === null) return "-";
   const [mean, deviation] = found;
-  const sign = signed ? (mean < 0 ? "\u2212" : "+") : "";
-  return `${sign}${number(signed ? Math.abs(mean) : mean, 5)}${deviation === null ? "" : ` \u00b1 ${number(deviation, 2)}`}`;
+  return `${score(mean, 5, sign)}${deviation === null ? "" : ` \u00b1 ${number(deviation, 2)}`}`;
 }

@@ -5,7 +5,7 @@ import { at, el } from "./words.js";
 import { view } from "./view.js";
 
 const HALF = 60; // pixels from 0 to 1
-const HEADS = ["rung", "to", "trials", "losers watched", "tau-b, from \u22121 to 1", "", "losers to be kept", "regret of the cut"];
+const HEADS = ["rung", "to", "trials", "losers watched", "tau-b, from -1 to 1", "", "losers to be kept", "regret of the cut"];
 
 export function fidelity() {
   const { nothing, least, warnings, pairs } = view.data.fidelity;

@@ -1,7 +1,7 @@
-// Ladders: the curve of each config, the BD-rate between them, and the rate saved at every lmbda.
+// Ladders: the curve of each config, the BD-rate between them, and the difference in rate at every lmbda.
 
 import { lines, number } from "./charts.js";
-import { at, el, fixed, key, tip } from "./words.js";
+import { at, el, fixed, key, signed, tip } from "./words.js";
 import { view } from "./view.js";
 
 const METRICS = { psnr: ["psnr-rgb", "PSNR, dB"], ms_ssim_db: ["ms-ssim-rgb-db", "MS-SSIM, dB"] };
@@ -27,11 +27,11 @@ function set(one, id, charts) {
 
 function verdict(metric) {
   const result = metric.bd_rate === null ? [el("p", { cls: "note" }, `No BD-rate: ${metric.refused}. To do: ${metric.advice}.`)]
-    : [el("p", { cls: "bd" }, el("b", {}, `BD-rate ${percent(metric.bd_rate)}${range(metric.interval)}`), ` of ${metric.test} against ${metric.anchor} (${METRICS[metric.metric][1]})`),
+    : [el("p", { cls: "bd" }, el("b", {}, metric.text), ` of ${metric.test} against ${metric.anchor} (${METRICS[metric.metric][1]})`),
       el("p", { cls: "note" }, metric.interval ? `95 % interval over ${metric.basis}` : `no interval: ${metric.no_interval}`)];
-  const rows = metric.savings.map((one) => el("tr", {}, el("td", {}, one.label), el("td", { cls: "number" }, fixed(one.quality, 2)),
-    el("td", { cls: "number" }, one.percent === null ? "out of reach" : `${percent(one.percent)}${range(one.interval)}${one.extended ? ", beyond the anchor" : ""}`)));
-  const heads = ["", "dB", "rate saved at equal quality"].map((text, k) => el("th", { scope: "col", cls: k ? "number" : "" }, text));
+  const rows = metric.differences.map((one) => el("tr", {}, el("td", {}, one.label), el("td", { cls: "number" }, fixed(one.quality, 2)),
+    el("td", { cls: "number" }, one.percent === null ? "out of reach" : `${signed(one.percent, 2)} %${range(one.interval)}${one.extended ? ", beyond the anchor" : ""}`)));
+  const heads = ["", "dB", "rate difference at equal quality"].map((text, k) => el("th", { scope: "col", cls: k ? "number" : "" }, text));
   const table = rows.length ? [el("div", { cls: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...rows)))] : [];
   return [...result, ...table, ...(metric.sign_change ? [el("p", { cls: "note edge" }, metric.sign_change)] : [])];
 }
@@ -46,5 +46,4 @@ function curves(element, one, metric) {
   });
 }
 
-const percent = (value) => `${value < 0 ? "\u2212" : "+"}${Math.abs(value).toFixed(2)} %`;
-const range = (interval) => (interval ? ` [${interval.map((v) => `${v < 0 ? "\u2212" : "+"}${Math.abs(v).toFixed(2)}`).join(", ")}]` : "");
+const range = (interval) => (interval ? ` [${interval.map((value) => signed(value, 2)).join(", ")}]` : "");

@@ -10,8 +10,8 @@ import { filters, head, table } from "./table.js";
 import { ask, embedded } from "./source.js";
 import { pictures } from "./pictures.js";
 import { panel } from "./trial.js";
-import { at, clock, el, fixed, hours, icon, key, moment, signed, tip } from "./words.js";
-import { byProgress, curveClass, describe, drawn, RAMP, ramp, scored, STATES, view } from "./view.js";
+import { at, breakable, clock, el, fixed, icon, key, moment, tip } from "./words.js";
+import { byProgress, curveClass, describe, drawn, RAMP, ramp, relative, scored, STATES, view } from "./view.js";
 
 const EVERY = { running: 3000, starting: 3000 }; // milliseconds between two looks
 const ELSE = 15000;
@@ -35,16 +35,17 @@ function header() {
   at("bar").style.width = `${Math.min(100, (100 * ended) / data.budget.trials)}%`;
   const best = data.best;
   const trials = STATES.filter((s) => count[s]).map((s) => `${count[s]} ${s}`).join(", ");
-  const limit = data.budget.hours ? `of at most ${data.budget.hours} h` : `${data.sessions} session${data.sessions === 1 ? "" : "s"}`;
-  const [main, ...others] = best?.rows ?? [{ name: data.metric, best: null, prior: null, difference: "" }];
-  const relative = data.trials.find((t) => t.number === best?.trial)?.relative ?? null;
-  if (data.ranks) fact("best", `Best ${main.name}`, number(main.best), best ? `trial ${best.trial} at epoch ${best.epochs}` : data.constraints && data.trials.some((t) => !t.feasible) ? `none keeps ${data.constraints}` : "no result yet");
-  if (data.ranks) fact("against", "Against the prior", best?.trial === 0 ? "is the prior" : signed(relative, data.relative) || "-", main.prior === null ? "" : `${number(main.prior)} at the same epoch`);
-  for (const row of others) fact(row.name, `${row.name} of the best`, number(row.best), row.prior === null ? "" : `prior ${number(row.prior)}`);
+  const sessions = `in ${data.sessions} session${data.sessions === 1 ? "" : "s"}`;
+  const limit = data.budget.hours ? `${sessions}; budget.hours ends it after ${data.budget.hours} h` : sessions;
+  const [main, ...others] = best?.rows ?? [{ name: data.metric, best: "-", prior: "-", difference: "" }];
+  const difference = relative(data.trials.find((t) => t.number === best?.trial));
+  if (data.ranks) fact("best", `Best ${main.name}`, main.best, best ? `trial ${best.trial} at epoch ${best.epochs}` : data.constraints && data.trials.some((t) => !t.feasible) ? `none keeps ${data.constraints}` : "no result yet");
+  if (data.ranks) fact("against", "Against the prior", best?.trial === 0 ? "is the prior" : difference || "-", main.prior === "-" ? "" : `${main.prior} at the same epoch`);
+  for (const row of others) fact(row.name, `${row.name} of the best`, row.best, row.prior === "-" ? "" : `prior ${row.prior}`);
   fact("trials", "Trials", `${ended} / ${data.budget.trials}`, trials);
-  fact("spent", `${data.unit} time spent`, hours(data.hours.spent), data.hours.saved ? `${hours(data.hours.saved)} saved by stopping` : "nothing saved yet");
-  fact("time", "Clock", clock(data.elapsed), limit);
-  fact("space", "Space", data.space, `${data.profile}, ${data.searcher}, ${data.scheduler}`);
+  fact("spent", "Spent", data.hours.spent, [data.hours.counted, data.hours.saved && `stopping saved ${data.hours.saved}`].filter(Boolean).join("; "));
+  fact("time", "Time", clock(data.elapsed), limit);
+  fact("space", "Space", breakable(data.space), `${data.profile}, ${data.searcher}, ${data.scheduler}`);
   at("footer").textContent = `${data.sentence}. Newest entry ${data.updated ? moment(data.updated) : "none"}. Read from the ledger of the experiment; nothing is written.`;
 }
 
@@ -52,13 +53,18 @@ function fact(id, name, value, more) {
   const found = [...at("facts").children].find((box) => box.dataset.id === id);
   const box = found ?? at("facts").appendChild(el("div", { "data-id": id }, el("dt", {}), el("dd", {})));
   box.firstChild.textContent = name;
-  box.lastChild.replaceChildren(value, el("small", {}, more));
+  const words = [value].flat().map((part) => part.textContent ?? part).join("").split(/[\s_-]/);
+  box.classList.toggle("long", words.some((word) => word.length > 9));
+  box.lastChild.replaceChildren(...[value].flat(), el("small", {}, more));
 }
 
 function curves(colours) {
   const { data } = view;
   const values = data.trials.flatMap((t) => t.curve.map((p) => p[1])).filter((v) => v !== null);
-  const logY = at("log-y").checked && values.length > 0 && values.every((v) => v > 0);
+  const possible = values.length > 0 && values.every((v) => v > 0);
+  const logY = possible && view.logY;
+  at("log-y").disabled = !possible;
+  at("log-y").checked = logY;
   const events = promotions();
   lines(at("curves"), {
     label: `${data.metric} of every trial over epochs; the table of trials holds the last values`,
@@ -216,7 +222,8 @@ function live() {
   at("live").textContent = embedded ? `report of ${moment(embedded.written)}` : view.seen ? (ago < 2 ? "up to date" : `looked ${ago} s ago`) : "";
 }
 
-for (const id of ["log-x", "log-y"]) at(id).addEventListener("change", draw);
+at("log-x").addEventListener("change", draw);
+at("log-y").addEventListener("change", () => { view.logY = at("log-y").checked; draw(); });
 at("more").addEventListener("click", () => { view.all = true; table(); });
 at("close").addEventListener("click", () => select(view.selected));
 document.addEventListener("keydown", (event) => { if (event.key === "Escape" && view.selected !== null) select(view.selected); });

@@ -1,9 +1,8 @@
 // What happened at each rung, and what went wrong.
 
-import { number } from "./charts.js";
 import { ask } from "./source.js";
 import { at, el, icon } from "./words.js";
-import { view } from "./view.js";
+import { score, view } from "./view.js";
 
 const ENTRIES = 100; // of a rung that are listed
 const BROKEN = 20; // failures that are listed before "show more"
@@ -20,7 +19,7 @@ export function rungs() {
     const split = el("div", { cls: "split", "aria-hidden": "true" }, ...fates.map(([kind, list]) => { const part = el("i", { cls: kind }); part.style.flexGrow = list.length; return part; }));
     const entries = rung.entries.slice(0, ENTRIES).map((entry) => el("tr", {},
       el("td", { cls: "number" }, el("button", { type: "button", cls: "pick", "aria-label": `select trial ${entry.trial}`, onclick: (event) => view.select(entry.trial, event) }, String(entry.trial))),
-      el("td", { cls: "number" }, number(entry.value, 5)), el("td", { cls: "number" }, `${entry.rank} of ${entry.peers}`),
+      el("td", { cls: "number" }, score(entry.value, 5)), el("td", { cls: "number" }, `${entry.rank} of ${entry.peers}`),
       el("td", {}, el("span", { cls: `chip ${FATES[entry.fate][1]}` }, FATES[entry.fate][0]))));
     const heads = ["trial", view.data.metric, "rank then", ""].map((text, n) => el("th", { scope: "col", cls: n < 3 ? "number" : "" }, text));
     const list = el("div", { cls: "scroll list", role: "region", tabindex: "0", "aria-label": `Trials at rung ${k + 1}` }, el("table", {}, el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...entries)),

@@ -1,8 +1,8 @@
 // The table of trials: sorted, filtered, its rows kept so that focus and scroll survive an update.
 
 import { number } from "./charts.js";
-import { at, clock, el, fixed, icon, signed } from "./words.js";
-import { better, byProgress, STATES, view } from "./view.js";
+import { at, clock, el, fixed, icon } from "./words.js";
+import { better, byProgress, relative, score, STATES, view } from "./view.js";
 
 const ROWS = 100; // trials in the table before "show all"
 const COLUMNS = [
@@ -77,13 +77,13 @@ function fillRow(row, trial) {
   const goodness = trial.relative === null ? "" : better(trial.relative, 0) < 0 ? "number good" : "number";
   const badges = [trial.number === data.best?.trial ? "best" : null, data.front.includes(trial.number) ? "front" : null, trial.feasible ? null : "out of bounds", trial.retries ? `${trial.retries} retried` : null];
   const stopped = trial.rung !== null && trial.state === "stopped" ? ` at ${trial.rung}` : "";
-  const [, state, epochs, objective, relative, bpp, psnr, time, tries] = row.cells;
+  const [, state, epochs, objective, against, bpp, psnr, time, tries] = row.cells;
   state.replaceChildren(el("span", { cls: `chip ${trial.state}` }, icon(trial.state), trial.state + stopped), ...badges.filter(Boolean).map((text) => el("span", { cls: "badge" }, text)));
   epochs.textContent = `${trial.epochs}/${data.levels.at(-1)}`;
-  objective.textContent = number(trial.objective, 5) + (trial.error === null ? "" : ` \u00b1 ${number(trial.error, 2)}`);
+  objective.textContent = score(trial.objective, 5) + (trial.error === null ? "" : ` \u00b1 ${number(trial.error, 2)}`);
   objective.title = trial.error === null ? "" : "\u00b1 standard error over the validation images";
-  relative.textContent = signed(trial.relative, data.relative);
-  relative.className = goodness || "number";
+  against.textContent = relative(trial);
+  against.className = goodness || "number";
   bpp.textContent = fixed(trial.bpp, 4);
   psnr.textContent = fixed(trial.psnr, 2);
   time.textContent = clock(trial.seconds);

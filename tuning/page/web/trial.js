@@ -1,16 +1,16 @@
 // The selected trial: its balancer over epochs, its parameters, its history and its log.
 
-import { lines, number } from "./charts.js";
+import { lines } from "./charts.js";
 import { logOf } from "./rungs.js";
 import { at, el, key, moment, tip } from "./words.js";
-import { view } from "./view.js";
+import { score, view } from "./view.js";
 
 export function panel() {
   const { trial } = view;
   const record = view.data.trials.find((t) => t.number === trial.number);
   at("trial").hidden = false;
   at("h-trial").textContent = `Trial ${trial.number}`;
-  at("trial-note").textContent = [record.state, `epoch ${record.epochs}`, `${view.data.metric} ${number(record.objective)}`, record.reason].filter(Boolean).join(", ");
+  at("trial-note").textContent = [record.state, `epoch ${record.epochs}`, `${view.data.metric} ${score(record.objective)}`, record.reason].filter(Boolean).join(", ");
   for (const [id, group] of [["weights", "weights"], ["gammas", "gamma"], ["shares", "scale_contrib"]]) groupChart(id, trial.groups[group], id === "gammas");
   const both = trial.number !== 0;
   at("parameters").tHead.replaceChildren(el("tr", {}, ...["parameter", `trial ${trial.number}`, ...(both ? ["prior"] : [])].map((text) => el("th", { scope: "col" }, text))));

@@ -1,10 +1,11 @@
 // What is known of the experiment and of its trials, and what is selected.
 
 import { number } from "./charts.js";
+import { signed } from "./words.js";
 
 export const RAMP = 7;
 export const STATES = ["running", "finished", "stopped", "waiting", "pending", "failed"];
-export const view = { data: null, trial: null, analysis: null, selected: null, sort: ["progress", 1], hidden: new Set(), all: false, allFailures: false, seen: 0, select: null };
+export const view = { data: null, trial: null, analysis: null, pictures: null, selected: null, sort: ["progress", 1], hidden: new Set(), all: false, allFailures: false, logY: true, seen: 0, select: null };
 
 export const better = (a, b) => (view.data.mode === "min" ? a - b : b - a);
 export const scored = (trial) => trial.objective !== null;
@@ -25,10 +26,16 @@ export function ramp() {
   return new Map(ranked.map((trial) => [trial.number, `r${Math.min(RAMP - 1, Math.floor((trial.place / last) * RAMP))}`]));
 }
 
+// The objective's value; a difference with its sign.
+export const score = (value, digits, sign = view.data.signed) => (sign && value > 0 ? "+" : "") + number(value, digits);
+
+// How far a trial is from the prior.
+export const relative = (trial) => (trial?.relative == null ? "" : `${signed(trial.relative, view.data.relative === "%" && !view.data.signed ? 1 : 2)} ${view.data.relative}`);
+
 export function describe(trial) {
   const { metric } = view.data;
   const parts = [`trial ${trial.number}${trial.number === 0 ? ", the prior" : ""}, ${trial.state}, epoch ${trial.epochs}`];
-  if (scored(trial)) parts.push(`${metric} ${number(trial.objective)}`);
+  if (scored(trial)) parts.push(`${metric} ${score(trial.objective)}`);
   return parts.concat(trial.differs.slice(0, 6).map(([label, value]) => `${label} ${value}`)).join("\n");
 }
 

@@ -27,8 +27,10 @@ export const clock = (seconds) => {
   const two = (n) => String(n).padStart(2, "0");
   return `${Math.floor(whole / 3600)}:${two(Math.floor(whole / 60) % 60)}:${two(whole % 60)}`;
 };
+// A long name may go on in the next line behind its underscores.
+export const breakable = (name) => name.split("_").flatMap((part, k) => (k ? ["_", document.createElement("wbr"), part] : [part]));
 export const fixed = (value, places) => (value === null ? "-" : value.toFixed(places));
-export const signed = (value, unit) => (value === null ? "" : `${value < 0 ? "\u2212" : "+"}${Math.abs(value).toFixed(unit === "%" ? 1 : 2)} ${unit}`);
+export const signed = (value, places) => (value < 0 ? "" : "+") + value.toFixed(places); // as the terminal prints it
 export const moment = (time) => {
   const local = new Date(time * 1000 - new Date(time * 1000).getTimezoneOffset() * 60000);
   return local.toISOString().slice(0, 19).replace("T", " ");

@@ -1,4 +1,4 @@
-"""The rate saved at every point of a curve, at that point's quality.
+"""The difference in rate at every point of a curve, at that point's quality.
 
 A BD-rate is one number over the whole curve; this shows whether low and high rates agree.
 """
@@ -15,24 +15,25 @@ from numpy.typing import NDArray
 from hpcm.evaluation.bd_rate import Curve
 from hpcm.evaluation.comparison import check_same_images
 from hpcm.evaluation.curves import over_seeds
-from hpcm.evaluation.interval import Interval, Points, bootstrap
+from hpcm.evaluation.interval import Interval, Points, bootstrap, ends_text
 from hpcm.evaluation.results import Results
 from hpcm.evaluation.scores import NoIntervalError, points_of
 from hpcm.extra_packages import require
 
 Array = NDArray[np.float64]
 
+TITLE = "rate difference at equal quality (negative: less rate)"
 MAX_EXTENSION = 1.0  # dB, and half of the anchor's range of quality
 
 
 @dataclass(frozen=True)
-class RateSaving:
-    """What one point of the test saves against the anchor's curve at equal quality."""
+class RateDifference:
+    """How much more rate one point of the test needs than the anchor's curve at equal quality."""
 
     position: int  # 1 is the lowest rate
     lmbda: float | None  # None if the file does not say
     quality: float  # dB
-    percent: float | None  # of the anchor's rate, positive if less is needed; None: out of reach
+    percent: float | None  # of the anchor's rate, negative if less is needed; None: out of reach
     extended: bool  # the quality is beyond the anchor's points
     interval: Interval | None = None
 
@@ -42,8 +43,8 @@ class RateSaving:
         return f"point {self.position}" if self.lmbda is None else f"lmbda {self.lmbda:g}"
 
 
-def rate_savings(anchor: Results, test: Results, metric: str = "psnr") -> list[RateSaving]:
-    """The saving at every point of ``test``, in order of rate; see :class:`RateSaving`.
+def rate_differences(anchor: Results, test: Results, metric: str = "psnr") -> list[RateDifference]:
+    """The difference at every point of ``test``, in order of rate; see :class:`RateDifference`.
 
     The anchor's log rate is interpolated over quality (PCHIP), and beyond its points goes on along
     its last segment, by at most half of its range and at most 1 dB. Intervals are there if both
@@ -65,11 +66,11 @@ def rate_savings(anchor: Results, test: Results, metric: str = "psnr") -> list[R
     except NoIntervalError:
         intervals = [None] * count
     percents, beyond = _percents(curve, of_test), _beyond(curve, np.asarray(of_test[1]))
-    savings = []
+    differences = []
     for position, index in enumerate(sorted(range(count), key=lambda i: of_test[0][i]), 1):
         known = math.isfinite(percents[index])
-        savings.append(
-            RateSaving(
+        differences.append(
+            RateDifference(
                 position=position,
                 lmbda=_lmbda(test, index),
                 quality=of_test[1][index],
@@ -78,32 +79,42 @@ def rate_savings(anchor: Results, test: Results, metric: str = "psnr") -> list[R
                 interval=intervals[index] if known else None,
             )
         )
-    return savings
+    return differences
 
 
-def sign_change(savings: Sequence[RateSaving]) -> str:
-    """A sentence if some points save rate and others need more, else nothing."""
-    saved = [s for s in savings if s.percent is not None and s.percent > 0]
-    lost = [s for s in savings if s.percent is not None and s.percent < 0]
-    if not saved or not lost:
+def sign_change(differences: Sequence[RateDifference]) -> str:
+    """A sentence if some points need less rate and others need more, else nothing."""
+    less = [d for d in differences if d.percent is not None and d.percent < 0]
+    more = [d for d in differences if d.percent is not None and d.percent > 0]
+    if not less or not more:
         return ""
-    sure = [any(_excludes_zero(s) for s in side) for side in (saved, lost)]
-    known = any(s.interval for s in savings)
+    sure = [any(_excludes_zero(d) for d in side) for side in (less, more)]
+    known = any(d.interval for d in differences)
     trust = ""
     if known and all(sure):
         trust = " Intervals on both sides exclude 0."
     elif known:
         trust = " The intervals of one side all hold 0, so this may be chance."
-    return f"The sign changes: less rate at {_listed(saved)}; more rate at {_listed(lost)}.{trust}"
+    return f"The sign changes: less rate at {_listed(less)}; more rate at {_listed(more)}.{trust}"
+
+
+def row_text(
+    percent: float | None, quality: float, ends: Sequence[float] | None, extended: bool
+) -> str:
+    """A difference with its interval, or why it is not known."""
+    if percent is None:
+        return f"not known, {quality:.2f} dB is out of the anchor's reach"
+    spread = f" {ends_text(ends)}" if ends else ""
+    return f"{percent:+.2f} %{spread}{', beyond the points of the anchor' if extended else ''}"
 
 
 def _percents(anchor: Curve, test: Points) -> Array:
-    """Percent saved by each of the test's points, (n,); NaN if its quality is out of reach."""
+    """Percent by which each of the test's points needs more, (n,); NaN if it is out of reach."""
     rates, qualities = (np.asarray(values, dtype=np.float64) for values in test)
     reach = min(MAX_EXTENSION, (anchor.quality[-1] - anchor.quality[0]) / 2)
     known = (_beyond(anchor, qualities) <= reach) & (rates > 0)
     logs = _log_rates(anchor, np.where(known, qualities, anchor.quality[0]))
-    return np.where(known, -100 * np.expm1(np.log(np.where(known, rates, 1)) - logs), np.nan)
+    return np.where(known, 100 * np.expm1(np.log(np.where(known, rates, 1)) - logs), np.nan)
 
 
 def _beyond(anchor: Curve, quality: Array) -> Array:
@@ -128,10 +139,10 @@ def _lmbda(results: Results, index: int) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def _excludes_zero(saving: RateSaving) -> bool:
-    interval = saving.interval
+def _excludes_zero(difference: RateDifference) -> bool:
+    interval = difference.interval
     return interval is not None and (interval.low > 0 or interval.high < 0)
 
 
-def _listed(side: Sequence[RateSaving]) -> str:
-    return ", ".join(f"{s.label} ({abs(s.percent or 0):.2f} %)" for s in side)
+def _listed(side: Sequence[RateDifference]) -> str:
+    return ", ".join(f"{d.label} ({abs(d.percent or 0):.2f} %)" for d in side)
