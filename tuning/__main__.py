@@ -92,9 +92,11 @@ def _export(result: ExperimentResult) -> None:
     from tuning.watching.summary import export_lines
     from tuning.watching.terminal import Terminal
 
+    name = f"{result.info.space.kind} {result.info.name}"
     if result.best is None:
-        raise ConfigError(f"{result.info.name}: no trial has a result, so nothing can be exported")
-    Terminal().print("\n".join(export_lines(export_best(result))), soft_wrap=True)
+        raise ConfigError(f"{name}: no trial has a result, so nothing can be exported")
+    lines = [name, *export_lines(export_best(result))]
+    Terminal().print("\n".join(lines), soft_wrap=True)
 
 
 def _of_experiment(run: Run) -> Callable[[argparse.Namespace], None]:

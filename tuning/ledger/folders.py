@@ -75,9 +75,13 @@ def command_text(program: str, directory: Path) -> str:
     """The command ``program`` about an experiment, as a shell takes it: ``program NAME``, and what
     finds its folder and its parts.
     """
-    usual = directory.parent == storage_folder(STORAGE, write=False)
-    storage = "" if usual else f" --storage {quote(str(directory.parent))}"
-    return f"{program} {quote(directory.name)}{storage}{import_text()}"
+    return f"{program} {quote(directory.name)}{storage_text(directory.parent)}{import_text()}"
+
+
+def storage_text(folder: Path) -> str:
+    """How a command finds ``folder`` of experiments, `` --storage DIR``; nothing for the usual."""
+    usual = folder == storage_folder(STORAGE, write=False)
+    return "" if usual else f" --storage {quote(str(folder))}"
 
 
 def new_name(space: SearchSpace, folder: Path) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import hpcm
 from hpcm.schema import ConfigError
-from tuning.ledger.folders import read_provenance
+from tuning.ledger.folders import read_provenance, storage_text
 from tuning.ledger.provenance import data_facts, git_commit, versions
 from tuning.ledger.records import TrialRecord
 from tuning.results.answer import metric_rows
@@ -84,7 +84,7 @@ def export_best(result: ExperimentResult) -> Export:
     config = space.config(best.params, epochs=epochs)
     stored = result.info.directory / BEST_FILE
     copied, problem = _place(result, stored)
-    shown = _shown(copied)
+    shown, where = _shown(copied), storage_text(result.info.storage)
     export = Export(
         config=config,
         stored=stored,
@@ -92,8 +92,8 @@ def export_best(result: ExperimentResult) -> Export:
         shown=shown,
         repeat=_repeat(result, shown, config),
         full=full_command(shown, config, target),
-        ladder=ladder_command(shown, config, target),
-        own_ladder=own_ladder_command(shown, config) if proxy else None,
+        ladder=ladder_command(shown, config, target) + where,
+        own_ladder=own_ladder_command(shown, config) + where if proxy else None,
         full_epochs=target.epochs,
         is_proxy=proxy,
         problem=problem,

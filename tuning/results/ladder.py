@@ -29,12 +29,12 @@ from hpcm.evaluation.results import Results
 from hpcm.evaluation.scores import METRICS, points_of
 from hpcm.files import read_json
 from hpcm.schema import ConfigError
-from tuning.ledger.folders import command_text
 from tuning.ledger.records import TrialRecord
 from tuning.spaces.ladder_space import CONFIG, LMBDA, SEED, LadderSpace
 
 FOLDER = "ladder"  # of an experiment
 VERDICT = "verdict.json"
+KIND = "the verdict of a ladder"
 ENOUGH = 4  # points that a BD-rate needs
 Cell = tuple[int, float]  # seed and lmbda
 
@@ -187,18 +187,26 @@ def write_verdict(directory: Path, data: Mapping[str, Any]) -> None:
 
 
 def read_verdict(directory: Path) -> dict[str, Any] | None:
-    """What was written; None: nothing was judged yet.
-
-    Raises :class:`ConfigError`, also for one that an earlier version wrote.
-    """
+    """What was written; None: nothing was judged yet. Raises :class:`ConfigError`."""
     path = directory / FOLDER / VERDICT
     if not path.is_file():
         return None
-    found: dict[str, Any] = read_json(path, "the verdict of a ladder")
-    if not isinstance(found, dict) or "means" not in found:
-        resume = command_text("python -m tuning ladder --resume", directory)
-        raise ConfigError(f"{path}: not of this version; {resume} judges the runs again")
-    return found
+    found = read_json(path, KIND)
+    if not isinstance(found, dict) or "sets" not in found:
+        raise ConfigError(f"{path}: not {KIND}")
+    return found if "means" in found else _renewed(found)
+
+
+def _renewed(verdict: dict[str, Any]) -> dict[str, Any]:
+    """The verdict of an earlier version, which kept how much rate was saved, with our signs."""
+    for one in verdict["sets"]:
+        for metric in one["metrics"]:
+            metric["differences"] = metric.pop("savings")
+            for row in metric["differences"]:
+                ends, saved = row["interval"], row["percent"]
+                row["percent"] = None if saved is None else -saved
+                row["interval"] = [-ends[1], -ends[0]] if ends else None
+    return {**verdict, "means": []}
 
 
 def _set_data(judged: Judged) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from hpcm.evaluation.interval import doubt, ends_text
 from hpcm.evaluation.rate_difference import TITLE, row_text
+from hpcm.schema import ConfigError
 from tuning.ledger.folders import command_text
 from tuning.results.ladder import read_verdict
 from tuning.results.outcome import ExperimentResult
@@ -34,7 +35,10 @@ def bd_lines(verdict: Mapping[str, Any]) -> list[str]:
 def ladder_lines(result: ExperimentResult) -> list[str]:
     """The verdict of a ladder, or what is missing until there is one."""
     directory, runs = result.info.directory, result.trials
-    verdict = read_verdict(directory)
+    try:
+        verdict = read_verdict(directory)
+    except ConfigError as error:
+        return [str(error)]
     if verdict is not None:
         return verdict_lines(verdict)
     finished = sum(run.state == "finished" for run in runs)

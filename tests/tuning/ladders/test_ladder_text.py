@@ -107,7 +107,26 @@ def test_two_sets_have_a_mean_in_each_metric(tmp_path: Path) -> None:
     )
 
 
-def test_the_verdict_of_an_earlier_version_says_what_to_do(tmp_path: Path) -> None:
-    write_verdict(tmp_path, {"sets": []})
-    with pytest.raises(ConfigError, match="not of this version; python -m tuning ladder --resume"):
-        read_verdict(tmp_path)
+def test_the_verdict_of_an_earlier_version_is_read_with_our_signs(tmp_path: Path) -> None:
+    """It kept how much rate was saved, and no means."""
+    old = verdict()
+    for metric in old["sets"][0]["metrics"]:
+        metric["savings"] = metric.pop("differences")
+        for row in metric["savings"]:
+            row |= {"percent": 2.0, "interval": [1.0, 3.0]}
+    del old["means"]
+    write_verdict(tmp_path, old)
+    found = read_verdict(tmp_path)
+    assert found is not None
+    assert verdict_lines(found) == verdict_lines(verdict())
+
+
+def test_a_file_that_is_no_verdict_is_said_in_status(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained(tmp_path / NAME, ladder(tmp_path))
+    write_verdict(tmp_path / NAME, {})
+    with pytest.raises(ConfigError, match=r"verdict\.json: not the verdict of a ladder"):
+        read_verdict(tmp_path / NAME)
+    assert main(["status", NAME, "--storage", str(tmp_path)]) == 0
+    assert "not the verdict of a ladder" in capsys.readouterr().out

@@ -72,6 +72,7 @@ def test_a_proxy_offers_the_ladder_of_its_own_size_before_the_full_one(
     assert export.own_ladder == (
         "python -m tuning ladder best/quick.laptop.yaml --against baseline"
         " --lmbdas 0.0004 0.0008 0.0016 0.0032 --seeds 1 2 --start-from sample --images YOUR_SET"
+        f" --storage {result.info.storage}"
     )
     parser = argparse.ArgumentParser()
     add_arguments(parser)

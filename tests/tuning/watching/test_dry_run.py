@@ -135,7 +135,13 @@ def test_five_samples_stand_beside_the_prior(tmp_path: Path) -> None:
 
 
 def test_what_is_absent_is_shown_as_yaml_has_it() -> None:
-    assert [value_text(value) for value in (None, True, 0.12345)] == ["null", "yes", "0.123"]
+    values = (None, True, 0.12345, {"name": "linear", "final": 0.12345})
+    assert [value_text(value) for value in values] == [
+        "null",
+        "yes",
+        "0.123",
+        "{name: linear, final: 0.123}",
+    ]
 
 
 def test_the_cost_knows_that_pilots_go_to_the_end(tmp_path: Path) -> None:
