@@ -147,8 +147,10 @@ class TrainConfig:
             raise ValueError(
                 f"precision.check_every is {often}, but {self.waits_each_step}; it can be 1 or null"
             )
-        if self.precision.cuda_graph and (often == 1 or self.waits_each_step):
-            why = self.waits_each_step or "precision.check_every is 1"
+        why = self.waits_each_step or ("precision.check_every is 1" if often == 1 else "")
+        if self.loss.metric == "ms_ssim":
+            why = why or "loss.metric ms_ssim copies its window to the GPU in each step"
+        if self.precision.cuda_graph and why:
             raise ValueError(f"precision.cuda_graph is true, but {why}; it can be false or null")
         if self.ema.decay is not None and self.optimizer.averages:
             raise ValueError(

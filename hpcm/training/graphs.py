@@ -22,6 +22,7 @@ from hpcm import ranks
 from hpcm.schema import ConfigError
 
 if TYPE_CHECKING:
+    from hpcm.optimizers.balancer import Balancer
     from hpcm.training.run import Run
 
 Noise = dict[str, Tensor]  # by the names of the model's `noise_shapes`
@@ -39,66 +40,68 @@ class Graph:
 
 
 class StepGraphs:
-    """Takes a run's steps: the first ones of a kind as they are, the others as its graph.
+    """Takes a run's steps: the first ones of a kind as they are, the others as its graph."""
 
-    ``step`` must do all its work on the device, and give its row (`hpcm.training.verdicts`).
-    """
-
-    def __init__(self, run: Run, step: Step) -> None:
-        if not run.balancer.one_backward:
-            name = run.cfg.balancer.name
-            raise ConfigError(
-                f"precision.cuda_graph is true, but balancer {name} waits for the GPU"
-            )
-        if ranks.count() > 1:
-            raise ConfigError("precision.cuda_graph is true; not with several processes")
-        self._run, self._step = run, step
-        self._recorder = Recorder(run.device)
+    def __init__(self, run: Run) -> None:
+        self._run = run
         self.forget()
 
     def forget(self) -> None:
         """Drop every graph. Call it if anything that Python decides may have changed."""
+        self._recorder = Recorder(self._run.device)
         self._graphs: dict[Any, Graph] = {}
         self._seen: Counter[Any] = Counter()
         self._state: list[Tensor] = []  # the balancer's, once graphs read and write it
 
-    def __call__(self, x: Tensor, noise: Noise, second: Noise | None) -> Tensor:
-        """One step; its row."""
-        given = [x, *noise.values()]
-        if second is not None and second is not noise:
-            given += second.values()
+    def __call__(self, step: Step, x: Tensor, noise: Noise, second: Noise | None) -> Tensor:
+        """One ``step``, which must do all its work on the device; its row."""
+        common = second is noise
+        given = [x, *noise.values(), *(second.values() if second and not common else ())]
         kind = x.shape, len(given), second is None
         if kind in self._graphs:
             for place, value in zip(self._graphs[kind].reads, given, strict=True):
                 place.copy_(value)
-        elif self._seen[kind] < EAGER:
-            self._seen[kind] += 1
-            return self._recorder.aside(lambda: self._whole(x, noise, second))
         else:
-            self._graphs[kind] = self._recorded(x.clone(), _copy(noise), second is noise, second)
+            x, noise = x.clone(), _copy(noise)  # laid out as the graph's
+            second = noise if common else second and _copy(second)
+            self._seen[kind] += 1
+            if self._seen[kind] <= EAGER:
+                return self._recorder.aside(lambda: self._whole(step, x, noise, second))
+            self._graphs[kind] = self._recorded(step, x, noise, second)
         self._graphs[kind].launch()
         return self._graphs[kind].row.clone()
 
-    def _recorded(self, x: Tensor, noise: Noise, common: bool, second: Noise | None) -> Graph:
+    def _recorded(self, step: Step, x: Tensor, noise: Noise, second: Noise | None) -> Graph:
         if not self._state:
             self._state = [part.clone() for part in self._made()]
             self._put_in_place()
-        if second is not None:
-            second = noise if common else _copy(second)
-        reads = [x, *noise.values(), *((second or {}).values() if not common else ())]
+        counted = self._on_host()
         with capturable(self._run.optimizer):
-            row, launch = self._recorder.record(lambda: self._whole(x, noise, second))
-        return Graph(reads, row, launch)
+            row, launch = self._recorder.record(lambda: self._whole(step, x, noise, second))
+        if self._on_host() != counted:
+            cfg = self._run.cfg
+            raise ConfigError(
+                f"precision.cuda_graph is true, but balancer {cfg.balancer.name} or optimizer"
+                f" {cfg.optimizer.name} counts on the host, which a graph does not; keep it in tensors"
+            )
+        more = second.values() if second and second is not noise else ()
+        return Graph([x, *noise.values(), *more], row, launch)
 
-    def _whole(self, x: Tensor, noise: Noise, second: Noise | None) -> Tensor:
+    def _whole(self, step: Step, x: Tensor, noise: Noise, second: Noise | None) -> Tensor:
         """The step, and its new state copied to where graphs read it."""
-        row = self._step(x, noise, second)
+        row = step(x, noise, second)
         if self._state:
             for place, value in zip(self._state, self._made(), strict=True):
                 if value is not place:
                     place.copy_(value)
             self._put_in_place()
         return row
+
+    def _on_host(self) -> list[Any]:
+        """What balancer and optimizer keep besides tensors."""
+        states = self._run.balancer.state_dict(), self._run.optimizer.state_dict()["state"]
+        leaves, _ = tree_flatten(states)
+        return [leaf for leaf in leaves if not isinstance(leaf, Tensor)]
 
     def _made(self) -> list[Tensor]:
         """The tensors of the balancer's state, in their order."""
@@ -122,13 +125,15 @@ class Recorder:
     """Records work on a GPU, on a stream of its own, as CUDA asks for."""
 
     def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._stream = torch.cuda.Stream(device)
+        self._pool = torch.cuda.graph_pool_handle()  # of all its graphs, which run in turn
 
     def aside(self, work: Callable[[], Tensor]) -> Tensor:
         """Do ``work`` on that stream: then nothing of another one is in what is recorded later."""
-        current = torch.cuda.current_stream()
+        current = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(current)
-        with torch.cuda.stream(self._stream):
+        with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
             result = work()
         current.wait_stream(self._stream)
         return result
@@ -137,9 +142,22 @@ class Recorder:
         """Where the result of ``work`` will be, and what does it; here nothing is computed."""
         graph = torch.cuda.CUDAGraph()
         mode = "thread_local"  # other threads load data meanwhile
-        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode=mode):
+        place: dict[str, Any] = {
+            "pool": self._pool,
+            "stream": self._stream,
+            "capture_error_mode": mode,
+        }
+        with torch.cuda.device(self._device), torch.cuda.graph(graph, **place):
             result = work()
         return result, graph.replay
+
+
+def check_recordable(balancer: Balancer, name: str) -> None:
+    """Raise :class:`ConfigError` if steps of this run cannot be recorded."""
+    if not balancer.one_backward:
+        raise ConfigError(f"precision.cuda_graph is true, but balancer {name} waits for the GPU")
+    if ranks.count() > 1:
+        raise ConfigError("precision.cuda_graph is true; not with several processes")
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from hpcm.optimizers.param_groups import part_of
 from hpcm.schema import ConfigError
 from hpcm.training.allocator import keep_freed_memory
 from hpcm.training.average import WeightAverage
+from hpcm.training.graphs import check_recordable
 from hpcm.training.inputs import start_weights
 from hpcm.training.precision import Settings, settle
 from hpcm.training.seeding import NOISE, initial_weights
@@ -65,13 +66,16 @@ class Run:
         model = model.to(place)
         if precision.channels_last:
             lay_out(model, torch.channels_last)
+        balancer = cfg.balancer.build(cfg.tasks, place)
+        if precision.cuda_graph:
+            check_recordable(balancer, cfg.balancer.name)
         decay = cfg.ema.decay
         return cls(
             cfg=cfg,
             device=place,
             model=model,
             optimizer=cfg.optimizer.build(cfg.parts.groups(model.named_parameters())),
-            balancer=cfg.balancer.build(cfg.tasks, place),
+            balancer=balancer,
             regularizers={name: part.to(place) for name, part in parts.items()},
             stopper=cfg.early_stopping.build(),
             precision=precision,

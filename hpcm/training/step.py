@@ -56,7 +56,7 @@ class Stepper:
         )
         self._measure = Compiled(self._measured) if run.precision.compile == "graph" else None
         self._verdicts = Verdicts(self._tasks.names, run.balancer, run.precision.check_every)
-        self._graphs = StepGraphs(run, self._on_device) if run.precision.cuda_graph else None
+        self._graphs = StepGraphs(run) if run.precision.cuda_graph else None
 
     def step(self, x: Tensor, t: float) -> None:
         """Train on ``x`` (B, 3, p, p), this rank's part of a batch, at progress ``t``.
@@ -67,7 +67,10 @@ class Stepper:
         run.step += 1
         if not self._verdicts.at_once:
             noise, second = self._noises(x, number)
-            row = (self._graphs or self._on_device)(x, noise, second)
+            if self._graphs is None:
+                row = self._on_device(x, noise, second)
+            else:
+                row = self._graphs(self._on_device, x, noise, second)
             self._verdicts.pass_on(number, row)
             return
         regularizers = [part for part in run.regularizers.values() if part.active(t)]
