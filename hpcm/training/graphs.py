@@ -80,9 +80,10 @@ class StepGraphs:
             row, launch = self._recorder.record(lambda: self._whole(step, x, noise, second))
         if self._on_host() != counted:
             cfg = self._run.cfg
+            parts = f"balancer {cfg.balancer.name} or optimizer {cfg.optimizer.name}"
             raise ConfigError(
-                f"precision.cuda_graph is true, but balancer {cfg.balancer.name} or optimizer"
-                f" {cfg.optimizer.name} counts on the host, which a graph does not; keep it in tensors"
+                f"precision.cuda_graph is true, but {parts} counts on the host, which a graph does not;"
+                " it must count in tensors"
             )
         more = second.values() if second and second is not noise else ()
         return Graph([x, *noise.values(), *more], row, launch)
