@@ -26,6 +26,7 @@ SETS = {
     "photographs_val": "selected on",
     "photographs_judge": "judged on",
 }
+TUNED_SUM = "tuned_sum"  # the best config of the plain sum
 LIMITS = """\
 ## What this shows, and what it cannot
 
@@ -44,9 +45,9 @@ def write_record(
     target: Path,
     results: Sequence[ExperimentResult],
     winner: Mapping[str, Any],
-    ladder: str,
+    ladders: Sequence[str],
 ) -> None:
-    """Write ``target`` anew from the experiments in ``folder``; ``ladder`` is one of them."""
+    """Write ``target`` anew from the experiments in ``folder``; ``ladders`` are some of them."""
     shutil.rmtree(target, ignore_errors=True)
     for result in results:
         own = target / result.info.space.name
@@ -55,14 +56,29 @@ def write_record(
         trials_table(runs, result.info.space).to_csv(own / "trials.csv")
         for name in ("report.html", "best.yaml"):
             shutil.copy(result.info.directory / name, own)
-    shutil.copytree(folder / ladder / FOLDER, target / "ladder")
-    shutil.copy(folder / ladder / "report.html", target / "ladder")
-    for name in ("commands.txt", "winner.yaml"):
-        shutil.copy(folder / name, target)
-    facts = _facts(folder, results, winner, ladder)
+    judged = [_judged(folder, name) for name in ladders]
+    for name, verdict in zip(ladders, judged, strict=True):
+        own = target / _place(verdict)
+        shutil.copytree(folder / name / FOLDER, own)
+        shutil.copy(folder / name / "report.html", own)
+    configs = [folder / f"{name}.yaml" for name in ("winner", TUNED_SUM)]
+    for file in [folder / "commands.txt", *filter(Path.exists, configs)]:
+        shutil.copy(file, target)
+    facts = _facts(folder, results, winner, ladders)
     (target / "study.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    (target / "README.md").write_text(_page(folder, results, facts, ladder), encoding="utf-8")
+    (target / "README.md").write_text(_page(folder, results, facts, judged), encoding="utf-8")
     _without_machine_paths(target)
+
+
+def _judged(folder: Path, name: str) -> dict[str, Any]:
+    verdict = read_verdict(folder / name)
+    assert verdict is not None
+    return verdict
+
+
+def _place(verdict: Mapping[str, Any]) -> str:
+    """The folder of a ladder: ladder_against_baseline."""
+    return f"ladder_against_{verdict['configs'][0]}"
 
 
 def _confirming(result: ExperimentResult) -> list[Any]:
@@ -72,10 +88,12 @@ def _confirming(result: ExperimentResult) -> list[Any]:
 
 
 def _facts(
-    folder: Path, results: Sequence[ExperimentResult], winner: Mapping[str, Any], ladder: str
+    folder: Path,
+    results: Sequence[ExperimentResult],
+    winner: Mapping[str, Any],
+    ladders: Sequence[str],
 ) -> dict[str, Any]:
-    judged = read_result(ladder, str(folder))
-    experiments = [*results, judged]
+    experiments = [*results, *(read_result(name, str(folder)) for name in ladders)]
     sets = {name: image_set(name) for name in SETS}
     return {
         "winner": dict(winner),
@@ -100,11 +118,12 @@ def _device() -> str:
 
 
 def _page(
-    folder: Path, results: Sequence[ExperimentResult], facts: Mapping[str, Any], ladder: str
+    folder: Path,
+    results: Sequence[ExperimentResult],
+    facts: Mapping[str, Any],
+    judged: Sequence[Mapping[str, Any]],
 ) -> str:
-    verdict = read_verdict(folder / ladder)
-    assert verdict is not None
-    winner = facts["winner"]
+    winner, verdict = facts["winner"], judged[0]
     lines = [
         "# Study: balancing a tiny codec on photographs",
         "",
@@ -116,19 +135,18 @@ def _page(
         "",
         "## Answer",
         "",
-        *_bullets(bd_lines(verdict)),
-        "",
-        "![Rate and distortion of winner and baseline](ladder/rd.svg)",
+        *_bullets([line for one in judged for line in bd_lines(one)]),
         "",
         f"Winner: trial {winner['trial']} of {winner['experiment']}, mean rate difference"
         f" {winner['mean']:+.2f} % (sd {winner['deviation']:.2f}, n = {len(winner['values'])} fresh"
         f" seeds) on the photographs that select; then trained at"
         f" {len(verdict['lmbdas'])} lmbda and seeds {', '.join(map(str, verdict['seeds']))}.",
         "",
-        _learning_rates(TrainConfig.from_yaml(folder / "winner.yaml"), results[0].info.space),
-        "",
-        *_differences(verdict),
+        _learning_rates(folder, results[0].info.space),
     ]
+    for one in judged:
+        lines += ["", f"![Curves of {' and '.join(one['configs'])}]({_place(one)}/rd.svg)"]
+        lines += ["", *_differences(one)]
     for result in results:
         lines += ["", f"## {result.info.space.name}", "", *_bullets(answer_lines(result))]
         if result.confirmation:
@@ -137,13 +155,20 @@ def _page(
     return "\n".join(lines) + "\n"
 
 
-def _learning_rates(winner: TrainConfig, space: SearchSpace) -> str:
-    """What the searches tuned for the winner and nobody tuned for the baseline."""
-    baseline = space.reference_config(space.lmbda)
+def _learning_rates(folder: Path, space: SearchSpace) -> str:
+    """What the searches tuned for the winner, and nobody for the baseline."""
+    winner = TrainConfig.from_yaml(folder / "winner.yaml")
+    text = (
+        f"The winner (`winner`, `balanced`) trains with {_rule(winner)}; the baseline, with"
+        f" {_rule(space.reference_config(space.lmbda))}, was not tuned. So what is saved against it"
+        " holds what the learning rate brings."
+    )
+    rival = folder / f"{TUNED_SUM}.yaml"
+    if not rival.exists():
+        return text
     return (
-        f"The winner trains with {_rule(winner)}; the baseline, with {_rule(baseline)}, was not"
-        " tuned. So what is saved holds what the learning rate brings, besides the balancing: the"
-        " best trial of each balancer, all tuned, stands below."
+        f"{text} What balancing brings besides is the difference to `{TUNED_SUM}`, the best config"
+        f" of the plain sum that both searches confirmed: {_rule(TrainConfig.from_yaml(rival))}."
     )
 
 

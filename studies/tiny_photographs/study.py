@@ -2,9 +2,10 @@
 
 Each step is a command of the project, skipped if its result is there: fetch the photographs, search
 phase1, search phase3 (finalists on three fresh seeds), train the better of the two winners and the
-baseline at four lmbda, judge both on photographs that neither trained nor selected, write
-results/studies/tiny_photographs/. `--minutes` ends a sitting: a search is interrupted, and the next
-`make study` resumes it. `--short` runs the whole chain with tiny numbers, and shows nothing.
+baseline at four lmbda, the same against the best config of the plain sum, judge all on photographs
+that neither trained nor selected, write results/studies/tiny_photographs/. `--minutes` ends a
+sitting: a search is interrupted, and the next `make study` resumes it. `--short` runs the whole
+chain with tiny numbers, and shows nothing.
 
 Exit code 0: the study is complete. 130: it goes on with the same command. Others: of what failed.
 """
@@ -15,15 +16,19 @@ import argparse
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from hpcm.streams import make_streams_lossless
-from studies.tiny_photographs.record import write_record
+from studies.tiny_photographs.record import TUNED_SUM, write_record
+from tuning.ladders.request import BASELINE_NAME
+from tuning.results.confirm import Finalist, Spread
 from tuning.results.ladder import read_verdict
 from tuning.results.outcome import ExperimentResult
 from tuning.results.tables import read_result
@@ -114,21 +119,17 @@ def search(study: Study, name: str) -> ExperimentResult:
 def choose(study: Study, results: list[ExperimentResult]) -> dict[str, object]:
     """The config with the lowest mean rate difference over the fresh seeds, and how it was found.
 
-    The photographs that judge have no part in it. Writes ``winner.yaml`` and ``winner.json``.
+    The photographs that judge have no part in it. Writes ``winner.yaml`` and ``winner.json``; if
+    the winner balances, also ``tuned_sum.yaml``, the best config of the plain sum.
     """
-    found = []
-    for result in results:
-        finalist = result.confirmation.best if result.confirmation else None
-        spread = finalist.spread(result.info.space.objective.score) if finalist else None
-        if finalist is not None and spread is not None:
-            found.append((spread.mean, result, finalist, spread))
+    found = sorted(_finalists(results), key=lambda one: one[2].mean)
     if not found:
         raise SystemExit("no search has a config with a score on every fresh seed: no winner")
-    mean, result, finalist, spread = min(found, key=lambda one: one[0])
+    result, finalist, spread = found[0]
     winner = {
         "experiment": result.info.name,
         "trial": finalist.trial.number,
-        "mean": mean,
+        "mean": spread.mean,
         "deviation": spread.deviation,
         "values": list(spread.values),
         "seeds": list(finalist.runs),
@@ -136,24 +137,54 @@ def choose(study: Study, results: list[ExperimentResult]) -> dict[str, object]:
     config = (result.info.directory / "best.yaml").read_text(encoding="utf-8")
     (study.folder / "winner.yaml").write_text(config, encoding="utf-8")
     (study.folder / "winner.json").write_text(json.dumps(winner, indent=1), encoding="utf-8")
+    configs = [result.info.space.config(finalist.trial.params) for result, finalist, _ in found]
+    sums = [config for config in configs if config.balancer.name == "sum"]
+    if sums and sums[0] is not configs[0]:
+        sums[0].to_yaml(study.folder / f"{TUNED_SUM}.yaml")
     return winner
 
 
-def ladder(study: Study) -> str:
-    """The winner and the baseline at four lmbda on fresh seeds, judged; gives the experiment."""
-    name = study.experiment("winner-ladder")
+def _finalists(
+    results: list[ExperimentResult],
+) -> Iterator[tuple[ExperimentResult, Finalist, Spread]]:
+    """Those that have a score on every fresh seed."""
+    for result in results:
+        space = result.info.space
+        for finalist in result.confirmation.finalists if result.confirmation else ():
+            whole = len(finalist.runs) == len(space.confirm.seeds)
+            spread = finalist.spread(space.objective.score)
+            if whole and spread is not None and finalist.trial.role == "search":
+                yield result, finalist, spread
+
+
+def ladder(study: Study, stem: str, against: str) -> str:
+    """A config and what it is compared with, at four lmbda on fresh seeds, judged; its experiment.
+
+    ``stem``: of the config's file; ``against``: baseline, or the stem of another file.
+    """
+    name = study.experiment(f"{stem}-ladder")
     storage = ("--storage", str(study.folder))
     if name is None:
-        config = str(study.folder / "winner.yaml")
         seeds = SEEDS[:1] if study.short else SEEDS
-        words = ["ladder", config, "--against", "baseline", "--lmbdas", *LMBDAS, "--seeds", *seeds]
-        words += ["--start-from", "sample", "--images", JUDGES, "--profile", "laptop", *storage]
+        other = against if against == BASELINE_NAME else str(study.folder / f"{against}.yaml")
+        words = ["ladder", str(study.folder / f"{stem}.yaml"), "--against", other]
+        words += ["--lmbdas", *LMBDAS, "--seeds", *seeds, "--start-from", "sample"]
+        words += ["--images", JUDGES, "--profile", "laptop", *storage]
         study.run("-m", "tuning", *words)
     elif read_verdict(study.folder / name) is None:
         study.run("-m", "tuning", "ladder", "--resume", name, *storage)
-    name = study.experiment("winner-ladder")
+    name = study.experiment(f"{stem}-ladder")
     assert name is not None
     return name
+
+
+def ladders(study: Study) -> list[str]:
+    """The winner against the baseline, and against the tuned plain sum if the winner balances."""
+    names = [ladder(study, "winner", BASELINE_NAME)]
+    if (study.folder / f"{TUNED_SUM}.yaml").exists():
+        shutil.copy(study.folder / "winner.yaml", study.folder / "balanced.yaml")
+        names.append(ladder(study, "balanced", TUNED_SUM))
+    return names
 
 
 def follow(study: Study, target: Path) -> None:
@@ -162,10 +193,10 @@ def follow(study: Study, target: Path) -> None:
     study.run("studies/tiny_photographs/photographs.py")
     results = [search(study, name) for name in SEARCHES]
     winner = choose(study, results)
-    name = ladder(study)
-    for one in [*(result.info.name for result in results), name]:
+    names = ladders(study)
+    for one in [*(result.info.name for result in results), *names]:
         study.run("-m", "tuning", "report", one, "--storage", str(study.folder))
-    write_record(study.folder, target, results, winner, name)
+    write_record(study.folder, target, results, winner, names)
     print(f"written {target}")
 
 

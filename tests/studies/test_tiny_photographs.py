@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from hpcm import TrainConfig
 from studies.tiny_photographs import photographs, study
 from studies.tiny_photographs.study import INTERRUPTED, SEARCHES, Stopped, Study, follow
 from tests.tuning.ladders.small_ladder import LMBDAS, ladder, score, trained
@@ -21,6 +22,8 @@ from tuning.results.export import export_best
 from tuning.results.ladder import judge, verdict_data, write_verdict
 from tuning.results.tables import read_result
 
+LENGTH = ("base.epochs=9", "base.schedule_horizon=9")  # of the small searches
+
 
 class Played(Study):
     """Searches and ladder of small spaces in seconds; every command is kept."""
@@ -28,6 +31,7 @@ class Played(Study):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, short=False, end=float("inf"))
         self.ran: list[tuple[str, ...]] = []
+        self.balanced = ""  # the search whose configs balance
 
     def run(self, *words: str) -> None:
         self.ran.append(words)
@@ -35,19 +39,25 @@ class Played(Study):
         if words[0] == "tune.py":
             self.search(Path(words[2]).stem)
         elif words[2:3] == ("ladder",):
-            self.ladder()
+            self.ladder(Path(words[3]).stem, words[5])
         elif words[2:3] == ("report",):
             assert main(list(words[2:])) == 0
 
     def search(self, name: str) -> None:
         place = self.folder.parent / name
         place.mkdir()
-        made = searched(place, replace(of_space(place), name=name))
+        space = replace(of_space(place), name=name)
+        if name == self.balanced:
+            space = replace(space, base={**space.base, "balancer": {"name": "famo"}})
+        made = searched(place, space)
         directory = made.rename(self.folder / f"{name}-1")
         export_best(read_result(directory.name, str(self.folder)))
 
-    def ladder(self) -> None:
-        space, directory = ladder(self.folder.parent), self.folder / "winner-ladder-1"
+    def ladder(self, name: str, against: str) -> None:
+        place = self.folder.parent / name
+        place.mkdir()
+        space = ladder(place, "--against", against, "--set", *LENGTH)
+        directory = self.folder / f"{name}-ladder-1"
         trained(directory, space)
         runs = read_trials(directory)
         folder = score(directory, runs, dict.fromkeys(LMBDAS, 3.0))
@@ -92,6 +102,22 @@ def test_from_photographs_to_a_verdict_and_each_step_once(played: Played, tmp_pa
     played.ran.clear()
     follow(played, tmp_path / "results")
     assert played.ran == [before[0], *before[4:]]
+
+
+@pytest.mark.usefixtures("few_draws")
+def test_a_winner_that_balances_is_compared_with_the_tuned_sum_too(
+    played: Played, tmp_path: Path
+) -> None:
+    played.balanced = SEARCHES[0]  # on a tie the first search has the winner
+    follow(played, tmp_path / "results")
+    against = [words[5] for words in played.ran if words[2:3] == ("ladder",)]
+    assert against == ["baseline", str(played.folder / "tuned_sum.yaml")]
+    winner, rival = (
+        TrainConfig.from_yaml(tmp_path / "results" / f"{name}.yaml")
+        for name in ("winner", "tuned_sum")
+    )
+    assert (winner.balancer.name, rival.balancer.name) == ("famo", "sum")
+    assert "and sum." in (tmp_path / "results" / "README.md").read_text()
 
 
 def test_a_command_that_takes_longer_than_the_sitting_is_interrupted(tmp_path: Path) -> None:
