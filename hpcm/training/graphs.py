@@ -82,8 +82,8 @@ class StepGraphs:
             cfg = self._run.cfg
             parts = f"balancer {cfg.balancer.name} or optimizer {cfg.optimizer.name}"
             raise ConfigError(
-                f"precision.cuda_graph is true, but {parts} counts on the host, which a graph does not;"
-                " it must count in tensors"
+                f"precision.cuda_graph is true, but {parts} counts on the host, which a graph"
+                " does not; it must count in tensors"
             )
         more = second.values() if second and second is not noise else ()
         return Graph([x, *noise.values(), *more], row, launch)
