@@ -201,7 +201,7 @@ def _header(result: ExperimentResult, export: Export) -> list[str]:
     )
     rows = [
         ("experiment", info.name),
-        ("trial", f"{result.best.number} of {len(result.trials)}"),
+        ("trial", f"{result.best.number}, the best of {count_text(len(result.trials), 'trial')}"),
         *_unfinished_rows(result),
         *_confirmed_rows(result),
         ("profile", str(ProfileChoice(space.profile, facts.get("profile_reason", REASON)))),

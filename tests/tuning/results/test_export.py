@@ -150,7 +150,7 @@ def test_the_header_says_where_it_comes_from(
     facts = {line[:15].strip(): line[15:].strip() for line in header}
     assert header[0].startswith("PROXY: found under the profile laptop")
     assert facts["experiment"] == "quick-x"
-    assert facts["trial"] == "1 of 4"
+    assert facts["trial"] == "1, the best of 4 trials"
     assert facts["profile"] == "laptop (because)"
     assert facts["overrides"] == "budget.trials=4"
     assert facts["git commit"] == "0123abc"
