@@ -100,6 +100,9 @@ def main(arguments: list[str]) -> None:
         other = _other(options, shared)
         if other is not None:
             with Process(**other) as second:
+                peak = numbers["other_peak_bytes"] = second.ask("gradient")["peak"]
+                share = numbers["ours"]["peak_bytes"] / peak
+                print(f"the other's peak: {peak / 2**20:.0f} MiB, ours is {share:.2f} of it")
                 numbers["pairs"] = {
                     what: pairs(side, second, what, options.pairs) for what in ("evaluate", "step")
                 }

@@ -129,7 +129,7 @@ class Objective:
 
 @config_class
 class Confirm:
-    """The finalists and the prior once more, to the maximum fidelity on fresh seeds."""
+    """Finalists, prior and baseline once more, to the maximum fidelity on fresh seeds."""
 
     top: int = 0  # finalists besides the prior, >= 0; 0: none is trained again
     seeds: tuple[int, ...] = (1, 2, 3)  # of these runs, each different and not the search's own

@@ -102,6 +102,8 @@ def test_tau_is_that_of_the_slow_twin(n: int) -> None:
 
 def test_tau_needs_two_values_on_either_side() -> None:
     assert weighted_tau_b([], [], []) is None
+    # 7 of 10 pairs agree: what `scheduler.agreement: 0.4` is compared with
+    assert weighted_tau_b([1, 2, 3, 4, 5], [3, 2, 1, 4, 5], [1.0] * 5) == 0.4
     assert weighted_tau_b([1.0], [1.0], [1.0]) is None
     assert weighted_tau_b([1.0, 1.0], [1.0, 2.0], [1.0, 1.0]) is None
 

@@ -1,4 +1,4 @@
-// The finalists and the prior, trained once more on seeds that the search did not use.
+// The finalists, the prior and the baseline, trained once more on seeds that the search did not use.
 
 import { number } from "./charts.js";
 import { at, el } from "./words.js";
