@@ -32,7 +32,8 @@ LIMITS = """\
 
 It shows that the chain works from a folder of photographs to a BD-rate with an interval, and what
 it answers for this codec, these photographs and this much training. It ranks no setting for
-HPCM-Base: `hpcm_tiny` starts from trained weights and trains on for 144 steps of four crops, while a full run takes millions, and methods that act over a long run have no time to. The
+HPCM-Base: `hpcm_tiny` starts from trained weights and trains on for 144 steps of four crops,
+while a full run takes millions, and methods that act over a long run have no time to. The
 interval holds images and seeds of the final trainings; it does not hold that another search, with
 another seed, might have found another winner. Wallpapers are sharp, clean and few: neither Kodak
 nor CLIC.
@@ -167,7 +168,8 @@ def _learning_rates(folder: Path, space: SearchSpace) -> str:
         return text
     return (
         f"{text} What balancing brings besides is the difference to `{TUNED_SUM}`, the best config"
-        f" of the plain sum among those that the two searches confirmed: {_rule(TrainConfig.from_yaml(rival))}."
+        " of the plain sum among those that the two searches confirmed:"
+        f" {_rule(TrainConfig.from_yaml(rival))}."
     )
 
 
