@@ -18,11 +18,9 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from hpcm import ranks
 from hpcm.schema import ConfigError
 
 if TYPE_CHECKING:
-    from hpcm.optimizers.balancer import Balancer
     from hpcm.training.run import Run
 
 Noise = dict[str, Tensor]  # by the names of the model's `noise_shapes`
@@ -151,14 +149,6 @@ class Recorder:
         with torch.cuda.device(self._device), torch.cuda.graph(graph, **place):
             result = work()
         return result, graph.replay
-
-
-def check_recordable(balancer: Balancer, name: str) -> None:
-    """Raise :class:`ConfigError` if steps of this run cannot be recorded."""
-    if not balancer.one_backward:
-        raise ConfigError(f"precision.cuda_graph is true, but balancer {name} waits for the GPU")
-    if ranks.count() > 1:
-        raise ConfigError("precision.cuda_graph is true; not with several processes")
 
 
 @contextmanager

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import torch
 
+from hpcm import ranks
 from hpcm.config import TrainConfig
+from hpcm.optimizers.balancer import Balancer
 from hpcm.schema import ConfigError
 
 CHECK_EVERY = 50  # of ``auto`` and CUDA graphs: a run that diverged trains on for as many steps
@@ -68,6 +70,14 @@ def settle(cfg: TrainConfig, device: torch.device) -> Settings:
         compile=given.compile or "none",
         cuda_graph=bool(given.cuda_graph),
     )
+
+
+def check_recordable(balancer: Balancer, name: str) -> None:
+    """Raise :class:`ConfigError` if steps of this run cannot be recorded."""
+    if not balancer.one_backward:
+        raise ConfigError(f"precision.cuda_graph is true, but balancer {name} waits for the GPU")
+    if ranks.count() > 1:
+        raise ConfigError("precision.cuda_graph is true; not with several processes")
 
 
 def has_bf16_units(cpu: Path = Path("/proc/cpuinfo")) -> bool:

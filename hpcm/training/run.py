@@ -18,9 +18,8 @@ from hpcm.optimizers.param_groups import part_of
 from hpcm.schema import ConfigError
 from hpcm.training.allocator import keep_freed_memory
 from hpcm.training.average import WeightAverage
-from hpcm.training.graphs import check_recordable
 from hpcm.training.inputs import start_weights
-from hpcm.training.precision import Settings, settle
+from hpcm.training.precision import Settings, check_recordable, settle
 from hpcm.training.seeding import NOISE, initial_weights
 
 NEEDED = ("stride", "latent_channels", "noise_shapes")  # of a model that is given

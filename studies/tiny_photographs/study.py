@@ -149,11 +149,8 @@ def _finalists(
 ) -> Iterator[tuple[ExperimentResult, Finalist, Spread]]:
     """Those that have a score on every fresh seed."""
     for result in results:
-        space = result.info.space
-        for finalist in result.confirmation.finalists if result.confirmation else ():
-            whole = len(finalist.runs) == len(space.confirm.seeds)
-            spread = finalist.spread(space.objective.score)
-            if whole and spread is not None and finalist.trial.role == "search":
+        for finalist in result.confirmation.ranked if result.confirmation else ():
+            if spread := finalist.spread(result.info.space.objective.score):
                 yield result, finalist, spread
 
 

@@ -72,8 +72,8 @@ class Confirmation:
         return self.left == 0
 
     @cached_property
-    def best(self) -> Finalist | None:
-        """The best mean of those that came to the end on every seed and keep the constraints."""
+    def ranked(self) -> list[Finalist]:
+        """Those that ended on every seed and keep the constraints, the best mean first."""
         objective = self.space.objective
         sign = objective.sign
         whole = [
@@ -83,9 +83,12 @@ class Confirmation:
             and len(finalist.runs) == len(self.space.confirm.seeds)
             and _keeps(finalist, self.space)
         ]
-        if not self.complete or not whole:
-            return None
-        return min(whole, key=lambda one: sign * one.spread(objective.score).mean)  # type: ignore[union-attr]
+        return sorted(whole, key=lambda one: sign * one.spread(objective.score).mean)  # type: ignore[union-attr]
+
+    @property
+    def best(self) -> Finalist | None:
+        """The first of `ranked`, once every run has ended."""
+        return self.ranked[0] if self.complete and self.ranked else None
 
 
 def finalists(trials: Sequence[TrialRecord], space: SearchSpace) -> list[TrialRecord]:

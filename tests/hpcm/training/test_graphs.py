@@ -13,8 +13,7 @@ from hpcm import ConfigError, TrainConfig
 from hpcm.model import build_model
 from hpcm.optimizers.balancer import Balancer
 from hpcm.training import average, graphs
-from hpcm.training.graphs import check_recordable
-from hpcm.training.precision import settle
+from hpcm.training.precision import check_recordable, settle
 from hpcm.training.run import Run
 from hpcm.training.step import Stepper
 from tests.hpcm.training.recorded import CpuRecorder
