@@ -9,18 +9,35 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
+from hpcm.model import patches
 from hpcm.model.pointwise import Pointwise
 from hpcm.model.residual import residual
 
 
-def down(kernel: int, inputs: int, outputs: int) -> nn.Conv2d:
+class DownConv(nn.Conv2d):
     """Halve the grid: (B, inputs, H, W) -> (B, outputs, H/2, W/2)."""
-    return nn.Conv2d(inputs, outputs, kernel, stride=2, padding=(kernel - 2) // 2)
+
+    def __init__(self, kernel: int, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, kernel, stride=2, padding=(kernel - 2) // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any batch."""
+        if self.kernel_size == (2, 2) and patches.is_cut(x, self.in_channels):
+            return patches.down(x, *self.parameters())
+        return super().forward(x)
 
 
-def up(kernel: int, inputs: int, outputs: int) -> nn.ConvTranspose2d:
+class UpConv(nn.ConvTranspose2d):
     """Double the grid: (B, inputs, H, W) -> (B, outputs, 2H, 2W)."""
-    return nn.ConvTranspose2d(inputs, outputs, kernel, stride=2, padding=(kernel - 2) // 2)
+
+    def __init__(self, kernel: int, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, kernel, stride=2, padding=(kernel - 2) // 2)
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        """Any batch."""
+        if self.kernel_size == (2, 2) and patches.is_cut(x, self.out_channels):
+            return patches.up(x, *self.parameters())
+        return super().forward(x)
 
 
 class PartialConv(nn.Module):

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from hpcm.model import pointwise
+from hpcm.model import pointwise, slices
 from hpcm.model.gradients import computing_dtype, parameter_gradients
 
 SLOPE = 0.01  # of every LeakyReLU
+LARGE = 1 << 22  # values of one image in a hidden layer from which it is computed in slices
 
 
 def residual(x: Tensor, *parameters: Tensor) -> Tensor:
@@ -36,9 +37,14 @@ class _Residual(torch.autograd.Function):
         kernel, offset, up, up_bias, down, down_bias = (p.to(dtype) for p in parameters)
         seen = _spatial(x[:, : len(kernel)], kernel, offset)
         whole = _with_passed(seen, x)
+        kept = seen if x.device.type == "cpu" else whole  # memory there, kernels elsewhere
+        if _in_slices(x, up):
+            ctx.save_for_backward(x, kept, None, *parameters)
+            pair = _pair(up, up_bias, down, down_bias)
+            out = slices.forward(pointwise.rows(whole), pointwise.rows(x), pair, SLOPE)
+            return pointwise.grid(out, x)
         hidden = pointwise.apply(whole, up, up_bias)
         torch.nn.functional.leaky_relu_(hidden, SLOPE)
-        kept = seen if x.device.type == "cpu" else whole  # memory there, kernels elsewhere
         ctx.save_for_backward(x, kept, hidden, *parameters)
         return pointwise.apply(hidden, down, down_bias).add_(x)
 
@@ -47,15 +53,13 @@ class _Residual(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, kept, hidden, *parameters = ctx.saved_tensors
         to_input, *to_weights = ctx.needs_input_grad
-        kernel, _, up, _, down, _ = (p.to(x.dtype) for p in parameters)
+        kernel, _, *weights = (p.to(x.dtype) for p in parameters)
         learns, channels = any(to_weights), len(kernel)
-        grad = pointwise.like_layout(grad, x)
-        inner, to_down, to_down_bias = pointwise.backward(grad, hidden, down, (True, learns))
-        assert inner is not None
-        torch.ops.aten.leaky_relu_backward.grad_input(inner, hidden, SLOPE, True, grad_input=inner)
-        whole = _with_passed(kept, x)
-        to_seen, to_up, to_up_bias = pointwise.backward(inner, whole, up, (True, learns))
-        assert to_seen is not None
+        grad, whole = pointwise.like_layout(grad, x), _with_passed(kept, x)
+        if hidden is None:
+            to_seen, pair = _sliced_backward(grad, whole, weights)
+        else:
+            to_seen, pair = _whole_backward(grad, whole, hidden, weights, learns)
         to_x, to_kernel, to_offset = _spatial_backward(
             to_seen[:, :channels], x[:, :channels], kernel, (to_input, learns)
         )
@@ -64,8 +68,40 @@ class _Residual(torch.autograd.Function):
                 to_seen[:, :channels] = to_x
                 to_x = to_seen
             to_x = to_x.add_(grad)
-        found = (to_kernel, to_offset, to_up, to_up_bias, to_down, to_down_bias)
+        found = (to_kernel, to_offset, *pair)
         return to_x, *parameter_gradients(parameters, found, to_weights)
+
+
+def _whole_backward(
+    grad: Tensor, whole: Tensor, hidden: Tensor, weights: list[Tensor], learns: bool
+) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+    """The gradients to ``whole`` and to the two 1x1 convolutions, weight and bias each."""
+    up, _, down, _ = weights
+    inner, *to_down = pointwise.backward(grad, hidden, down, (True, learns))
+    assert inner is not None
+    torch.ops.aten.leaky_relu_backward.grad_input(inner, hidden, SLOPE, True, grad_input=inner)
+    to_whole, *to_up = pointwise.backward(inner, whole, up, (True, learns))
+    assert to_whole is not None
+    return to_whole, (*to_up, *to_down)
+
+
+def _in_slices(x: Tensor, up: Tensor) -> bool:
+    return pointwise.is_product(x) and x[0, 0].numel() * len(up) > LARGE
+
+
+def _pair(up: Tensor, up_bias: Tensor, down: Tensor, down_bias: Tensor) -> slices.Pair:
+    return slices.Pair(pointwise.matrix(up), up_bias, pointwise.matrix(down), down_bias)
+
+
+def _sliced_backward(
+    grad: Tensor, whole: Tensor, weights: list[Tensor]
+) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+    """As `_whole_backward`, without the hidden layer."""
+    to_whole, pair = slices.backward(
+        pointwise.rows(grad), pointwise.rows(whole), _pair(*weights), SLOPE
+    )
+    shaped = [found.view_as(weight) for found, weight in zip(pair, weights, strict=True)]
+    return pointwise.grid(to_whole, whole), tuple(shaped)
 
 
 def _with_passed(seen: Tensor, x: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from hpcm.model.blocks import down, named_chain, partial_block, up
+from hpcm.model.blocks import DownConv, UpConv, named_chain, partial_block
 from hpcm.model.spec import Blocks, Down, HPCMSpec, Stage
 
 
@@ -25,7 +25,7 @@ def build_transform(stages: tuple[Stage, ...], inputs: int, spec: HPCMSpec) -> n
             else:
                 layers += [(str(len(layers) + i), block) for i, block in enumerate(blocks)]
             continue
-        make = down if isinstance(stage, Down) else up
+        make = DownConv if isinstance(stage, Down) else UpConv
         layers.append((stage.name or str(len(layers)), make(stage.kernel, width, stage.width)))
         width = stage.width
     chain = named_chain(layers)

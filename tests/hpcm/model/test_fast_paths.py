@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from benchmarks.kernels import KernelCounter, kernels_of_a_step
 from hpcm import TrainConfig
 from hpcm.losses import rate_distortion
-from hpcm.model import MODELS, build_model
-from hpcm.model.blocks import Residual, depthwise_block, partial_block
+from hpcm.model import MODELS, build_model, patches, residual, slices
+from hpcm.model.blocks import DownConv, Residual, UpConv, depthwise_block, partial_block
 from hpcm.model.context import CrossAttention
 from hpcm.model.gradients import in_place
 from hpcm.model.pointwise import Pointwise, is_channels_last, is_product
@@ -73,6 +73,59 @@ def test_a_residual_block_is_its_layers(
     ours = gradients(block, block, x, 2, adds)
     plain = gradients(block, lambda value: plain_block(block, value), x, 2, True)
     torch.testing.assert_close(ours, plain, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("adds", [True, False])
+@pytest.mark.parametrize("block", [partial_block(8, 4, 4), depthwise_block(6)])
+def test_a_residual_block_in_slices_is_its_layers(
+    block: Residual, adds: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """70 rows in slices of 32, the last one shorter; the hidden layer is kept nowhere."""
+    monkeypatch.setattr(residual, "LARGE", 0)
+    monkeypatch.setattr(slices, "ROWS", 32)
+    block.double()
+    lay_out(block, torch.channels_last)
+    up = block.branch["1"]
+    x = torch.randn(2, up.in_channels, 5, 7, dtype=torch.float64)
+    x = x.contiguous(memory_format=torch.channels_last)
+    kept: list[torch.Size] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.shape) or t, lambda t: t):
+        block(x)
+    assert kept
+    assert (2, up.out_channels, 5, 7) not in kept
+    ours = gradients(block, block, x, 2, adds)
+    plain = gradients(block, lambda value: plain_block(block, value), x, 2, True)
+    torch.testing.assert_close(ours, plain, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("adds", [True, False])
+@pytest.mark.parametrize("direction", ["down", "up"])
+def test_convolutions_of_patches_are_convolutions(direction: str, adds: bool) -> None:
+    """Output and all gradients, in float64, and laid out as their parameters are."""
+    layer = (DownConv if direction == "down" else UpConv)(2, *(patches.LEAST, patches.LEAST + 8))
+    layer.double()
+    lay_out(layer, torch.channels_last)
+    plain = super(type(layer), layer).forward
+    x = torch.randn(2, patches.LEAST, 4, 6, dtype=torch.float64)
+    x = x.contiguous(memory_format=torch.channels_last)
+    ours = gradients(layer, layer, x, 1, adds)
+    torch.testing.assert_close(ours, gradients(layer, plain, x, 1, True), rtol=1e-11, atol=1e-11)
+    gradients(layer, layer, x, 1, adds)
+    assert all(p.grad.stride() == p.stride() for p in layer.parameters())
+    assert type(layer(x).grad_fn).__name__ == f"_{direction.title()}Backward"
+
+
+@pytest.mark.parametrize("frozen", ["weight", "bias", "input"])
+@pytest.mark.parametrize("direction", ["down", "up"])
+def test_what_is_frozen_in_a_convolution_of_patches(direction: str, frozen: str) -> None:
+    layer = (DownConv if direction == "down" else UpConv)(2, patches.LEAST, patches.LEAST)
+    x = torch.randn(1, patches.LEAST, 4, 4).contiguous(memory_format=torch.channels_last)
+    x.requires_grad_(frozen != "input")
+    if frozen != "input":
+        getattr(layer, frozen).requires_grad_(False)
+    layer(x).sum().backward()
+    has = {"input": x.grad, "weight": layer.weight.grad, "bias": layer.bias.grad}
+    assert {name for name, grad in has.items() if grad is None} == {frozen}
 
 
 @pytest.mark.parametrize("frozen", ["weight", "bias", "input"])
