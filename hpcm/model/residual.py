@@ -86,7 +86,9 @@ def _whole_backward(
 
 
 def _in_slices(x: Tensor, up: Tensor) -> bool:
-    return pointwise.is_product(x) and x[0, 0].numel() * len(up) > LARGE
+    """Not in bfloat16, where the sum of a gradient would be rounded at every slice."""
+    large = x[0, 0].numel() * len(up) > LARGE
+    return large and x.dtype.itemsize >= 4 and pointwise.is_product(x)
 
 
 def _pair(up: Tensor, up_bias: Tensor, down: Tensor, down_bias: Tensor) -> slices.Pair:

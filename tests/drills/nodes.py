@@ -42,12 +42,12 @@ class Nodes:
             head=True,
         )
 
-    def add_worker(self) -> Node:
+    def add_worker(self, gpus: int = 1) -> Node:
         """A node that has joined when this returns."""
         node = started(
             self._params(
                 num_cpus=1,
-                num_gpus=1,
+                num_gpus=gpus,
                 gcs_address=self.address,
                 include_log_monitor=False,
                 node_manager_port=0,

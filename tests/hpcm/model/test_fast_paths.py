@@ -98,6 +98,20 @@ def test_a_residual_block_in_slices_is_its_layers(
     torch.testing.assert_close(ours, plain, rtol=1e-11, atol=1e-11)
 
 
+def test_in_bfloat16_no_gradient_is_added_up_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of ones over 2 * 512 positions, whose sum in slices of 2 would stop at 256."""
+    monkeypatch.setattr(residual, "LARGE", 0)
+    monkeypatch.setattr(slices, "ROWS", 2)
+    block = depthwise_block(8)
+    nn.init.constant_(block.branch["1"].bias, 100.0)  # the hidden layer is positive
+    nn.init.constant_(block.branch["3"].weight, 1 / 8)
+    lay_out(block, torch.channels_last)
+    x = torch.randn(2, 8, 16, 32).contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        block(x).sum().backward()
+    assert set(block.branch["1"].bias.grad.tolist()) == {2 * 512.0}
+
+
 @pytest.mark.parametrize("adds", [True, False])
 @pytest.mark.parametrize("direction", ["down", "up"])
 def test_convolutions_of_patches_are_convolutions(direction: str, adds: bool) -> None:
