@@ -105,15 +105,15 @@ class Precision:
     compile: Literal["none", "graph"] | None = added(None)
     # whole steps as CUDA graphs: a step costs the host one launch; it cannot wait for the device
     cuda_graph: bool | None = added(None)
-    threads: int | None = None  # CPU threads of torch, 1 to 65,536; None leaves torch's choice
+    threads: int | None = None  # CPU threads of torch, 1 to 1,024; None leaves torch's choice
 
     def __post_init__(self) -> None:
         bounded(self, "check_every", least=1)
         if self.preset == "reference":  # earlier versions wrote these two, and digests hold them
             object.__setattr__(self, "autocast", self.autocast or "none")
             object.__setattr__(self, "channels_last", bool(self.channels_last))
-        if self.threads is not None and not 1 <= self.threads <= 2**16:
-            raise ValueError(f"threads is {self.threads}; must be 1 to 65,536")
+        if self.threads is not None and not 1 <= self.threads <= 1024:
+            raise ValueError(f"threads is {self.threads}; must be 1 to 1,024")
 
 
 @config_class

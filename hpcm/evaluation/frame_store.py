@@ -124,7 +124,7 @@ def stored(images: ImageSet) -> FrameStore:
                 _tell(f"{path}: {found}; built anew")
             _make_room(path, bytes_needed(images))
             _write(path, images)
-        return FrameStore(path)
+            return FrameStore(path)  # before another process may take it away as unused
     except OSError as error:
         raise ConfigError(
             f"data.cache: disk: {path.parent}: cannot be written: {error.strerror or error}; let "

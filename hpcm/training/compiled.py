@@ -27,13 +27,16 @@ class Compiled:
         """The function's result. Warns once, if it cannot be compiled."""
         if self.failed:
             return self._plain(*arguments)
-        from torch._dynamo.exc import TorchDynamoException
+        from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
+        from torch._functorch import config
 
         try:
-            return self._graph(*arguments)
-        except TorchDynamoException as error:
+            with config.patch(force_non_lazy_backward_lowering=True):  # else it may fail later
+                return self._graph(*arguments)
+        except (TorchDynamoException, FailOnRecompileLimitHit) as error:
             self.failed = True
-            reason = next((line for line in str(error).splitlines() if line.strip()), "")
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            reason = " ".join(lines[:2])  # of a backend the first one only says that it raised
             warnings.warn(
                 f"precision.compile: graph: it cannot be compiled, and runs as it is: "
                 f"{type(error).__name__}: {reason}",

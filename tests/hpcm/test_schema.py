@@ -26,8 +26,8 @@ from hpcm.schema import ConfigError, about, shown
         (Path("x"), r"mine: top level: PosixPath\('x'\) is not plain data"),
         ({"seed": 10**300 + 0.5}, r"mine: seed: 1e\+300: should be a valid integer"),
         ({"seed": "9" * 1000}, r"mine: seed: '9{199}\.\. \(1,002 characters\): should be a valid"),
-        ({"precision": {"threads": 0}}, r"threads is 0; must be 1 to 65,536"),
-        ({"precision": {"threads": 10**12}}, r"threads is 1000000000000; must be 1 to 65,536"),
+        ({"precision": {"threads": 0}}, r"threads is 0; must be 1 to 1,024"),
+        ({"precision": {"threads": 2**16}}, r"threads is 65536; must be 1 to 1,024"),
     ],
 )
 def test_what_is_no_plain_data_is_named_by_its_path(data: Any, message: str) -> None:

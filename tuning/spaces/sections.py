@@ -14,7 +14,7 @@ from tuning.spaces.searcher_section import SEARCHERS, SearcherSection
 MOST_EPOCHS = 999_999  # six digits in the names of checkpoints
 MOST_TRIALS = 1_000_000
 SMALLEST_SHARE = 1e-4  # of a device; Ray counts in these
-MOST_DEVICES = 65_536  # that one trial may ask for
+MOST_DEVICES = 1024  # that one trial may ask for: no node has more
 LARGER_IS_BETTER = ("val_psnr", "val_ms_ssim_db")
 Metric: TypeAlias = Literal["val_rd_cost", "val_bpp", "val_psnr", "val_ms_ssim_db"]
 DELTA_RATE: Literal["delta_rate"] = "delta_rate"  # percent of rate above the baseline's

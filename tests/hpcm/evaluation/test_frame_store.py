@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -175,6 +176,22 @@ def test_unused_stores_make_room_and_used_ones_do_not(
     monkeypatch.setenv("HPCM_CACHE_GB", "1e-5")
     with pytest.raises(ConfigError, match=r"take 0\.00 GB, and \$HPCM_CACHE_GB allows 1e-05 for"):
         stored(sets["second"])
+
+
+def test_a_store_is_in_use_before_others_may_make_room(
+    images: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next process that builds wants its room at once."""
+    lock = frame_store._build_lock
+
+    @contextlib.contextmanager
+    def then_another_builds(folder: Path) -> Iterator[None]:
+        with lock(folder):
+            yield
+        assert frame_store._remove_unused(store_path(images)) == 0
+
+    monkeypatch.setattr(frame_store, "_build_lock", then_another_builds)
+    assert same(stored(images), images)
 
 
 @pytest.mark.parametrize("given", ["0", "-1", "many", "nan"])

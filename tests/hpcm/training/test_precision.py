@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import torch
+from functorch.compile import make_boxed_func
+from torch._dynamo.backends.common import aot_autograd
 
 from benchmarks.kernels import WaitCounter
 from hpcm import ConfigError, Diverged, TrainConfig, train
@@ -278,3 +280,38 @@ def test_a_compile_that_fails_is_said_once_and_the_run_goes_on(
         reports = list(train(cfg, model=Uncompilable(), device="cpu"))
     assert [warning.category for warning in caught].count(CompileFailed) == 1
     assert [report.metrics["train/compiled"] for report in reports] == [0, 0]
+
+
+def cannot(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> None:
+    raise RuntimeError("no code for this")
+
+
+def broken_backward(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Any:
+    """A backend that compiles the forward pass only."""
+    compiler = aot_autograd(fw_compiler=lambda g, _: make_boxed_func(g.forward), bw_compiler=cannot)
+    return compiler(graph, inputs)
+
+
+def test_a_backward_pass_that_cannot_be_compiled_is_said_in_its_first_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(compiled, "BACKEND", broken_backward)
+    torch._dynamo.reset()
+    with pytest.warns(CompileFailed, match="no code for this"):
+        run, stepper = stepped(of(compile="graph"), ToyCodec(), 2)
+    assert stepper.read()[0]["train/compiled"] == 0
+    assert run.step == 2
+
+
+def test_a_run_that_needs_more_graphs_than_torch_allows_goes_on_without(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As by parts that are unfrozen in turn; here the look after a step is one too many."""
+    monkeypatch.setattr(compiled, "BACKEND", "aot_eager")
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 1)
+    torch._dynamo.reset()
+    with pytest.warns(CompileFailed, match="FailOnRecompileLimitHit"):
+        _, stepper = stepped(
+            config(balancer={"name": "famo"}, precision={"compile": "graph"}), ToyCodec(), 2
+        )
+    assert stepper.read()[0]["train/compiled"] == 0

@@ -30,7 +30,7 @@ REFUSED: list[tuple[Change, str]] = [
     (put("base/data/train", "/data/x"), "base.data.train: '/data/x' is a path"),
     (put("base/validate_every", 0), "base.validate_every: 0; must be 1 or more"),
     (put("base/model", {"name": None}), "base.model.name: None is unknown; allowed: hpcm_1b"),
-    (put("base/precision", {"threads": 0}), "base.precision.threads: 0; must be 1 to 65,536"),
+    (put("base/precision", {"threads": 0}), "base.precision.threads: 0; must be 1 to 1,024"),
     (put("base/validate_every", 4), "base.validate_every: 4, but trials are compared at epoch 2"),
     (put("base/balancer/w_lr", 0.1), "no config can be built with balancer.name = sum"),
     # parameters: one at a time
@@ -107,7 +107,7 @@ REFUSED: list[tuple[Change, str]] = [
     (put("searcher", {"name": "random", "seed": -1}), "searcher.seed: -1; must be 0 or more"),
     (put("budget/trials", 10**7), "budget.trials: 10000000; must be 1,000,000 or fewer"),
     (put("resources", {"gpu": 1.0e-9}), "resources.gpu: 1e-09; must be 0.0001 or more"),
-    (put("resources", {"cpu": 10**9}), "resources.cpu: 1e+09; must be 65,536 or fewer"),
+    (put("resources", {"cpu": 10**9}), "resources.cpu: 1e+09; must be 1,024 or fewer"),
     (put("fidelity/min", 0), "fidelity.min: 0; must be 1 or more epochs"),
     (put("fidelity/min", 19), "fidelity.min: 19, above max (18)"),
     (put("fidelity/max", "18"), "fidelity.max: '18': should be a valid integer"),
