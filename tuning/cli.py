@@ -11,13 +11,11 @@ import argparse
 import contextlib
 import os
 import sys
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hpcm.evaluation.image_sets import SkippedImages
 from hpcm.parts import import_parts
 from hpcm.schema import ConfigError
 from hpcm.streams import make_streams_lossless, printable
@@ -48,6 +46,7 @@ from tuning.watch import (
     INTERRUPTED,
     Watch,
     check_wandb,
+    image_warnings,
     look_for_images,
     measure,
 )
@@ -66,7 +65,7 @@ def main(words: Sequence[str]) -> int:
     make_streams_lossless()
     console = Console()
     try:
-        with _warnings_on(console):
+        with image_warnings(console):
             flags = parse_flags(words)
             import_parts(flags.imports)
             if flags.simulate is not None:
@@ -85,25 +84,6 @@ def main(words: Sequence[str]) -> int:
     finally:
         with contextlib.suppress(OSError):
             console.stop()
-
-
-@contextlib.contextmanager
-def _warnings_on(console: Console) -> Iterator[None]:
-    """A warning about the user's images is one line for the user; others keep their place."""
-    printed: set[str] = set()
-    with warnings.catch_warnings():
-        shows = warnings.showwarning
-
-        def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
-            if issubclass(category, SkippedImages):
-                if str(message) not in printed:  # each place that reads the images warns
-                    console.say(f"warning: {message}", "yellow")
-                printed.add(str(message))
-            else:
-                shows(message, category, *place)
-
-        warnings.showwarning = show  # type: ignore[assignment]
-        yield
 
 
 def _dry_run(flags: argparse.Namespace, console: Console) -> int:

@@ -6,13 +6,15 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from hpcm import ConfigError, Diverged
+from hpcm.evaluation.image_sets import SkippedImages
 from tuning.ledger.notices import Notices
 from tuning.ledger.records import ExperimentInfo, TrialRecord
 from tuning.on_ray.closing import SIGNALS
@@ -62,6 +64,25 @@ def look_for_images(space: SearchSpace, console: Console) -> None:
         if can_measure(space):
             raise
         console.say(f"warning: {error}", "yellow")
+
+
+@contextlib.contextmanager
+def image_warnings(console: Console) -> Iterator[None]:
+    """A warning about the user's images is one line for the user; others keep their place."""
+    printed: set[str] = set()
+    with warnings.catch_warnings():
+        shows = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
+            if issubclass(category, SkippedImages):
+                if str(message) not in printed:  # each place that reads the images warns
+                    console.say(f"warning: {message}", "yellow")
+                printed.add(str(message))
+            else:
+                shows(message, category, *place)
+
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
 
 
 class Watch:

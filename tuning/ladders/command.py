@@ -30,7 +30,15 @@ from tuning.results.ladder import FOLDER, Judged, judge, means, verdict_data, wr
 from tuning.results.ladder_text import verdict_lines
 from tuning.spaces.documents import AUTO
 from tuning.spaces.ladder_space import LadderSpace
-from tuning.watch import COMPLETE, FAILED, INTERRUPTED, Watch, look_for_images, measure
+from tuning.watch import (
+    COMPLETE,
+    FAILED,
+    INTERRUPTED,
+    Watch,
+    image_warnings,
+    look_for_images,
+    measure,
+)
 from tuning.watching.console import Console
 
 
@@ -55,6 +63,12 @@ class Ladder:
 def run(flags: argparse.Namespace) -> int:
     """Run the command. Raises :class:`ConfigError`."""
     console = Console()
+    with image_warnings(console):
+        return _run(flags, console)
+
+
+def _run(flags: argparse.Namespace, console: Console) -> int:
+    """Show what it costs, then do it unless it is a dry run."""
     storage = folders.storage_folder(flags.storage, write=not flags.dry_run)
     ladder = _resumed(flags, storage) if flags.resume else _fresh(flags)
     sets = test_sets(storage, ladder.images, ladder.real)

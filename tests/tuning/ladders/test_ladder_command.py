@@ -190,6 +190,17 @@ def test_images_that_a_config_has_seen_are_warned_about(
     )
 
 
+@pytest.mark.filterwarnings("default")
+def test_an_image_that_is_skipped_is_one_line(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "photos" / "broken.png").write_text("no image")
+    assert main([*words, "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("1 image skipped: broken.png: not an image") == 1
+    assert printed.startswith("warning: image set")
+
+
 def test_a_search_is_no_ladder_and_the_other_way_round(
     words: list[str], tmp_path: Path, clocked: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
