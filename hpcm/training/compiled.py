@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 BACKEND = "inductor"
-#: Compile the backward pass with the forward pass, where a failure is caught; torch 2.8 may lack it.
+#: Compiles the backward pass with the forward pass, inside of what catches a failure. Torch 2.8 may
+#: lack it.
 BACKWARD_TOO = "force_non_lazy_backward_lowering"
 
 
