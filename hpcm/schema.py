@@ -1,8 +1,7 @@
 """Plain data to frozen dataclasses, strictly, with errors a person can act on.
 
 Every config class of the project is made with :func:`config_class` and read with :func:`load`.
-Validation itself is pydantic's; what is ours is the wording: each problem is one line of
-``where: path: what was given; what is allowed``.
+Validation is pydantic's, the words are ours: ``where: path: what was given; what is allowed``.
 """
 
 from __future__ import annotations
@@ -89,8 +88,8 @@ def load(cls: type[T], data: Any, where: str) -> T:
         reader: TypeAdapter[T] = adapter(cast("Any", cls))
         return reader.validate_json(json.dumps(data, allow_nan=True))
     except ValidationError as error:
-        problems = error.errors()
-        lines = list(dict.fromkeys(_message(cls, data, one) for one in problems[:MOST_PROBLEMS]))
+        problems = _by_field(data, error.errors())
+        lines = list(dict.fromkeys(_message(cls, data, *one) for one in problems[:MOST_PROBLEMS]))
         more = len(problems) - MOST_PROBLEMS
         lines += [f"and {more:,} more"] if more > 0 else []
         raise ConfigError("\n".join(f"{where}: {line}" for line in lines)) from None
@@ -270,18 +269,29 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     return field.default if made is dataclasses.MISSING else made()
 
 
-def _message(cls: type, data: Any, problem: Any) -> str:
-    """One pydantic error in our words."""
+def _by_field(data: Any, problems: list[Any]) -> list[list[Any]]:
+    """The pydantic errors of each field: several if it may be one of several things."""
+    found: dict[tuple[str, str], list[Any]] = {}
+    for one in problems:
+        path = _path(data, one["loc"], missing=one["type"] == "missing")
+        found.setdefault((path, repr(one["input"])), []).append(one)
+    return list(found.values())
+
+
+def _message(cls: type, data: Any, problem: Any, *others: Any) -> str:
+    """The pydantic errors of one field in our words."""
     given, kind, context = problem.get("input"), problem["type"], problem.get("ctx", {})
     path = _path(data, problem["loc"], missing=kind == "missing")
+    if others or kind == "literal_error":
+        known = [one.get("ctx", {}).get("expected") or one["type"] for one in (problem, *others)]
+        names = ", ".join(known).replace(" or ", ", ").split(", ")
+        allowed = sorted(name.strip("'").partition("_type")[0] for name in names)
+        return f"{path}: {shown(repr(given))} is unknown; allowed: {', '.join(allowed)}"
     if kind in ("unexpected_keyword_argument", "extra_forbidden"):
         parent, _, key = path.rpartition(".")
         prefix = f"{parent}." if parent else ""
-        siblings = {
-            info.path[len(prefix) :].split(".")[0]
-            for info in fields_of(cls)
-            if info.path.startswith(prefix)
-        }
+        below = (info.path for info in fields_of(cls) if info.path.startswith(prefix))
+        siblings = {name[len(prefix) :].split(".")[0] for name in below}
         if key in siblings:  # a union's member was meant that has no such field
             return f"{path}: unknown key; only another {prefix}name has it"
         return f"{path}: unknown key{did_you_mean(key, siblings)}"
@@ -290,12 +300,8 @@ def _message(cls: type, data: Any, problem: Any) -> str:
         return f"{path}.name: {context['tag']!r} is unknown{did_you_mean(context['tag'], allowed)}"
     if kind == "missing":
         return f"{path}: missing"
-    is_number = kind in ("float_type", "int_type")
-    advice = number_advice(given) if is_number and isinstance(given, str) else ""
-    if kind == "literal_error":
-        names = context["expected"].replace(" or ", ", ").split(",")
-        allowed = [name.strip().strip("'") for name in names]
-        return f"{path}: {shown(repr(given))} is unknown{did_you_mean(given, allowed)}"
+    is_text = kind in ("float_type", "int_type") and isinstance(given, str)
+    advice = number_advice(given) if is_text else ""
     message = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input ")
     text = f"{shown(repr(given))}: " if not isinstance(given, dict) else ""
     return f"{path or 'top level'}: {text}{message}{advice}"

@@ -17,7 +17,7 @@ from hpcm.schema import ConfigError, load
         ({"name": "cosine", "final": 1.5}, "final is 1.5; must be in"),
         ({"final": 0.1}, "'published' has no final value; leave it out"),
         ({"name": "constant", "final": 0.1}, "'constant' has no final value; leave it out"),
-        ({"name": "cosin"}, "'cosin' is unknown. Did you mean 'cosine'"),
+        ({"name": "cosin"}, "'cosin' is unknown; allowed: constant, cosine, linear"),
         ({"warm_up": 0.1}, "warm_up: unknown key. Did you mean 'warmup'"),
     ],
 )

@@ -32,6 +32,10 @@ class Running:
 
 def new_space(flags: argparse.Namespace, profile: str) -> LadderSpace:
     """The space of a new ladder. Raises :class:`ConfigError`."""
+    for flag, values in (("lmbdas", flags.lmbdas), ("seeds", flags.seeds)):
+        if len(set(values)) < len(values):
+            given = " ".join(f"{value:g}" for value in values)
+            raise ConfigError(f"--{flag} {given}: must be different numbers")
     source = Path(flags.config)
     if not source.exists():
         raise ConfigError(_missing(source))
@@ -65,7 +69,8 @@ def new_space(flags: argparse.Namespace, profile: str) -> LadderSpace:
 def _missing(source: Path) -> str:
     """Why there is no run config yet, and which there are."""
     here = Path.cwd()
-    found = sorted({*source.parent.glob("*.yaml"), *(SHIPPED / EXPORTS).glob("*.yaml")})
+    folders = {source.parent.absolute(), (SHIPPED / EXPORTS).absolute()}
+    found = sorted(path for folder in folders for path in folder.glob("*.yaml"))
     names = [str(path.relative_to(here) if path.is_relative_to(here) else path) for path in found]
     there = f"; there are {', '.join(names)}" if names else ""
     return (
@@ -124,6 +129,10 @@ def _anchor(against: str, config: TrainConfig) -> tuple[str, TrainConfig]:
     """The config that is compared with: the plain recipe on the same data, or a file."""
     if against != BASELINE_NAME:
         file = Path(against)
+        if not file.exists():
+            raise ConfigError(
+                f"--against {against}: no such file; must be {BASELINE_NAME} or a run config"
+            )
         return file.name.removesuffix(".yaml").removesuffix(".yml"), TrainConfig.from_yaml(file)
     plain = config.to_plain()
     for section in TREATMENTS:

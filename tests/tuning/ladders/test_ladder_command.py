@@ -14,7 +14,7 @@ from tests.tuning.ladders.small_ladder import LMBDAS, config_file, score, traine
 from tests.tuning.lr_space import lr_space
 from tuning import cli, watch
 from tuning.__main__ import main
-from tuning.ladders import command
+from tuning.ladders import command, request
 from tuning.ledger.folders import write_experiment
 from tuning.ledger.ledger import read_trials
 from tuning.results.ladder import read_verdict
@@ -141,14 +141,43 @@ def test_what_is_missing(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("--seeds 1 1", "--seeds 1 1: must be different numbers\n"),
+        ("--lmbdas 0.1 0.2 0.10", "--lmbdas 0.1 0.2 0.1: must be different numbers\n"),
+        (
+            "--against basline",
+            "--against basline: no such file; must be baseline or a run",
+        ),
+    ],
+)
+def test_what_is_refused(
+    words: list[str], given: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, *given.split()]) == 2
+    assert capsys.readouterr().err.startswith(message)
+
+
 def test_a_config_that_no_search_has_written_yet(
-    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    words: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     missing = tmp_path / "phase3.laptop.yaml"
     assert main([words[0], str(missing), *words[2:]]) == 2
     told = capsys.readouterr().err
     assert told.startswith(f"{missing}: there is no such run config; a search writes its best one")
     assert str(config_file(tmp_path)) in told.partition("there are ")[2]
+
+    best = tmp_path / "search_spaces" / "best"
+    best.mkdir(parents=True)
+    config_file(best, "phase1")
+    monkeypatch.setattr(request, "SHIPPED", best.parent)
+    monkeypatch.chdir(tmp_path)
+    assert main([words[0], "search_spaces/best/x.yaml", *words[2:]]) == 2
+    assert capsys.readouterr().err.endswith("; there are search_spaces/best/phase1.yaml\n")
 
 
 def test_images_that_a_config_has_seen_are_warned_about(

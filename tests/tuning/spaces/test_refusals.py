@@ -113,7 +113,12 @@ REFUSED: list[tuple[Change, str]] = [
     (put("fidelity/max", "18"), "fidelity.max: '18': should be a valid integer"),
     (put("fidelity/schedule_horizon", 17), "fidelity.schedule_horizon: 17, below max (18)"),
     (put("objective", {"metric": "val_psnr"}), "mode: min; val_psnr is better when larger"),
-    (put("objective", {"metric": "val_rdcost"}), "Did you mean 'val_rd_cost'?"),
+    (
+        put("objective", {"metric": "val_rdcost"}),
+        "'val_rdcost' is unknown; allowed: delta_rate, val_bpp, val_ms_ssim_db, val_psnr, val_rd_",
+    ),
+    (put("fidelity/schedule_horizon", "all"), "horizon: 'all' is unknown; allowed: int, max"),
+    (put("fidelity/schedule_horizon", 9.5), "schedule_horizon: 9.5 is unknown; allowed: int, max"),
     (put("scheduler", {"name": "ahsa"}), "scheduler.name: 'ahsa' is unknown. Did you mean 'asha'?"),
     (put("scheduler", {"reduction_factor": 1}), "scheduler.reduction_factor: 1; must be 2 or more"),
     (put("scheduler", {"name": "fifo"}), "fidelity.min: 2, but fifo has no rungs; leave it out"),
