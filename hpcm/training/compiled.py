@@ -9,6 +9,9 @@ from typing import Any
 import torch
 
 BACKEND = "inductor"
+#: Compiles the backward pass with the forward pass, inside of what catches a failure. Torch 2.8 may
+#: lack it.
+BACKWARD_TOO = "force_non_lazy_backward_lowering"
 
 
 class CompileFailed(UserWarning):
@@ -30,8 +33,9 @@ class Compiled:
         from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
         from torch._functorch import config
 
+        early = {BACKWARD_TOO: True} if hasattr(config, BACKWARD_TOO) else {}
         try:
-            with config.patch(force_non_lazy_backward_lowering=True):  # else it may fail later
+            with config.patch(early):
                 return self._graph(*arguments)
         except (TorchDynamoException, FailOnRecompileLimitHit) as error:
             self.failed = True
