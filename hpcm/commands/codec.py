@@ -42,7 +42,7 @@ def _targets(sources: Iterable[Path], output: Path, suffix: str) -> dict[Path, P
         if target in targets.values():
             raise ConfigError(f"{source}: another file becomes {target} too")
         if target.exists():
-            raise ConfigError(f"{target}: exists already")
+            raise ConfigError(f"{target}: exists already; give another --output, or remove it")
         targets[source] = target
     check_folder(output, f"--output {output}")
     return targets

@@ -12,7 +12,7 @@ from hpcm.model.checkpoint import save_weights
 def run(arguments: argparse.Namespace) -> int:
     """Convert; see the module."""
     if arguments.file.exists():
-        raise ConfigError(f"{arguments.file}: exists already")
+        raise ConfigError(f"{arguments.file}: exists already; give another name, or remove it")
     model, about = load_model(arguments.checkpoint, arguments.model)
     variant = about.pop("model")
     if arguments.to == "upstream":

@@ -19,6 +19,7 @@ from hpcm.files import open_file, readable
 from hpcm.schema import ConfigError
 
 _ZIP = b"PK\x03\x04"  # begins what torch.save writes since 1.6
+DAMAGED = "it is of another kind, or damaged"
 
 
 def read_tensors(path: str | Path, device: torch.device | str = "cpu") -> Any:
@@ -31,7 +32,7 @@ def read_tensors(path: str | Path, device: torch.device | str = "cpu") -> Any:
                 warnings.simplefilter("ignore", UserWarning)
                 return torch.load(file, map_location=device, weights_only=True)
         except pickle.UnpicklingError as error:
-            reason = "it holds more than tensors" if "GLOBAL" in str(error) else "it is damaged"
+            reason = "it holds more than tensors" if "GLOBAL" in str(error) else DAMAGED
         except EOFError:
             reason = "it ends too early"
         except Exception as error:  # of a damaged file torch raises whatever comes
@@ -67,7 +68,7 @@ def _why_not(file: BinaryIO) -> str:
     try:
         parts = sum(info.file_size for info in zipfile.ZipFile(file).infolist())
     except (zipfile.BadZipFile, NotImplementedError, ValueError):
-        return "it is damaged"
+        return DAMAGED
     file.seek(0)
     if parts > size:
         return f"it is compressed, {parts:,} bytes in {size:,}; torch.save writes it as it is"

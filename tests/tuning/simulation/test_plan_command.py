@@ -57,7 +57,7 @@ def test_another_benchmark_is_refused(tmp_path: Path, record: Any, message: str)
 
 
 def test_without_a_device_an_epoch_must_be_told(tmp_path: Path) -> None:
-    space = space_of(tmp_path, resources={"gpu": 0, "cpu": 4096})
+    space = space_of(tmp_path, resources={"gpu": 0, "cpu": 1024})
     with pytest.raises(ConfigError, match=r"how long is an epoch\?.* give --epoch-seconds"):
         epoch_time(space, None, None)
 

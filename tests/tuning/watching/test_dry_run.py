@@ -85,7 +85,7 @@ def test_only_the_device_that_trials_use_is_measured(
 ) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     assert can_measure(make_space(tmp_path, "laptop"))
-    assert not can_measure(load_space(write_space(tmp_path), "laptop", ["resources.cpu=4096"]))
+    assert not can_measure(load_space(write_space(tmp_path), "laptop", ["resources.cpu=1024"]))
     assert not can_measure(make_space(tmp_path, "cluster"))
 
 
