@@ -37,7 +37,7 @@ class _Residual(torch.autograd.Function):
         kernel, offset, up, up_bias, down, down_bias = (p.to(dtype) for p in parameters)
         seen = _spatial(x[:, : len(kernel)], kernel, offset)
         whole = _with_passed(seen, x)
-        kept = seen if x.device.type == "cpu" else whole  # memory there, kernels elsewhere
+        kept = _to_keep(x, kernel, seen, whole)
         if _in_slices(x, up):
             ctx.save_for_backward(x, kept, None, *parameters)
             pair = _pair(up, up_bias, down, down_bias)
@@ -53,8 +53,9 @@ class _Residual(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, kept, hidden, *parameters = ctx.saved_tensors
         to_input, *to_weights = ctx.needs_input_grad
-        kernel, _, *weights = (p.to(x.dtype) for p in parameters)
+        kernel, offset, *weights = (p.to(x.dtype) for p in parameters)
         learns, channels = any(to_weights), len(kernel)
+        kept = _spatial(x, kernel, offset) if kept is None else kept
         grad, whole = pointwise.like_layout(grad, x), _with_passed(kept, x)
         if hidden is None:
             to_seen, pair = _sliced_backward(grad, whole, weights)
@@ -104,6 +105,16 @@ def _sliced_backward(
     )
     shaped = [found.view_as(weight) for found, weight in zip(pair, weights, strict=True)]
     return pointwise.grid(to_whole, whole), tuple(shaped)
+
+
+def _to_keep(x: Tensor, kernel: Tensor, seen: Tensor, whole: Tensor) -> Tensor | None:
+    """What waits for the backward pass, of the spatial layer's output: memory or kernels.
+
+    On a CPU as little as can be had for little: what is depth-wise is computed once more.
+    """
+    if x.device.type != "cpu":
+        return whole
+    return None if kernel.shape[1] == 1 else seen
 
 
 def _with_passed(seen: Tensor, x: Tensor) -> Tensor:
