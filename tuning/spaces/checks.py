@@ -209,7 +209,8 @@ def _check_field(
     for part in path.split("."):
         fixed = fixed.get(part, _ABSENT) if isinstance(fixed, dict) else _ABSENT
     if fixed is not _ABSENT:
-        yield where, f"base fixes it to {fixed!r}; give it in one place"
+        advice = "give it in one place: in base, or here as the only choice"
+        yield where, f"base fixes it to {fixed!r}; {advice}"
     if parameter.mutable and not all(field.hot for field in fields):
         yield f"{where}.mutable", "the field cannot change during a run; only hot fields can"
     if parameter.mutable and decides:
