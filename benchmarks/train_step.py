@@ -4,9 +4,10 @@
     python -m benchmarks train_step --batch 4 --set balancer.name=famo --beside
 
 ``--against`` is a checkout of the authors' repository or of another commit of ours; ``--beside``
-is this commit with other settings. The sides take turns as processes of their own, and a ratio is
-the median over pairs of process CPU time (on a GPU: of device time), with the interval that holds
-the median of all such pairs with 95 % confidence, from the pairs' order alone. Writes
+is this commit with other settings. A pair is two new processes that take turns, for two processes
+of one code differ by up to a fifth. A ratio is the median over pairs, of process CPU time (on a
+GPU: of device time) or of peak memory; its interval holds the median of all such pairs with 95 %
+confidence, from the pairs' order alone. Writes
 ``results/bench/train_step-<model>-batch<B>-<device>.json``.
 """
 
@@ -33,6 +34,8 @@ from hpcm.model import MODELS
 ROOT = Path(__file__).parents[1]
 #: Threads that spin while they wait would count as CPU time, most of it on a busy machine.
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
+WARM_UP = 2  # calls of a new process that are not counted
+Options = dict[str, Any]  # of a side
 
 
 class Process:
@@ -93,19 +96,12 @@ def main(arguments: list[str]) -> None:
         "kernels": kernels_of_a_step(options.model),
     }
     shared = {name: getattr(options, name) for name in ("model", "batch", "device", "threads")}
-    ours = {"code": str(ROOT), "official": False, "set": options.set, **shared}
+    ours: Options = {"code": str(ROOT), "official": False, "set": options.set, **shared}
     with Process(**ours) as side:
         numbers["ours"] = alone(side, options.batch, options.steps)
-        print_alone(numbers)
-        other = _other(options, shared)
-        if other is not None:
-            with Process(**other) as second:
-                peak = numbers["other_peak_bytes"] = second.ask("gradient")["peak"]
-                share = numbers["ours"]["peak_bytes"] / peak
-                print(f"the other's peak: {peak / 2**20:.0f} MiB, ours is {share:.2f} of it")
-                numbers["pairs"] = {
-                    what: pairs(side, second, what, options.pairs) for what in ("evaluate", "step")
-                }
+    print_alone(numbers)
+    if (other := _other(options, shared)) is not None:
+        numbers["pairs"] = pairs(ours, other, options.pairs)
     name = f"train_step-{options.model}-batch{options.batch}{options.label}"
     write_record(name, options.device, numbers)
     for what, found in numbers.get("pairs", {}).items():
@@ -143,26 +139,37 @@ def print_alone(numbers: dict[str, Any]) -> None:
     print(f"{ours['teraflops']:.3f} TFLOP/s, {100 * ours['of_matmul']:.0f} % of a matrix product's")
 
 
-def pairs(first: Process, second: Process, what: str, count: int) -> dict[str, Any]:
-    """``count`` pairs in turn, each side first in every other one, after one to warm up."""
-    first.ask(what)
-    second.ask(what)
-    taken: list[tuple[dict[str, Any], dict[str, Any]]] = []
-    for index in range(count):
-        if index % 2:
-            later = second.ask(what)
-            taken.append((first.ask(what), later))
-        else:
-            taken.append((first.ask(what), second.ask(what)))
-    ratios = sorted(one["time"] / other["time"] for one, other in taken)
+def pairs(ours: Options, other: Options, count: int) -> dict[str, Any]:
+    """Ratios of ours over the other's, from ``count`` pairs: of peak memory, and of times."""
+    taken: dict[str, list[tuple[float, float]]] = {"peak": [], "evaluate": [], "step": []}
+    for _ in range(count):
+        with Process(**ours) as first, Process(**other) as second:
+            sides = (first, second)
+            one, two = (side.ask("gradient")["peak"] for side in sides)  # before there is a state
+            taken["peak"].append((one, two))
+            for what in ("evaluate", "step"):
+                taken[what].append(in_turn(*sides, what))
+    return {what: _ratio(found) for what, found in taken.items()}
+
+
+def in_turn(first: Process, second: Process, what: str) -> tuple[float, float]:
+    """Seconds of one call on each side, the mean of two; ``first`` comes first and last."""
+    for side in (first, second):
+        side.ask(what, WARM_UP)
+    times = [side.ask(what)["time"] for side in (first, second, second, first)]
+    return (times[0] + times[3]) / 2, (times[1] + times[2]) / 2
+
+
+def _ratio(pairs: list[tuple[float, float]]) -> dict[str, Any]:
+    ratios = sorted(one / other for one, other in pairs)
     low, high = interval(ratios)
     return {
         "ratio": statistics.median(ratios),
         "low": low,
         "high": high,
-        "count": count,
+        "count": len(ratios),
         "ratios": ratios,
-        "median_seconds": [statistics.median(pair[i]["time"] for pair in taken) for i in (0, 1)],
+        "medians": [statistics.median(side) for side in zip(*pairs, strict=True)],
     }
 
 
@@ -183,7 +190,7 @@ def _plain(options: argparse.Namespace) -> dict[str, Any]:
     return {**vars(options), "against": against}
 
 
-def _other(options: argparse.Namespace, shared: dict[str, Any]) -> dict[str, Any] | None:
+def _other(options: argparse.Namespace, shared: Options) -> Options | None:
     if options.against is not None:
         folder = options.against.resolve()
         official = is_official(folder)
