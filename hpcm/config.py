@@ -37,6 +37,7 @@ from hpcm.yaml_files import override, read_yaml
 
 #: Fields that may differ between a checkpoint and the config that continues it, besides hot ones.
 MAY_DIFFER = frozenset(("epochs", "validate_every", "data.val", *HARMLESS))
+MOST_CORES = 1024  # that one machine has
 
 
 def _once_a_switch(value: Any) -> Any:
@@ -112,8 +113,8 @@ class Precision:
         if self.preset == "reference":  # earlier versions wrote these two, and digests hold them
             object.__setattr__(self, "autocast", self.autocast or "none")
             object.__setattr__(self, "channels_last", bool(self.channels_last))
-        if self.threads is not None and not 1 <= self.threads <= 1024:
-            raise ValueError(f"threads is {self.threads}; must be 1 to 1,024")
+        if self.threads is not None and not 1 <= self.threads <= MOST_CORES:
+            raise ValueError(f"threads is {self.threads}; must be 1 to {MOST_CORES:,}")
 
 
 @config_class

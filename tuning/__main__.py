@@ -60,14 +60,15 @@ def _status(result: ExperimentResult) -> None:
     from tuning.spaces.wording import columns
     from tuning.watching.summary import summary_lines
     from tuning.watching.terminal import Terminal
-    from tuning.watching.trial_table import trial_table
+    from tuning.watching.trial_table import begun, trial_table
 
     terminal = Terminal()
     if not terminal.is_terminal and "COLUMNS" not in os.environ:
         terminal = Terminal(width=WIDE)
     space = result.info.space
     terminal.print(f"{space.kind} {result.info.name}", style="bold")
-    terminal.print(trial_table([*result.trials, *result.references], space, ALL_ROWS))
+    if trials := begun([*result.trials, *result.references]):
+        terminal.print(trial_table(trials, space, ALL_ROWS))
     lines = summary_lines(result, export=None)
     if space.ranks_trials:
         rungs = survival(result.trials, space)

@@ -21,15 +21,14 @@ def run(arguments: argparse.Namespace) -> int:
         check_table(arguments.table)
     device = device_name(arguments.device)
     images = images_at(arguments.images)
+    name = arguments.name or (arguments.output.stem if arguments.output else "hpcm")
     points = []
     for path in arguments.checkpoints:
         model, source = load_model(path, arguments.model)
-        found = evaluate(
-            model.to(device), images, real=arguments.real, name=arguments.name, source=source
-        )
+        found = evaluate(model.to(device), images, real=arguments.real, name=name, source=source)
         points.append(found)
         print(f"{path}: {_scores(found)}", flush=True)
-    curve = _averaged(join(points, arguments.name))
+    curve = _averaged(join(points, name))
     if "not scored" in (why := curve.conditions["ms-ssim-rgb"]):
         print(f"MS-SSIM: {why}")
     if arguments.output:

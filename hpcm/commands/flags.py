@@ -67,7 +67,9 @@ def evaluate(parser: Parser) -> None:
     rate = parser.add_mutually_exclusive_group()
     rate.add_argument("--estimated", action="store_true", help="the rate as estimated (default)")
     rate.add_argument("--real", action="store_true", help="code, count bytes, decode")
-    parser.add_argument("--name", default="hpcm", help="the curve's name in the results file")
+    parser.add_argument(
+        "--name", help="the curve's name in the results file (default: the file's own)"
+    )
     parser.add_argument("--output", type=Path, metavar="FILE", help="write a results file, JSON")
     parser.add_argument(
         "--table", type=Path, metavar="FILE", help="a row per image, CSV or Parquet"

@@ -58,7 +58,7 @@ class _Residual(torch.autograd.Function):
         kept = _spatial(x, kernel, offset) if kept is None else kept
         grad, whole = pointwise.like_layout(grad, x), _with_passed(kept, x)
         if hidden is None:
-            to_seen, pair = _sliced_backward(grad, whole, weights)
+            to_seen, pair = _sliced_backward(grad, whole, weights, learns)
         else:
             to_seen, pair = _whole_backward(grad, whole, hidden, weights, learns)
         to_x, to_kernel, to_offset = _spatial_backward(
@@ -97,13 +97,14 @@ def _pair(up: Tensor, up_bias: Tensor, down: Tensor, down_bias: Tensor) -> slice
 
 
 def _sliced_backward(
-    grad: Tensor, whole: Tensor, weights: list[Tensor]
+    grad: Tensor, whole: Tensor, weights: list[Tensor], learns: bool
 ) -> tuple[Tensor, tuple[Tensor | None, ...]]:
     """As `_whole_backward`, without the hidden layer."""
     to_whole, pair = slices.backward(
-        pointwise.rows(grad), pointwise.rows(whole), _pair(*weights), SLOPE
+        pointwise.rows(grad), pointwise.rows(whole), _pair(*weights), SLOPE, learns
     )
-    shaped = [found.view_as(weight) for found, weight in zip(pair, weights, strict=True)]
+    found = pair or (None,) * len(weights)
+    shaped = [w if w is None else w.view_as(own) for w, own in zip(found, weights, strict=True)]
     return pointwise.grid(to_whole, whole), tuple(shaped)
 
 

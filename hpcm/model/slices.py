@@ -37,20 +37,24 @@ def forward(x: Tensor, other: Tensor, pair: Pair, slope: float) -> Tensor:
     return out
 
 
-def backward(grad: Tensor, x: Tensor, pair: Pair, slope: float) -> tuple[Tensor, Pair]:
-    """The gradients to ``x`` (R, C) and to the pair, of ``grad`` (R, C)."""
+def backward(
+    grad: Tensor, x: Tensor, pair: Pair, slope: float, learns: bool
+) -> tuple[Tensor, Pair | None]:
+    """The gradients to ``x`` (R, C) and, if it ``learns``, to the pair, of ``grad`` (R, C)."""
     to_x = torch.empty_like(x)
-    found = Pair(*map(torch.zeros_like, pair))
+    found = Pair(*map(torch.zeros_like, pair)) if learns else None
     hidden, inner = (x.new_empty(ROWS, len(pair.up)) for _ in range(2))
     for part, outer, result in zip(*_slices(x, grad, to_x), strict=True):
         h, i = _hidden(part, pair, slope, hidden), inner[: len(part)]
         torch.mm(outer, pair.down, out=i)
         torch.ops.aten.leaky_relu_backward.grad_input(i, h, slope, True, grad_input=i)
-        found.down.addmm_(outer.t(), h)
-        found.up.addmm_(i.t(), part)
-        found.up_bias.add_(i.sum(0))
+        if found is not None:
+            found.down.addmm_(outer.t(), h)
+            found.up.addmm_(i.t(), part)
+            found.up_bias.add_(i.sum(0))
         torch.mm(i, pair.up, out=result)
-    found.down_bias.add_(grad.sum(0))
+    if found is not None:
+        found.down_bias.add_(grad.sum(0))
     return to_x, found
 
 

@@ -203,7 +203,7 @@ def test_evaluate_scores_checkpoints_and_joins_them(
     assert "(estimated rate, mean of 2 images)" in lines[0]
     curve = json.loads(Path("curve.json").read_text())
     assert sorted(point["lmbda"] for point in curve["points"]) == [0.01, 0.05]
-    assert curve["dataset"] == "few"
+    assert (curve["name"], curve["dataset"]) == ("curve", "few")
     assert len(Path("rows.csv").read_text().splitlines()) == 1 + 2 * 2
     trained = metrics(Path("at0.05"))[-1]["val_bpp"]
     assert f"bpp {trained:.4f}" in lines[0]
@@ -239,7 +239,7 @@ def test_evaluate_averages_the_seeds_of_one_lmbda(
     assert len(curve["images"]) == 2 * 2 * 2
     assert main(["evaluate", "a1", "a2", "b1", "--images", "few", "--output", "hole.json"]) == 0
     message = (
-        "warning: all points stay apart: hpcm: seed 2 has no point at lmbda 0.01; evaluate that"
+        "warning: all points stay apart: hole: seed 2 has no point at lmbda 0.01; evaluate that"
     )
     assert message in capsys.readouterr().err
     assert len(json.loads(Path("hole.json").read_text())["points"]) == 3

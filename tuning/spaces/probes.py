@@ -29,13 +29,24 @@ def check_configs(space: SearchSpace) -> list[Problem]:
     base = _base_problems(space)
     if base:
         return base
-    return _failures(space, boundary_configs(space)) or _failures(space, _inside(space))
+    sampled = _failures(space, boundary_configs(space)) or _failures(space, _inside(space))
+    return [*_reference_problems(space), *sampled]
 
 
 def _base_problems(space: SearchSpace) -> list[Problem]:
     """What the prior config refuses of base; it would be refused with every other config too."""
     lines = _refused(space, space.prior())
     return [(f"base.{path}", text) for path, text in lines if given_in(space.base, path)]
+
+
+def _reference_problems(space: SearchSpace) -> list[Problem]:
+    """Why the first reference run that cannot be built cannot."""
+    for lmbda in space.reference_lmbdas():
+        try:
+            space.reference_config(lmbda)
+        except ConfigError as error:
+            return [("objective.reference.config", str(error).removeprefix(f"{space.name}: "))]
+    return []
 
 
 def _failures(space: SearchSpace, flats: Iterator[dict[str, Any]]) -> list[Problem]:

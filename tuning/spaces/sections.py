@@ -7,6 +7,7 @@ from dataclasses import field
 from typing import Annotated, Any, Literal, TypeAlias
 
 from hpcm.choices import OneOf
+from hpcm.config import MOST_CORES
 from hpcm.schema import bounded, config_class
 from tuning.spaces.scheduler_section import FORMER, SCHEDULERS, SchedulerSection
 from tuning.spaces.searcher_section import SEARCHERS, SearcherSection
@@ -14,7 +15,6 @@ from tuning.spaces.searcher_section import SEARCHERS, SearcherSection
 MOST_EPOCHS = 999_999  # six digits in the names of checkpoints
 MOST_TRIALS = 1_000_000
 SMALLEST_SHARE = 1e-4  # of a device; Ray counts in these
-MOST_DEVICES = 1024  # that one trial may ask for: no node has more
 LARGER_IS_BETTER = ("val_psnr", "val_ms_ssim_db")
 Metric: TypeAlias = Literal["val_rd_cost", "val_bpp", "val_psnr", "val_ms_ssim_db"]
 DELTA_RATE: Literal["delta_rate"] = "delta_rate"  # percent of rate above the baseline's
@@ -184,8 +184,8 @@ class Resources:
                 raise ValueError(f"{name} is {value:g}; above 1 it must be a whole number")
             if 0 < value < SMALLEST_SHARE:
                 raise ValueError(f"{name} is {value:g}; must be {SMALLEST_SHARE:g} or more")
-            if value > MOST_DEVICES:
-                raise ValueError(f"{name} is {value:g}; must be {MOST_DEVICES:,} or fewer")
+            if value > MOST_CORES:
+                raise ValueError(f"{name} is {value:g}; must be {MOST_CORES:,} or fewer")
 
 
 @config_class

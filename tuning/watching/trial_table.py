@@ -42,10 +42,7 @@ def trial_table(trials: Sequence[TrialRecord], space: SearchSpace, height: int) 
         justify: Literal["left", "right"] = "left" if name == "state" else "right"
         table.add_column(heading, justify=justify, no_wrap=True, min_width=WIDTHS[name])
     table.add_column("what it tries", ratio=1, no_wrap=True, overflow="ellipsis")
-    shown = sorted(
-        (trial for trial in trials if trial.status != "pending"),
-        key=lambda trial: _interest(trial, space),
-    )
+    shown = sorted(begun(trials), key=lambda trial: _interest(trial, space))
     for trial in shown[:height]:
         style = "bold green" if trial is best else STYLES.get(trial.state, "")
         cells = _cells(trial, trials, space, errors)
@@ -56,6 +53,11 @@ def trial_table(trials: Sequence[TrialRecord], space: SearchSpace, height: int) 
     if len(shown) > height:
         table.add_row(*[""] * len(names), f"and {len(shown) - height} more", style="dim")
     return table
+
+
+def begun(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Those that have a row: they run, have ended, or were interrupted after a report."""
+    return [trial for trial in trials if trial.status != "pending" or trial.epochs]
 
 
 def _interest(trial: TrialRecord, space: SearchSpace) -> tuple[float, ...]:

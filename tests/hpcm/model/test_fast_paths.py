@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
+from typing import Any
 
 import pytest
 import torch
@@ -96,6 +97,31 @@ def test_a_residual_block_in_slices_is_its_layers(
     ours = gradients(block, block, x, 2, adds)
     plain = gradients(block, lambda value: plain_block(block, value), x, 2, True)
     torch.testing.assert_close(ours, plain, rtol=1e-11, atol=1e-11)
+
+
+def test_a_frozen_residual_block_in_slices_multiplies_for_its_input_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(residual, "LARGE", 0)
+    block = partial_block(8, 4, 4)
+    lay_out(block, torch.channels_last)
+    x = torch.randn(2, 8, 5, 7).contiguous(memory_format=torch.channels_last).requires_grad_()
+    block(x).square().sum().backward()
+    learned, x.grad = x.grad, None
+    block.requires_grad_(False).zero_grad()
+    made: list[slices.Pair | None] = []
+    plain = slices.backward
+
+    def watched(*arguments: Any) -> tuple[Tensor, slices.Pair | None]:
+        result = plain(*arguments)
+        made.append(result[1])
+        return result
+
+    monkeypatch.setattr(slices, "backward", watched)
+    block(x).square().sum().backward()
+    torch.testing.assert_close(x.grad, learned)
+    assert made == [None]
+    assert all(parameter.grad is None for parameter in block.parameters())
 
 
 def test_in_bfloat16_no_gradient_is_added_up_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,6 +117,10 @@ REFUSED: list[tuple[Change, str]] = [
         put("objective", {"metric": "val_rdcost"}),
         "'val_rdcost' is unknown; allowed: delta_rate, val_bpp, val_ms_ssim_db, val_psnr, val_rd_",
     ),
+    (
+        put("objective", {"metric": "delta_rate", "reference": {"config": {"loss": {"a": 1}}}}),
+        "objective.reference.config: loss.a: unknown key",
+    ),
     (put("fidelity/schedule_horizon", "all"), "horizon: 'all' is unknown; allowed: int, max"),
     (put("fidelity/schedule_horizon", 9.5), "schedule_horizon: 9.5 is unknown; allowed: int, max"),
     (put("scheduler", {"name": "ahsa"}), "scheduler.name: 'ahsa' is unknown. Did you mean 'asha'?"),
@@ -231,6 +235,13 @@ def test_unknown_names_missing_files_and_broken_yaml(tmp_path: Path) -> None:
     broken.write_text("- 1\n")
     with pytest.raises(ConfigError, match="holds list, not a mapping"):
         load_space(broken)
+
+
+def test_what_base_refuses_is_said_once(space_file: Callable[..., Path]) -> None:
+    path = space_file(put("objective", {"metric": "delta_rate"}))
+    with pytest.raises(ConfigError, match=r"base\.loss\.metric: 'ms' is unknown") as raised:
+        load_space(path, overrides=["base.loss.metric=ms"])
+    assert len(str(raised.value).splitlines()) == 1
 
 
 def test_the_name_of_a_copy_hides_no_other_problem(space_file: Callable[..., Path]) -> None:

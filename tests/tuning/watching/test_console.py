@@ -17,7 +17,7 @@ from tuning.results.outcome import best_of
 from tuning.spaces.space import SearchSpace
 from tuning.watching.console import Console, opening_lines
 from tuning.watching.progress import Progress
-from tuning.watching.trial_table import trial_table
+from tuning.watching.trial_table import begun, trial_table
 
 
 @pytest.fixture
@@ -183,6 +183,14 @@ def test_the_table_puts_the_best_first_and_counts_what_it_leaves_out(space: Sear
     assert [row[0] for row in rows[2:5]] == ["1", "0", "2"]
     assert " ".join(rows[5]) == "and 1 more"
     assert "-18.6" in rows[2]  # 1.3111 against the prior's 1.6111
+
+
+def test_the_table_has_what_was_interrupted_and_not_what_never_began(space: SearchSpace) -> None:
+    started, fresh, *_ = make_trials(space)
+    started.reopen()
+    fresh.reopen()
+    fresh.reports.clear()
+    assert begun([started, fresh]) == [started]
 
 
 def test_best_is_among_those_that_went_furthest(space: SearchSpace) -> None:
