@@ -94,6 +94,8 @@ def _export(result: ExperimentResult) -> None:
     from tuning.watching.terminal import Terminal
 
     name = f"{result.info.space.kind} {result.info.name}"
+    if not result.info.space.ranks_trials:
+        raise ConfigError(f"{name}: nothing to export, its runs are not ranked; must be a search")
     if result.best is None:
         raise ConfigError(f"{name}: no trial has a result, so nothing can be exported")
     lines = [name, *export_lines(export_best(result))]

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 import torch
+from PIL import UnidentifiedImageError
 
 from hpcm import ConfigError
 from hpcm.commands.codec import each, naming, write_file
@@ -20,8 +21,11 @@ def run(arguments: argparse.Namespace) -> int:
     def compress(codec: FileCodec, source: Path, target: Path) -> str:
         try:
             pixels = read_rgb(source)
+        except UnidentifiedImageError:
+            raise ConfigError(f"{source}: not an image of a known format") from None
         except DAMAGED as error:
-            raise ConfigError(f"{source}: cannot be read as an image: {error}") from None
+            reason = getattr(error, "strerror", None) or error
+            raise ConfigError(f"{source}: cannot be read as an image: {reason}") from None
         image = torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
         data = naming(source, lambda: codec.compress(image, arguments.portable))
         write_file(target, lambda file: file.write(data))

@@ -88,13 +88,15 @@ def sign_change(differences: Sequence[RateDifference]) -> str:
     more = [d for d in differences if d.percent is not None and d.percent > 0]
     if not less or not more:
         return ""
-    sure = [any(_excludes_zero(d) for d in side) for side in (less, more)]
+    sides = {"less": less, "more": more}
+    unsure = [name for name, side in sides.items() if not any(_excludes_zero(d) for d in side)]
     known = any(d.interval for d in differences)
     trust = ""
-    if known and all(sure):
+    if known and not unsure:
         trust = " Intervals on both sides exclude 0."
     elif known:
-        trust = " The intervals of one side all hold 0, so this may be chance."
+        where = f'"{unsure[0]} rate"' if len(unsure) == 1 else "both sides"
+        trust = f" All intervals of {where} hold 0, so the change of sign may be chance."
     return f"The sign changes: less rate at {_listed(less)}; more rate at {_listed(more)}.{trust}"
 
 

@@ -182,7 +182,7 @@ def test_a_search_prints_profile_size_and_dashboard_then_the_end(
     assert any("trial   2  stopped   at rung 2 of 3" in line for line in lines)
     assert "  python -m hpcm train best/quick.laptop.yaml" in lines
     report = storage / "quick-x" / "report.html"
-    assert lines[-1] == f"report      {report}"
+    assert lines[-1] == f"report  {report}"
     assert report.read_text().startswith("<!doctype html>")
     (call,) = searched
     assert call["space"].budget.hours == 1

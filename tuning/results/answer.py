@@ -46,10 +46,19 @@ class ChoiceRow:
 
 
 def answer_lines(result: ExperimentResult) -> list[str]:
-    """The answer; empty before any trial has a score."""
+    """The answer, or why there is none before the reference runs have ended; else empty."""
     if result.best is None:
-        return []
+        return _waiting(result)
     return [*_headline(result), *_certainty(result), *_choices(result)]
+
+
+def _waiting(result: ExperimentResult) -> list[str]:
+    """A line if no trial can have a score at the end yet: reference runs have not ended."""
+    runs = result.references
+    left = sum(not run.ended for run in runs)
+    if not left:
+        return []
+    return [f"no answer yet: {len(runs) - left} of {count_text(len(runs), 'reference run')} ended"]
 
 
 def _headline(result: ExperimentResult) -> list[str]:
@@ -120,7 +129,7 @@ def _certainty(result: ExperimentResult) -> list[str]:
     if result.best is None or not result.best.scored(score):
         return []
     if found is None or found.best is None:
-        text = "one seed: whether this is more than seeds differ by is not known"
+        text = "one seed: other seeds may differ by more than this"
         return [f"{text}{_how_to_confirm(result)}"]
     other = _compared_with(found)
     if found.best.trial is other.trial:
@@ -140,7 +149,7 @@ def _how_to_confirm(result: ExperimentResult) -> str:
         return ""
     command = command_text(f"{space.command} --resume", info.directory)
     keys = shlex.join([f"confirm.top={FINALISTS}", f"confirm.seeds={seeds}".replace(" ", "")])
-    return f"; this trains the best {FINALISTS} on other seeds: {command} --set {keys}"
+    return f"; to know, train the best {FINALISTS} on other seeds: {command} --set {keys}"
 
 
 def _compared_with(found: Confirmation) -> Finalist:

@@ -56,16 +56,19 @@ class Export:
     is_proxy: bool
     problem: str | None = None  # why there is no copy in best/
     submitted: bool = False  # by a submitted job: it lies on the cluster, not where the user is
+    simulated: bool = False  # on curves: no run gives the trial's numbers again
 
     def command_lines(self) -> list[str]:
         """What can be done with it, from the least work to the most: a title, then a command."""
         full, again = f"all {self.full_epochs} epochs", "the same numbers epoch by epoch"
         curve = "curve against the baseline, with a BD-rate"
         own = {f"its {curve} ({HELP})": self.own_ladder} if self.own_ladder else {}
-        titled = {f"repeat the trial, {again}": self.repeat, **own}
+        repeat = f"repeat the trial, {again}" if not self.simulated else "train the trial's config"
+        titled = {repeat: self.repeat, **own}
         titled[f"train it in full, {full}"] = self.full
         if self.repeat == self.full:
-            titled = {f"train it again, {full}, {again}": self.full}
+            text = f"train it, {full}" if self.simulated else f"train it again, {full}, {again}"
+            titled = {text: self.full}
         titled[f"its {'full-size ' if own else ''}{curve}"] = self.ladder
         return [line for title, text in titled.items() for line in (f"{title}:", f"  {text}")]
 
@@ -97,6 +100,7 @@ def export_best(result: ExperimentResult) -> Export:
         full_epochs=target.epochs,
         is_proxy=proxy,
         problem=problem,
+        simulated=bool(result.info.simulated),
     )
     config.to_yaml(stored, header="\n".join(_header(result, export)))
     if copied != stored:

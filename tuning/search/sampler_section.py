@@ -77,11 +77,11 @@ class LearningSection(SamplerSection, ABC):
 
 
 def startup_warning(space: SearchSpace, startup_trials: int) -> Iterator[str]:
-    """The budget ends before the model is used."""
+    """The budget ends before the searcher learns from results."""
     if startup_trials >= space.budget.trials:
         yield (
             f"searcher.startup_trials is {startup_trials}, budget.trials {space.budget.trials}:"
-            " no trial is proposed by the model"
+            " no trial is proposed from earlier results"
         )
 
 

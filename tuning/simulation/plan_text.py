@@ -33,15 +33,13 @@ def plan_lines(
     rows = [_row(number, one) for number, one in enumerate(found, start=1)]
     best = best_of(found)
     limit, cheap = cheapest(found, target)
-    goal = f"{limit:.2f} %" + ("" if target is not None else ", the least and its standard error")
+    goal = f"{limit:.2f} %" + ("" if target is not None else " (the best plan and its se)")
     lines = [*columns([head, *rows]), "", *_notes(space, found), ""]
-    lines.append(
-        f"least expected: plan {found.index(best) + 1}, {_excess(best)} worse than the best"
-    )
+    lines.append(f"best plan: {found.index(best) + 1}, {_excess(best)} worse than the best config")
     if cheap is None:
-        return [*lines, f"no plan comes to {goal}"]
+        return [*lines, f"no plan comes to {goal} or less"]
     hours = hours_text(cheap.mean("hours"), unit)
-    lines.append(f"cheapest that comes to {goal}: plan {found.index(cheap) + 1}, {hours}")
+    lines.append(f"cheapest plan that comes to {goal} or less: {found.index(cheap) + 1}, {hours}")
     return [*lines, f"  {command(space, cheap.plan, overrides)}"]
 
 

@@ -180,6 +180,8 @@ def export_lines(export: Export) -> list[str]:
     """Where the best config is, and the commands that use it."""
     both = f"  (and {export.stored})" if export.problem is None else f"  ({export.problem})"
     lines = [f"exported to  {export.shown}{both}"]
+    if export.simulated:
+        lines.append("  the best on the curves of a simulation, which trained nothing")
     if export.submitted:
         here = export.shown if not export.shown.is_absolute() else Path("best", export.shown.name)
         lines += [
@@ -187,7 +189,7 @@ def export_lines(export: Export) -> list[str]:
             "  on your machine, in the project's folder, with the file that started the cluster:",
             f"  ray rsync-down CLUSTER.yaml {quote(str(export.stored))} {quote(str(here))}",
         ]
-    if export.is_proxy:
+    if export.is_proxy and not export.simulated:
         lines += [
             "  a PROXY: a few hundred steps of a small model show mostly the learning rate;",
             "  it shows that everything works, and does not rank settings for the full model",

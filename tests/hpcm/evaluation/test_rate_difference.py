@@ -80,9 +80,12 @@ def test_a_change_of_sign_inside_the_intervals_may_be_chance() -> None:
         return (0.99, 1, 1, 1.01)[point] + (image - 2.5) / 10
 
     found = rate_differences(BASE, scored("test", factor))
-    assert sign_change(found).endswith(
-        "The intervals of one side all hold 0, so this may be chance."
-    )
+    said = "All intervals of {} hold 0, so the change of sign may be chance."
+    assert sign_change(found).endswith(said.format("both sides"))
+    assert found[-1].interval is not None
+    above = dataclasses.replace(found[-1].interval, low=0.5, high=1.5)
+    sure = [*found[:-1], dataclasses.replace(found[-1], interval=above)]
+    assert sign_change(sure).endswith(said.format('"less rate"'))
     bare = [dataclasses.replace(one, interval=None) for one in found]
     assert sign_change(bare).endswith("more rate at lmbda 0.0483 (1.00 %).")
 

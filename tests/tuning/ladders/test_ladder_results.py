@@ -9,6 +9,7 @@ import pytest
 
 from hpcm.evaluation.results import Results
 from tests.tuning.ladders.small_ladder import LMBDAS, ladder, score, trained
+from tuning.__main__ import main
 from tuning.ledger.ledger import read_trials
 from tuning.results.ladder import (
     judge,
@@ -42,6 +43,15 @@ def test_a_config_that_needs_three_percent_less(tmp_path: Path) -> None:
     assert metric["sign_change"] == ""
     write_verdict(directory, data)
     assert read_verdict(directory) == json.loads(json.dumps(data))
+
+
+def test_a_ladder_has_no_best_config_to_export(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = tmp_path / "best-ladder-x"
+    trained(directory, ladder(tmp_path))
+    assert main(["export", directory.name, "--storage", str(tmp_path)]) == 2
+    assert "nothing to export, its runs are not ranked; must be a search" in capsys.readouterr().err
 
 
 def test_low_and_high_rates_that_disagree_are_said(tmp_path: Path) -> None:

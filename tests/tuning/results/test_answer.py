@@ -49,6 +49,15 @@ def test_a_search_that_only_lost_says_so_first(
     assert certainty.endswith("worse, by more than seeds differ by") is bool(confirm.top)
 
 
+def test_before_the_reference_runs_have_ended_it_says_so(tmp_path: Path) -> None:
+    result = simulate(space_of(tmp_path, "fifo"), OneCurve(), slots=3, seed=1)
+    ended, *others = result.references
+    waiting = [replace(run, state="pending") for run in others]
+    begun = replace(result, best=None, references=(ended, *waiting))
+    assert answer_lines(begun) == [f"no answer yet: 1 of {len(waiting) + 1} reference runs ended"]
+    assert answer_lines(replace(result, best=None)) == []
+
+
 def test_one_that_won_does_not(tmp_path: Path) -> None:
     result = simulate(space_of(tmp_path, "fifo"), OneCurve(gain=0.02), slots=3, seed=1)
     assert answer_lines(result)[0].startswith("at epoch 9: trial ")
@@ -96,7 +105,7 @@ def test_where_it_cannot_be_confirmed_no_command_is_printed(tmp_path: Path, why:
             result = replace(result, complete=False)
     info = replace(make_info(space, tmp_path), simulated="x" if why == "simulated" else "")
     lines = answer_lines(replace(result, info=info))
-    assert "one seed: whether this is more than seeds differ by is not known" in lines
+    assert "one seed: other seeds may differ by more than this" in lines
 
 
 def test_a_rate_difference_has_its_sign_wherever_it_is_shown() -> None:

@@ -86,10 +86,10 @@ def test_the_command_prints_plans_and_writes_one(
     assert "rates, profile cluster: " in printed
     heads = next(line for line in printed.splitlines() if "worse than the best" in line)
     assert heads.split()[-4:] == ["CPU-hours", "wall-clock", "CPUs", "used"]
-    assert "least expected: plan " in printed
+    assert "best plan: " in printed
     assert "  python tune.py --space " in printed
     made = load_space(file)
-    number = int(printed.split("cheapest that comes to")[1].split("plan ")[1].split(",")[0])
+    number = int(printed.split("cheapest plan that comes to")[1].split("less: ")[1].split(",")[0])
     row = next(line for line in printed.splitlines() if line.startswith(f"{number} "))
     assert f"  {', '.join(map(str, made.rungs()))}  " in row
     assert f" {made.budget.trials} " in row

@@ -40,6 +40,8 @@ def test_it_is_marked_wherever_one_looks(
     assert MARK in printed
     assert "of 4 slots, which trained for" in printed
     assert "tensorboard" not in printed  # there is nothing to see
+    assert "the best on the curves of a simulation, which trained nothing" in printed
+    assert "the same numbers" not in printed  # no run gives those of a curve
     assert look(["status", "last", "--storage", str(simulated.parent)]) == 0
     assert MARK in capsys.readouterr().out
     data = experiment_data(LiveLedger(simulated), read_experiment(simulated))
