@@ -24,6 +24,7 @@ from hpcm.evaluation.results import Results
 from hpcm.evaluation.scores import NoIntervalError, scores_of
 
 DRAWS = 1000
+FEWEST_IMAGES = 5  # of 2 images a "95 %" interval holds the truth in 49 of 100 cases, of 5 in 86
 LEVEL = 0.95
 MAX_DROPPED = 0.05  # share of the draws whose curves do not rise or do not overlap
 
@@ -76,14 +77,16 @@ def bootstrap(
 
     None for a value that is NaN, or whose statistic raises BDRateError, in more than 5 % of the
     draws. The draws are the same in every call for one set of images, and those of seeds the same
-    for all sets. Raises :class:`NoIntervalError` if a file has no values per image, or if the
-    images of the two differ.
+    for all sets. Raises :class:`NoIntervalError` if a file has no values per image, if the images
+    of the two differ, or if they are fewer than 5.
     """
     one, other = scores_of(anchor, metric), scores_of(test, metric)
     if one.images != other.images:
         raise NoIntervalError(f"{anchor.name} and {test.name} were not scored on the same images")
-    if len(one.images) < 2:
-        raise NoIntervalError("there is one image only")
+    if len(one.images) < FEWEST_IMAGES:
+        raise NoIntervalError(
+            f"{len(one.images)} of the {FEWEST_IMAGES} images or more that an interval needs"
+        )
     paired = bool(one.seeds) and one.seeds == other.seeds
     by_image = _weights(np.random.default_rng([1, _number(anchor.dataset)]), len(one.images))
     by_seed = _weights(np.random.default_rng(2), other.bpp.shape[1])

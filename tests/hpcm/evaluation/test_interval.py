@@ -150,16 +150,20 @@ def test_the_mean_over_sets_draws_the_same_seeds_for_all() -> None:
 def test_what_has_no_values_per_image_has_no_interval_and_says_so() -> None:
     bare = dataclasses.replace(BASE, name="bare", images=[])
     torn = dataclasses.replace(BASE, name="torn", images=BASE.images[1:])
-    single = scored("single", lambda p, s, i: 1.0, images=1)
+    few = scored("few", lambda p, s, i: 1.0, images=4)
     fewer = scored("fewer", lambda p, s, i: 1.0, images=5)
     for pair, reason in (
         ((bare, BASE), "bare has no values per image"),
         ((BASE, torn), "torn lacks the values of some images, seeds or points"),
         ((BASE, fewer), "base and fewer were not scored on the same images"),
-        ((single, single), "there is one image only"),
+        ((few, few), "4 of the 5 images or more that an interval needs"),
     ):
         found = compare(*pair)
         assert (found.interval, found.no_interval) == (None, reason)
+
+
+def test_of_five_images_there_is_one() -> None:
+    assert compare(*[scored("five", lambda p, s, i: 1.0, images=5)] * 2).interval is not None
 
 
 def test_an_interval_that_hangs_on_single_images_is_none() -> None:
