@@ -13,7 +13,7 @@ from pydantic import BeforeValidator
 
 from hpcm.atomic_files import write_atomically
 from hpcm.choices import OneOf
-from hpcm.defaults import HARMLESS
+from hpcm.defaults import HARMLESS, MOST_CORES
 from hpcm.losses import TASK_SETS, LossConfig, Regularizers
 from hpcm.losses import check as check_tasks
 from hpcm.losses.task_set import TaskSet
@@ -37,7 +37,6 @@ from hpcm.yaml_files import override, read_yaml
 
 #: Fields that may differ between a checkpoint and the config that continues it, besides hot ones.
 MAY_DIFFER = frozenset(("epochs", "validate_every", "data.val", *HARMLESS))
-MOST_CORES = 1024  # that one machine has
 
 
 def _once_a_switch(value: Any) -> Any:

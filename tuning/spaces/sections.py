@@ -7,7 +7,7 @@ from dataclasses import field
 from typing import Annotated, Any, Literal, TypeAlias
 
 from hpcm.choices import OneOf
-from hpcm.config import MOST_CORES
+from hpcm.defaults import MOST_CORES
 from hpcm.schema import bounded, config_class
 from tuning.spaces.scheduler_section import FORMER, SCHEDULERS, SchedulerSection
 from tuning.spaces.searcher_section import SEARCHERS, SearcherSection
