@@ -7,7 +7,8 @@ shows as a config that cannot be built, and is reported with the values that lea
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from hpcm.schema import ConfigError
@@ -35,17 +36,15 @@ def check_configs(space: SearchSpace) -> list[Problem]:
 
 def _base_problems(space: SearchSpace) -> list[Problem]:
     """What the prior config refuses of base; it would be refused with every other config too."""
-    lines = _refused(space, space.prior())
+    lines = _refused(space, partial(space.config, space.prior()))
     return [(f"base.{path}", text) for path, text in lines if given_in(space.base, path)]
 
 
 def _reference_problems(space: SearchSpace) -> list[Problem]:
     """Why the first reference run that cannot be built cannot."""
     for lmbda in space.reference_lmbdas():
-        try:
-            space.reference_config(lmbda)
-        except ConfigError as error:
-            return [("objective.reference.config", str(error).removeprefix(f"{space.name}: "))]
+        if lines := _refused(space, partial(space.reference_config, lmbda)):
+            return [("objective.reference.config", f"{path}: {text}") for path, text in lines]
     return []
 
 
@@ -54,7 +53,7 @@ def _failures(space: SearchSpace, flats: Iterator[dict[str, Any]]) -> list[Probl
     failures: dict[str, tuple[str, str, dict[str, Any]]] = {}
     built: list[dict[str, Any]] = []
     for flat in flats:
-        values, lines = space.values(flat), _refused(space, flat)
+        values, lines = space.values(flat), _refused(space, partial(space.config, flat))
         for path, message in lines:
             about = message if path.endswith(".name") else ""
             failures.setdefault(f"{path} {about}", (path, message, values))
@@ -64,10 +63,10 @@ def _failures(space: SearchSpace, flats: Iterator[dict[str, Any]]) -> list[Probl
     return _shortened(list(dict.fromkeys(explained)))
 
 
-def _refused(space: SearchSpace, flat: dict[str, Any]) -> list[Problem]:
-    """Why the run config of ``flat`` cannot be built; empty if it can."""
+def _refused(space: SearchSpace, build: Callable[[], object]) -> list[Problem]:
+    """Why ``build`` cannot make a run config of the space; empty if it can."""
     try:
-        space.config(flat)
+        build()
     except ConfigError as error:
         lines = str(error).splitlines()
         return [split_line(line.removeprefix(f"{space.name}: ")) for line in lines]

@@ -121,6 +121,10 @@ REFUSED: list[tuple[Change, str]] = [
         put("objective", {"metric": "delta_rate", "reference": {"config": {"loss": {"a": 1}}}}),
         "objective.reference.config: loss.a: unknown key",
     ),
+    (
+        put("objective", {"metric": "delta_rate", "reference": {"config": {"a": 1, "b": 2}}}),
+        "mine.yaml: objective.reference.config: b: unknown key",
+    ),
     (put("fidelity/schedule_horizon", "all"), "horizon: 'all' is unknown; allowed: int, max"),
     (put("fidelity/schedule_horizon", 9.5), "schedule_horizon: 9.5 is unknown; allowed: int, max"),
     (put("scheduler", {"name": "ahsa"}), "scheduler.name: 'ahsa' is unknown. Did you mean 'asha'?"),
