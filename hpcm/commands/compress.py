@@ -11,7 +11,7 @@ from PIL import UnidentifiedImageError
 from hpcm import ConfigError
 from hpcm.commands.codec import each, naming, write_file
 from hpcm.commands.flags import CODED
-from hpcm.evaluation.decoding import DAMAGED, read_rgb
+from hpcm.evaluation.decoding import DAMAGED, read_rgb, reason_of
 from hpcm.model.file_codec import FileCodec, most_threads, threads
 
 
@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
         except UnidentifiedImageError:
             raise ConfigError(f"{source}: not an image of a known format") from None
         except DAMAGED as error:
-            reason = getattr(error, "strerror", None) or error
+            reason = reason_of(error)
             raise ConfigError(f"{source}: cannot be read as an image: {reason}") from None
         image = torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
         data = naming(source, lambda: codec.compress(image, arguments.portable))

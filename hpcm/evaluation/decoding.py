@@ -69,6 +69,13 @@ def read_rgb(path: Path, box: tuple[int, int, int, int] | None = None) -> NDArra
         return np.array(_to_rgb(part))  # (H, W, 3)
 
 
+def reason_of(error: BaseException) -> str:
+    """What one of :data:`DAMAGED` says of a file, on one line and without its path."""
+    message = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    text = " ".join(message.split()) or type(error).__name__
+    return "not an image" if "cannot identify image file" in text else text
+
+
 def _orientation(image: Image.Image) -> int:
     """EXIF orientation, 1 if there is none; in a PNG, only what comes before the pixels counts."""
     if image.format == "PNG" and "exif" not in image.info:

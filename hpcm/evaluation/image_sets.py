@@ -22,7 +22,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from hpcm.evaluation.decoding import DAMAGED, SUFFIXES, inspect, read_rgb
+from hpcm.evaluation.decoding import DAMAGED, SUFFIXES, inspect, read_rgb, reason_of
 from hpcm.evaluation.sample_photographs import SAMPLES, sample_files
 from hpcm.files import open_file
 from hpcm.schema import ConfigError, did_you_mean
@@ -64,7 +64,7 @@ class ImageItem:
         try:
             return read_rgb(self.path, box)
         except DAMAGED as error:
-            return SkippedItem(self.name, _reason(error))
+            return SkippedItem(self.name, reason_of(error))
 
 
 @dataclass(frozen=True)
@@ -199,12 +199,6 @@ def warn_skipped(name: str, skipped: tuple[SkippedItem, ...]) -> None:
     )
 
 
-def _reason(error: BaseException) -> str:
-    message = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    text = " ".join(message.split()) or type(error).__name__
-    return "not an image" if "cannot identify image file" in text else text
-
-
 def _folder(name: str) -> Path:
     data = os.environ.get("HPCM_DATA", "")
     offline = f"sets that need no folder: {', '.join(SAMPLES)}"
@@ -288,7 +282,7 @@ def _item(name: str, path: Path) -> ImageItem | SkippedItem:
         width, height = inspect(path)
         return ImageItem(name, path, width, height, path.stat().st_size)
     except DAMAGED as error:
-        return SkippedItem(name, _reason(error))
+        return SkippedItem(name, reason_of(error))
 
 
 def _digest(path: Path, whole: bool) -> bytes:
