@@ -60,15 +60,16 @@ def _status(result: ExperimentResult) -> None:
     from tuning.spaces.wording import columns
     from tuning.watching.summary import summary_lines
     from tuning.watching.terminal import Terminal
-    from tuning.watching.trial_table import begun, trial_table
+    from tuning.watching.trial_table import trial_table
 
     terminal = Terminal()
     if not terminal.is_terminal and "COLUMNS" not in os.environ:
         terminal = Terminal(width=WIDE)
     space = result.info.space
     terminal.print(f"{space.kind} {result.info.name}", style="bold")
-    if trials := begun([*result.trials, *result.references]):
-        terminal.print(trial_table(trials, space, ALL_ROWS))
+    table = trial_table([*result.trials, *result.references], space, ALL_ROWS)
+    if table.row_count:
+        terminal.print(table)
     lines = summary_lines(result, export=None)
     if space.ranks_trials:
         rungs = survival(result.trials, space)

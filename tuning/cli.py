@@ -182,7 +182,7 @@ def _write_report(result: ExperimentResult, console: Console) -> None:
     """Write it beside the ledger; if that fails, the search has ended all the same."""
     try:
         path = write_report(result, result.info.directory / REPORT_FILE)
-        console.say("  ".join(("report", str(path))))
+        console.say(f"report  {path}")
     except ConfigError as error:
         console.say(f"no report: {error}", "red")
 

@@ -103,9 +103,11 @@ def _sliced_backward(
     to_whole, pair = slices.backward(
         pointwise.rows(grad), pointwise.rows(whole), _pair(*weights), SLOPE, learns
     )
-    found = pair or (None,) * len(weights)
-    shaped = [w if w is None else w.view_as(own) for w, own in zip(found, weights, strict=True)]
-    return pointwise.grid(to_whole, whole), tuple(shaped)
+    if pair is None:
+        shaped: tuple[Tensor | None, ...] = (None,) * len(weights)
+    else:
+        shaped = tuple(map(Tensor.view_as, pair, weights))
+    return pointwise.grid(to_whole, whole), shaped
 
 
 def _to_keep(x: Tensor, kernel: Tensor, seen: Tensor, whole: Tensor) -> Tensor | None:
